@@ -1,0 +1,102 @@
+# The two commands: `make run` does the main job on this repository, `make test` proves the project.
+# Everything else here is a part of those two. `make` alone lists the targets.
+
+SHELL := bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+LOG := $(VENV)/tests.log
+WORKERS ?= 2
+NAMES ?=
+
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+# A name on the PATH may be a shim that cannot run, so each candidate is asked for its version. `make PYTHON=... setup` names one.
+PYTHON ?= python3.11 python3 python3.12 python3.13 python3.14
+FITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+define PICK_PYTHON
+python=; \
+for candidate in $(PYTHON); do \
+  if "$$candidate" -c '$(FITS)' >/dev/null 2>&1; then python="$$candidate"; break; fi; \
+done; \
+if [ -z "$$python" ]; then \
+  echo "Vespera Agents needs Python 3.11 or newer with the venv module; none of these is one: $(PYTHON)." >&2; \
+  for candidate in $(PYTHON); do \
+    if found=$$("$$candidate" --version 2>&1); then echo "  $$candidate is $$found" >&2; fi; \
+  done; \
+  echo "Install one (on Debian: python3 and python3-venv) or name it: make setup PYTHON=python3.12" >&2; \
+  exit 1; \
+fi
+endef
+
+CLOSING := (passed|failed|errors?|skipped|deselected|xfailed|xpassed|warnings?|no tests ran) in [0-9.]+s
+
+.PHONY: help setup run check format test bench lock
+
+help:
+	@echo "make setup   create $(VENV) with the project and its tools"
+	@echo "make run     carry out docs/plans/release-readiness.md on this repository"
+	@echo "make test    check, then every test with coverage"
+	@echo "make check   formatting, lint and types"
+	@echo "make format  repair what a machine can repair"
+	@echo "make bench   every benchmark; NAMES='core store' BENCH_ARGS=--quick to choose"
+	@echo "make lock    renew constraints.txt from a fresh environment"
+
+setup: $(READY)
+
+# The stamp is written last, so that an interrupted set-up starts again.
+$(READY): pyproject.toml constraints.txt
+	@if ! $(BIN)/python -c '$(FITS)' >/dev/null 2>&1; then \
+	  $(PICK_PYTHON); \
+	  echo "Setting up $(VENV) with $$("$$python" --version); this takes about a minute." && \
+	  "$$python" -m venv --clear $(VENV); \
+	fi
+	@$(BIN)/python -m pip install -qq --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable . --group dev
+	@touch $(READY)
+
+run: setup
+	@$(BIN)/vespera run docs/plans/release-readiness.md
+
+check: setup
+	@$(BIN)/ruff format --check --quiet . || { echo "Not formatted as above says: make format" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: setup
+	@$(BIN)/ruff check --quiet --fix . || true
+	@$(BIN)/ruff format --quiet .
+
+# pytest's own closing line is the last thing printed, also when coverage or a test fails, and the first failure decides the status.
+test: setup check
+	@$(BIN)/coverage erase; \
+	set -o pipefail; status=0; \
+	$(BIN)/coverage run -m pytest -n $(WORKERS) $(PYTEST_ARGS) 2>&1 | tee $(LOG) || status=$$?; \
+	echo; \
+	$(BIN)/coverage combine --quiet || [ $$status -ne 0 ] || status=1; \
+	for package in supervisors vespera_agents; do \
+	  echo "Coverage of $$package:"; \
+	  $(BIN)/coverage report --include="$$package/*" --fail-under=90 || [ $$status -ne 0 ] || status=1; \
+	  echo; \
+	done; \
+	closing=$$(grep -E '$(CLOSING)' $(LOG) | tail -n 1); \
+	echo "$${closing:-pytest ended before its closing line}" | tee -a $(LOG); \
+	exit $$status
+
+bench: setup
+	@$(BIN)/python -m benchmarks $(NAMES) $(BENCH_ARGS)
+
+# Names and versions only: where packages come from is the business of the machine that installs them.
+lock:
+	@$(PICK_PYTHON); set -e; \
+	rm -rf build/lock; mkdir -p build; "$$python" -m venv build/lock; \
+	build/lock/bin/python -m pip install -qq --upgrade 'pip>=25.1'; \
+	build/lock/bin/python -m pip install -qq --editable . --group dev; \
+	build/lock/bin/python -m pip freeze --exclude-editable >build/constraints.txt; \
+	if grep -nv '^[A-Za-z0-9._-]*==[A-Za-z0-9.+!_-]*$$' build/constraints.txt; then echo "These lines are no name==version." >&2; exit 1; fi; \
+	mv build/constraints.txt constraints.txt; rm -rf build/lock

@@ -1,0 +1,69 @@
+"""Shared test set-up: `async def` tests run under trio, on virtual time where they ask for it.
+
+In CI nothing may be skipped: a skip becomes a failure that gives its reason.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false", "no"}
+"""A build server sets CI: there a skipped test proves nothing, so it counts as a failure."""
+
+
+@pytest.fixture
+def autojump_clock() -> MockClock:
+    """Virtual time for the whole test: time jumps as soon as nothing is runnable."""
+    return MockClock(autojump_threshold=0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an `async def` test under `trio.run`, with the test's clock when it has one; every test is bounded."""
+    function: Callable[..., Any] = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(inspect.unwrap(function)):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames  # pytest has no public name for a test's own arguments
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    clock = next((value for value in arguments.values() if isinstance(value, MockClock)), None)
+
+    async def bounded() -> None:
+        # Virtual hours pass in no time, so only a run on the real clock is bounded tightly.
+        with trio.fail_after(120 if clock is None else 10_000_000):
+            await functools.partial(function, **arguments)()
+
+    trio.run(bounded, clock=clock)
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skipped test into a failed one in CI; an expected failure stays what it is."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = _refusal(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn a module that skips itself into an error in CI."""
+    report = yield
+    if IN_CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = _refusal(report)
+    return report
+
+
+def _refusal(report: pytest.TestReport | pytest.CollectReport) -> str:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    return f"nothing may be skipped in CI; provide what {report.nodeid} needs. It said: {reason}"
