@@ -1,0 +1,1 @@
+"""Measurements of the project beside their peers: `python -m benchmarks --list` says which there are."""

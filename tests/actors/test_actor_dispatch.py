@@ -1,0 +1,219 @@
+"""Handlers are found by the type of the message, and wrong ones are refused when the class is created."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import pytest
+
+from vespera_agents.actors import Actor, InvalidReceiver, Request, receives
+from vespera_agents.actors.dispatch import no_handler
+
+T = TypeVar("T")
+
+
+class Note: ...
+
+
+class SpecialNote(Note): ...
+
+
+class Other: ...
+
+
+class Get(Request[int]): ...
+
+
+class Fetch(Request[T], Generic[T]): ...
+
+
+def test_a_handler_is_found_by_the_exact_type_and_by_a_parent_type() -> None:
+    class Reader(Actor):
+        @receives
+        def note(self, message: Note) -> None: ...
+
+    assert Reader.handlers[Note] is Reader.note
+    assert Reader.handlers[SpecialNote] is Reader.note
+    assert SpecialNote in Reader.handlers
+    assert Reader.handlers[Other] is no_handler
+    assert Reader.handlers[Other] is no_handler
+
+
+def test_the_nearest_parent_type_wins() -> None:
+    class Reader(Actor):
+        @receives
+        def anything(self, message: object) -> None: ...
+
+        @receives
+        def note(self, message: Note) -> None: ...
+
+    assert Reader.handlers[SpecialNote] is Reader.note
+    assert Reader.handlers[int] is Reader.anything
+
+
+def test_a_subclass_inherits_handlers_and_may_replace_them_by_name_or_by_type() -> None:
+    class Parent(Actor):
+        @receives
+        def note(self, message: Note) -> None: ...
+
+        @receives
+        def get(self, _message: Get) -> int:
+            return 1
+
+    class Child(Parent):
+        def note(self, message: Note) -> None: ...
+
+        @receives
+        async def other_get(self, _message: Get) -> int:
+            return 2
+
+    assert Child.handlers[Note] is Child.note
+    assert Child.handlers[Get] is Child.other_get
+    assert Parent.handlers[Get] is Parent.get
+
+
+def test_a_union_is_handled_by_one_method() -> None:
+    class Reader(Actor):
+        @receives
+        def both(self, message: Note | Other) -> None: ...
+
+    assert Reader.handlers[Note] is Reader.handlers[Other] is Reader.both
+
+
+def test_a_generic_request_is_handled_by_its_class() -> None:
+    class Reader(Actor):
+        @receives
+        def fetch(self, _message: Fetch[int]) -> int:
+            return 1
+
+    assert Reader.handlers[Fetch] is Reader.fetch
+
+
+def test_messages_may_be_local_or_nested_in_the_actor_and_methods_may_be_called_like_builtins() -> None:
+    class Local(Request[list[int]]): ...
+
+    class Reader(Actor):
+        class Inner: ...
+
+        @receives
+        def list(self, _message: Local) -> list[int]:
+            return []
+
+        @receives
+        def inner(self, message: Inner) -> None: ...
+
+    assert Reader.handlers[Local] is Reader.list
+    assert Reader.handlers[Reader.Inner] is Reader.inner
+
+
+def test_a_decorated_handler_keeps_its_mark() -> None:
+    def logged(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def inner(*args: Any) -> Any:
+            return method(*args)
+
+        return inner
+
+    class Reader(Actor):
+        @logged
+        @receives
+        def note(self, message: Note) -> None: ...
+
+    assert Reader.handlers[Note] is Reader.note
+
+
+def test_two_handlers_for_one_type_are_refused() -> None:
+    with pytest.raises(InvalidReceiver, match=r"one and .*two both handle Note"):
+
+        class Reader(Actor):
+            @receives
+            def one(self, message: Note) -> None: ...
+
+            @receives
+            def two(self, message: Note) -> None: ...
+
+
+def test_a_reply_that_does_not_match_the_request_is_refused_with_the_fix() -> None:
+    with pytest.raises(InvalidReceiver, match=r"returns str, but Get is a Request\[int\].*-> int.*Request\[str\]"):
+
+        class Reader(Actor):
+            @receives
+            def get(self, _message: Get) -> str:
+                return ""
+
+
+def test_an_async_handler_is_checked_by_what_it_awaits_to() -> None:
+    with pytest.raises(InvalidReceiver, match=r"returns None, but Get is a Request\[int\]"):
+
+        class Reader(Actor):
+            @receives
+            async def get(self, message: Get) -> None: ...
+
+
+def test_a_request_handler_must_say_what_it_answers() -> None:
+    with pytest.raises(InvalidReceiver, match=r"Annotate it: -> int"):
+
+        class Reader(Actor):
+            @receives
+            def get(self, _message: Get):  # type: ignore[no-untyped-def]
+                return 1
+
+
+def test_a_reply_to_a_message_that_is_no_request_is_refused() -> None:
+    with pytest.raises(InvalidReceiver, match=r"nobody would see it.*class Note\(Request\[int\]\)"):
+
+        class Reader(Actor):
+            @receives
+            def note(self, _message: Note) -> int:
+                return 1
+
+
+def test_a_handler_without_annotation_is_refused() -> None:
+    with pytest.raises(InvalidReceiver, match="Annotate its parameter: message: SomeMessage"):
+
+        class Reader(Actor):
+            @receives
+            def note(self, message): ...  # type: ignore[no-untyped-def]
+
+
+def test_a_handler_that_does_not_take_one_message_is_refused() -> None:
+    with pytest.raises(InvalidReceiver, match="exactly one message"):
+
+        class TooFew(Actor):
+            @receives
+            def note(self) -> None: ...
+
+    with pytest.raises(InvalidReceiver, match="exactly one message"):
+
+        class TooMany(Actor):
+            @receives
+            def note(self, message: Note, more: int) -> None: ...
+
+    with pytest.raises(InvalidReceiver, match="exactly one message"):
+
+        class KeywordOnly(Actor):
+            @receives
+            def note(self, *, message: Note) -> None: ...
+
+
+def test_an_annotation_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(InvalidReceiver, match=r"cannot be read.*TYPE_CHECKING"):
+
+        class Reader(Actor):
+            @receives
+            def note(self, message: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+def test_an_annotation_that_is_no_class_is_refused() -> None:
+    with pytest.raises(InvalidReceiver, match="no class"):
+
+        class Reader(Actor):
+            @receives
+            def note(self, message: T) -> None: ...
+
+
+def test_only_functions_can_be_marked() -> None:
+    with pytest.raises(InvalidReceiver, match="marks methods"):
+        receives(property(len))  # type: ignore[type-var]

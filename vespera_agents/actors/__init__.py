@@ -1,0 +1,70 @@
+"""Typed, bounded, supervised actors on trio. Usable alone: nothing here loads mcp or pydantic.
+
+actor, dispatch, replies    the class to derive from, and how its handlers are found and checked
+messages, refs, asks        what is sent, through what, and who waits for the answer
+mailbox, endpoint, drain    where mail lies, what becomes of it, and the loop that handles it
+cell, registry, system      the life of one actor, its name, and all actors together
+switchboard, waits          what the actors of a system share; who waits for whom
+deadlines, statistics       timeouts without a scope each; plain numbers per kind of actor
+"""
+
+from vespera_agents.actors.actor import Actor
+from vespera_agents.actors.dispatch import receives
+from vespera_agents.actors.errors import (
+    ActorCrashed,
+    ActorError,
+    ActorStopped,
+    AskCycle,
+    AskTimeout,
+    InvalidReceiver,
+    MailboxFull,
+    NameTaken,
+    Unhandled,
+)
+from vespera_agents.actors.mailbox import MailboxSpec, Overflow
+from vespera_agents.actors.messages import Request
+from vespera_agents.actors.refs import ActorRef
+from vespera_agents.actors.statistics import (
+    ActorState,
+    ActorStatistics,
+    DeadLetter,
+    DeadLetterReason,
+    DropReason,
+    KindStatistics,
+    MailboxStatistics,
+    MessageOutcome,
+    StopReason,
+    SystemStatistics,
+)
+from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem, open_system
+
+__all__ = [
+    "DEFAULT_MAILBOX",
+    "Actor",
+    "ActorCrashed",
+    "ActorError",
+    "ActorRef",
+    "ActorState",
+    "ActorStatistics",
+    "ActorStopped",
+    "ActorSystem",
+    "AskCycle",
+    "AskTimeout",
+    "DeadLetter",
+    "DeadLetterReason",
+    "DropReason",
+    "InvalidReceiver",
+    "KindStatistics",
+    "MailboxFull",
+    "MailboxSpec",
+    "MailboxStatistics",
+    "MessageOutcome",
+    "NameTaken",
+    "Overflow",
+    "Request",
+    "StopReason",
+    "SystemStatistics",
+    "Unhandled",
+    "open_system",
+    "receives",
+]

@@ -1,0 +1,319 @@
+"""`ActorSystem`: where actors are started, found, counted and stopped; `open_system` is its whole life.
+
+A system is one supervision tree with a registry of names. Actors started with `start` are children of its root;
+`actor_spec` places an actor below any other supervisor. It is not a scheduler: every actor is a trio task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from itertools import count
+from typing import Final, TypeVar, TypeVarTuple, cast, final
+
+import trio
+
+from supervisors.errors import AlreadyPresent, ChildNotFound, SupervisorError
+from supervisors.listeners import Listener, Report, ReportContext, ReportKind
+from supervisors.specs import ChildSpec, Restart
+from supervisors.supervisor import Supervisor
+from vespera_agents.actors.actor import Actor
+from vespera_agents.actors.cell import Cell
+from vespera_agents.actors.endpoint import Endpoint
+from vespera_agents.actors.errors import NameTaken
+from vespera_agents.actors.mailbox import MailboxSpec
+from vespera_agents.actors.refs import ActorRef
+from vespera_agents.actors.registry import Registry
+from vespera_agents.actors.statistics import ActorState, ActorStatistics, DeadLetter, SystemStatistics, freeze
+from vespera_agents.actors.switchboard import Switchboard
+
+ActorT = TypeVar("ActorT", bound=Actor)
+Arguments = TypeVarTuple("Arguments")
+
+DEFAULT_MAILBOX: Final = MailboxSpec(1000)
+"""The mailbox of an actor that is given none: 1000 messages, then senders wait or are refused."""
+_ENDS: Final = (ReportKind.CHILD_ENDED, ReportKind.CHILD_CRASHED)
+ON_STOP_SHARE: Final = 0.8
+"""The part of a child's shutdown time that its on_stop may use, so that it ends before it is cut off."""
+
+
+@final
+class ActorSystem:
+    """A running system. Made by `open_system`; everything on it belongs to that trio run.
+
+    It is also a Listener. A supervisor that is not below `supervisor` and holds actors is best given
+    `listener=system`: then the system hears at once when that supervisor gives up, and fails the mail of its actors.
+    """
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        *,
+        name: str,
+        listener: Listener | None,
+        intensity: int,
+        period_seconds: float,
+        dead_letters_max: int,
+        restart_grace_seconds: float,
+    ) -> None:
+        self.name = name
+        """What it is called; also the name of its root supervisor."""
+        self.supervisor = Supervisor(name=name, intensity=intensity, period_seconds=period_seconds, listener=self)
+        """The root of its tree: other supervisors and children may be started below it."""
+        self._nursery = nursery
+        self._listener = listener
+        self._switchboard = Switchboard(
+            trio.lowlevel.current_clock().current_time,
+            dead_letters_max=dead_letters_max,
+            restart_grace_seconds=restart_grace_seconds,
+        )
+        self._names: Registry[Cell] = Registry()
+        self._own: set[str] = set()
+        self._numbers = count(1)
+
+    # Starting and stopping actors -----------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        actor: Callable[[*Arguments], ActorT],
+        *args: *Arguments,
+        name: str | None = None,
+        mailbox: MailboxSpec = DEFAULT_MAILBOX,
+        restart: Restart = Restart.TRANSIENT,
+        shutdown_seconds: float = 5.0,
+        start_timeout_seconds: float = 30.0,
+    ) -> ActorRef[ActorT]:
+        """Start an actor below the root supervisor and wait until its on_start is done.
+
+        Args:
+            actor: The actor's class.
+            args: What each incarnation is constructed with.
+            name: Unique among the living; class name and a number unless given.
+            mailbox: How much mail it holds.
+            restart: PERMANENT restarts it after every end, TRANSIENT after crashes, TEMPORARY never.
+            shutdown_seconds: How long it may take to end when stopped; on_stop gets the larger part of it.
+            start_timeout_seconds: How long constructor and on_start may take.
+
+        Raises:
+            NameTaken: A living actor has the name.
+            supervisors.StartFailed: The constructor or on_start raised, or took too long.
+        """
+        cell = self._make_cell(actor, args, name, mailbox, restart, shutdown_seconds)
+        chosen = cell.endpoint.name
+        if self._names.find(chosen) is not None:
+            raise NameTaken(chosen)
+        self._names.claim(cell)
+        self._own.add(chosen)
+        spec = _spec(cell, restart, shutdown_seconds, start_timeout_seconds)
+        try:
+            try:
+                await self.supervisor.start_child(spec)
+            except AlreadyPresent:
+                # An actor of this name has ended by itself, and its spec has not been taken away yet.
+                with suppress(ChildNotFound):
+                    await self.supervisor.delete_child(chosen)
+                await self.supervisor.start_child(spec)
+        except SupervisorError:
+            self._own.discard(chosen)
+            cell.abandon()
+            raise
+        except BaseException:
+            # Cancelled: the supervisor has either not come to it yet, and never will, or is at it, and will finish.
+            if cell.endpoint.state is ActorState.STOPPED:
+                self._own.discard(chosen)
+                cell.abandon()
+            raise
+        return cast("ActorRef[ActorT]", cell.ref)
+
+    def actor_spec(
+        self,
+        actor: Callable[[*Arguments], ActorT],
+        *args: *Arguments,
+        name: str | None = None,
+        mailbox: MailboxSpec = DEFAULT_MAILBOX,
+        restart: Restart = Restart.TRANSIENT,
+        shutdown_seconds: float = 5.0,
+        start_timeout_seconds: float = 30.0,
+    ) -> ChildSpec:
+        """Return the spec of an actor as a child of any supervisor: its id is the name, its value the ActorRef.
+
+        Arguments as for `start`. The reference stays good as long as this spec is in use. A start fails with
+        NameTaken while another actor of the name is up.
+        """
+        cell = self._make_cell(actor, args, name, mailbox, restart, shutdown_seconds)
+        return _spec(cell, restart, shutdown_seconds, start_timeout_seconds)
+
+    async def stop(self, ref: ActorRef[Actor], *, timeout_seconds: float = 5.0) -> None:
+        """Stop an actor that was started with `start`, for good: after the message in hand, or by force.
+
+        Mail it still has fails. From inside a handler use `self.stop()` instead, for this would wait for that handler.
+
+        Args:
+            ref: Whom to stop; an actor that has ended already is no error.
+            timeout_seconds: How long the message in hand and on_stop may take before the handler is cancelled.
+
+        Raises:
+            ValueError: The actor was placed with actor_spec.
+        """
+        cell = self._names.find(ref.name)
+        if cell is None or cell.ref is not ref:
+            return
+        if ref.name not in self._own:
+            raise ValueError(
+                f"{ref.name!r} was placed with actor_spec: stop it with terminate_child() of its supervisor."
+            )
+        cell.is_final = True
+        if cell.endpoint.state is not ActorState.RESTARTING:
+            ref.stop()
+            with trio.move_on_after(timeout_seconds):
+                await cell.done.wait()
+        with suppress(SupervisorError):
+            await self.supervisor.terminate_child(ref.name)
+        cell.give_up("it was stopped")
+        await self._forget(ref.name)
+
+    # Finding and counting -------------------------------------------------------------------------------------------
+
+    def whereis(self, name: str) -> ActorRef[Actor] | None:
+        """Return the living actor of this name, or None."""
+        cell = self._names.find(name)
+        return None if cell is None else cell.ref
+
+    @property
+    def dead_letters(self) -> tuple[DeadLetter, ...]:
+        """The last messages that nobody handled to the end, oldest first; as many as `dead_letters_max`."""
+        return tuple(self._switchboard.dead_letters)
+
+    def statistics(self) -> SystemStatistics:
+        """Return a picture of all actors as they are now, by kind."""
+        living: dict[str, list[ActorStatistics]] = {kind: [] for kind in sorted(self._switchboard.kinds)}
+        for cell in self._names:
+            if cell.endpoint.state is not ActorState.STOPPED:
+                living[cell.endpoint.counts.kind].append(cell.endpoint.statistics())
+        return SystemStatistics(
+            name=self.name,
+            kinds={kind: freeze(self._switchboard.kinds[kind], actors) for kind, actors in living.items()},
+            dead_letters=self._switchboard.dead_letters_total,
+        )
+
+    # Supervision ----------------------------------------------------------------------------------------------------
+
+    def on_report(self, report: Report) -> None:
+        """Take a supervisor's report, and pass it on to the listener that the system was opened with."""
+        offender = report.offender
+        if offender is not None:
+            cell = self._names.find(offender.id)
+            if cell is not None:
+                cell.hear(report)
+            ended_by_itself = report.kind in _ENDS and report.context is ReportContext.RUN
+            if ended_by_itself and report.supervisor == self.name and offender.id in self._own and cell is None:
+                self._nursery.start_soon(self._forget, offender.id, name=f"{self.name}/forget {offender.id}")
+        elif report.kind is ReportKind.SUPERVISOR_STOPPED:
+            for cell in self._names:
+                if cell.is_below(report.supervisor):
+                    cell.give_up_restart(f"its supervisor {report.supervisor!r} has ended")
+        if self._listener is not None:
+            self._listener.on_report(report)
+
+    async def live(self, *, task_status: trio.TaskStatus[object]) -> None:
+        """Run the tree and the timekeeper; `open_system` calls this, once."""
+        self._nursery.start_soon(self._switchboard.timekeeper.run, name=f"{self.name}/timekeeper")
+        try:
+            await self.supervisor.run(task_status=task_status)
+        finally:
+            self._switchboard.is_closed = True
+            for cell in self._names:
+                cell.give_up(f"its system {self.name!r} was closed")
+            self._switchboard.timekeeper.stop()
+
+    # Below ----------------------------------------------------------------------------------------------------------
+
+    def _make_cell(
+        self,
+        actor: Callable[..., Actor],
+        args: tuple[object, ...],
+        name: str | None,
+        mailbox: MailboxSpec,
+        restart: Restart,
+        shutdown_seconds: float,
+    ) -> Cell:
+        if not (isinstance(actor, type) and issubclass(actor, Actor)):
+            raise TypeError(f"An actor is a class derived from Actor, not {actor!r}. Pass its arguments after it.")
+        kind = actor.__name__
+        if name is None:
+            name = f"{kind}-{next(self._numbers)}"
+        endpoint = Endpoint(self._switchboard, name, kind, mailbox)
+        return Cell(
+            partial(actor, *args),
+            endpoint,
+            self._names,
+            restart=restart,
+            stop_seconds_max=ON_STOP_SHARE * shutdown_seconds,
+        )
+
+    async def _forget(self, name: str) -> None:
+        """Take the spec of an actor that has ended out of the tree."""
+        with suppress(SupervisorError):
+            await self.supervisor.delete_child(name)
+        if self._names.find(name) is None:
+            self._own.discard(name)
+
+
+@asynccontextmanager
+async def open_system(
+    *,
+    name: str = "system",
+    listener: Listener | None = None,
+    intensity: int = 3,
+    period_seconds: float = 5.0,
+    dead_letters_max: int = 256,
+    restart_grace_seconds: float = 30.0,
+) -> AsyncGenerator[ActorSystem, None]:
+    """Open an actor system for the length of an `async with` block, and stop all its actors at the end of it.
+
+    Args:
+        name: What it is called in reports and in the tree.
+        listener: Who is told of every event of supervision.
+        intensity: Restarts that the root supervisor allows in `period_seconds`.
+        period_seconds: Length of that window.
+        dead_letters_max: How many of the last dead letters are kept to look at; all are counted.
+        restart_grace_seconds: How long mail is kept for an actor that crashed and is not started again.
+
+    Raises:
+        supervisors.MaxRestartsExceeded: The root supervisor gave up; the block was cancelled.
+    """
+    alone: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            system = ActorSystem(
+                nursery,
+                name=name,
+                listener=listener,
+                intensity=intensity,
+                period_seconds=period_seconds,
+                dead_letters_max=dead_letters_max,
+                restart_grace_seconds=restart_grace_seconds,
+            )
+            try:
+                await nursery.start(system.live)
+                yield system
+            finally:
+                system.supervisor.stop()
+    except BaseExceptionGroup as group:
+        # One error is raised as itself: that a nursery is in here is nobody's business.
+        if len(group.exceptions) > 1:
+            raise
+        alone = next(iter(group.exceptions))
+    if alone is not None:
+        raise alone
+
+
+def _spec(cell: Cell, restart: Restart, shutdown_seconds: float, start_timeout_seconds: float) -> ChildSpec:
+    return ChildSpec(
+        cell.endpoint.name,
+        cell.run,
+        restart=restart,
+        shutdown_seconds=shutdown_seconds,
+        start_timeout_seconds=start_timeout_seconds,
+    )
