@@ -1,0 +1,64 @@
+"""The rules of work, pure: no I/O, no clock.
+
+models    Session, Task, Dependency, Artifact, Event and their enums
+machine   the one task state machine; a container's status
+graph     cycles, order, who is to blame
+drafts    what a caller asks to be created
+plans     the reader of plans and PRPs
+errors    what is refused, and what to do next
+"""
+
+from vespera_agents.work.drafts import DependencyDraft, TaskDraft
+from vespera_agents.work.errors import (
+    BadTransition,
+    Conflict,
+    Cycle,
+    InvalidInput,
+    NotFound,
+    PlanError,
+    Refusal,
+    StaleVersion,
+    WorkError,
+)
+from vespera_agents.work.models import (
+    Artifact,
+    ArtifactKind,
+    CommandLine,
+    Complexity,
+    Dependency,
+    DependencyKind,
+    DependencyState,
+    Event,
+    Session,
+    SessionStatus,
+    Task,
+    TaskStatus,
+    TaskType,
+)
+
+__all__ = [
+    "Artifact",
+    "ArtifactKind",
+    "BadTransition",
+    "CommandLine",
+    "Complexity",
+    "Conflict",
+    "Cycle",
+    "Dependency",
+    "DependencyDraft",
+    "DependencyKind",
+    "DependencyState",
+    "Event",
+    "InvalidInput",
+    "NotFound",
+    "PlanError",
+    "Refusal",
+    "Session",
+    "SessionStatus",
+    "StaleVersion",
+    "Task",
+    "TaskDraft",
+    "TaskStatus",
+    "TaskType",
+    "WorkError",
+]

@@ -1,0 +1,39 @@
+"""Where work lives on disk, and which processes serve it.
+
+directory   the `.vespera` layout, refusal of system directories, confinement of paths
+registry    the user's state directory: every known workspace, and which configuration its owner trusts
+servers     the records and locks by which processes on one workspace know each other
+settings    `.vespera/config.toml`: which commands an MCP client may cause to run
+errors      what is refused, and what to do next
+"""
+
+from vespera_agents.workspace.directory import Workspace, confined, open_workspace
+from vespera_agents.workspace.errors import ServerNotFound, WorkspaceError
+from vespera_agents.workspace.registry import Registry, state_directory
+from vespera_agents.workspace.servers import (
+    ServerRecord,
+    announce_server,
+    guardian_lock,
+    live_servers,
+    server_alive,
+    session_lock,
+)
+from vespera_agents.workspace.settings import Settings, load_settings
+
+__all__ = [
+    "Registry",
+    "ServerNotFound",
+    "ServerRecord",
+    "Settings",
+    "Workspace",
+    "WorkspaceError",
+    "announce_server",
+    "confined",
+    "guardian_lock",
+    "live_servers",
+    "load_settings",
+    "open_workspace",
+    "server_alive",
+    "session_lock",
+    "state_directory",
+]

@@ -1,0 +1,166 @@
+"""How the processes on one workspace know each other: a record and a lock for each.
+
+A server is alive exactly as long as the kernel holds its lock, so a SIGKILL or a power cut needs no clean-up and a
+reused process id cannot deceive anybody. Claims name the server that made them; a claim of a dead server is released.
+Not a lease between machines: that comes with a store that more than one machine can reach.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, final
+
+from vespera_agents.workspace.directory import Workspace
+from vespera_agents.workspace.errors import WorkspaceError
+
+__all__ = ["ServerRecord", "announce_server", "guardian_lock", "live_servers", "server_alive", "session_lock"]
+
+_SOCKET_PATH_MAX: Final = 100
+"""Bytes of a Unix socket's path that every platform takes (Linux ends at 107, macOS at 103)."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """One process that serves a workspace."""
+
+    id: str
+    """`srv_` and 12 hex digits: the name under which it claims tasks and keys its commands."""
+    kind: str
+    """`run` or `serve`."""
+    pid: int
+    socket: str
+    """Where it answers questions about itself, a path."""
+
+
+@contextlib.contextmanager
+def announce_server(workspace: Workspace, kind: str) -> Generator[ServerRecord]:
+    """Be a server of this workspace while the block lasts.
+
+    Raises:
+        WorkspaceError: the record cannot be written.
+    """
+    identifier = f"srv_{secrets.token_hex(6)}"
+    record = ServerRecord(identifier, kind, os.getpid(), str(_socket_path(workspace, identifier)))
+    record_path = workspace.servers / f"{identifier}.json"
+    with contextlib.ExitStack() as stack:
+        try:
+            _forget_dead(workspace)
+            # Undone in reverse order: while there is a record its lock is held.
+            stack.callback(_lock_path(workspace, identifier).unlink, missing_ok=True)
+            lock = stack.enter_context(_lock_path(workspace, identifier).open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for path in (Path(record.socket), record_path):
+                stack.callback(path.unlink, missing_ok=True)
+            record_path.write_text(json.dumps(asdict(record)))
+        except OSError as error:
+            raise WorkspaceError(
+                f"{error.filename or workspace.servers} cannot be written ({error.strerror}). "
+                "Free some space or check the permissions."
+            ) from error
+        stack.callback(_forget_guardian, guardian_lock(workspace, identifier))
+        yield record
+
+
+def server_alive(workspace: Workspace, identifier: str) -> bool:
+    """Say whether the server of that id still runs, by asking the kernel for its lock."""
+    return _locked(_lock_path(workspace, identifier))
+
+
+def live_servers(workspace: Workspace) -> list[ServerRecord]:
+    """List the servers that run on this workspace now, in the order of their ids."""
+    records: list[ServerRecord] = []
+    for path in sorted(workspace.servers.glob("srv_*.json")):
+        if not server_alive(workspace, path.stem):
+            continue
+        # The record may vanish or be half-written while its server ends or begins: then it does not count.
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            records.append(ServerRecord(**json.loads(path.read_text())))
+    return records
+
+
+def guardian_lock(workspace: Workspace, identifier: str) -> Path:
+    """Name the lock that a server's guardian holds until every command of that server is gone."""
+    return workspace.servers / f"{identifier}.guardian"
+
+
+@contextlib.contextmanager
+def session_lock(workspace: Workspace, session_id: str) -> Generator[None]:
+    """Be the only conductor of a session while the block lasts.
+
+    Raises:
+        WorkspaceError: another process conducts it.
+    """
+    path = workspace.servers / f"{session_id}.conductor"
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise WorkspaceError(
+                f"the session is already being run by process {holder}. Wait for it to end, or use another --session."
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _lock_path(workspace: Workspace, identifier: str) -> Path:
+    return workspace.servers / f"{identifier}.lock"
+
+
+def _locked(path: Path) -> bool:
+    try:
+        # A shared lock is refused only while a server holds its own; two askers do not disturb each other.
+        with path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _forget_dead(workspace: Workspace) -> None:
+    for path in workspace.servers.glob("srv_*.json"):
+        if server_alive(workspace, path.stem) or _locked(guardian_lock(workspace, path.stem)):
+            continue
+        # Not the path that the record names: a record is a file in somebody's directory and may name anything.
+        _socket_path(workspace, path.stem).unlink(missing_ok=True)
+        for suffix in (".lock", ".json"):
+            path.with_suffix(suffix).unlink(missing_ok=True)
+    for path in workspace.servers.glob("srv_*.guardian"):
+        if not path.with_suffix(".json").exists():
+            _forget_guardian(path)
+
+
+def _forget_guardian(path: Path) -> None:
+    """Remove a guardian's lock, unless it still ends the commands of its server: others must see that."""
+    if not _locked(path):
+        path.unlink(missing_ok=True)
+
+
+def _socket_path(workspace: Workspace, identifier: str) -> Path:
+    beside = workspace.servers / f"{identifier}.sock"
+    if len(os.fsencode(beside)) <= _SOCKET_PATH_MAX:
+        return beside
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    base = Path(runtime) if runtime.startswith("/") else Path("/tmp")  # noqa: S108 - made private just below
+    private = base / f"vespera-{os.getuid()}"
+    try:
+        private.mkdir(mode=0o700, exist_ok=True)
+        status = private.lstat()
+    except OSError as error:
+        raise WorkspaceError(f"{private} cannot be made ({error.strerror}). Set XDG_RUNTIME_DIR.") from error
+    if status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise WorkspaceError(f"{private} is not private to you. Remove it, or set XDG_RUNTIME_DIR.")
+    return private / f"{identifier}.sock"
