@@ -36,7 +36,7 @@ endef
 
 CLOSING := (passed|failed|errors?|skipped|deselected|xfailed|xpassed|warnings?|no tests ran) in [0-9.]+s
 
-.PHONY: help setup run check format test bench lock
+.PHONY: help setup run check format test bench picture lock
 
 help:
 	@echo "make setup   create $(VENV) with the project and its tools"
@@ -45,6 +45,7 @@ help:
 	@echo "make check   formatting, lint and types"
 	@echo "make format  repair what a machine can repair"
 	@echo "make bench   every benchmark; NAMES='core store' BENCH_ARGS=--quick to choose"
+	@echo "make picture renew docs/images/run.svg from a run of examples/plans/demo.md"
 	@echo "make lock    renew constraints.txt from a fresh environment"
 
 setup: $(READY)
@@ -90,6 +91,11 @@ test: setup check
 
 bench: setup
 	@$(BIN)/python -m benchmarks $(NAMES) $(BENCH_ARGS)
+
+picture: setup
+	@rm -rf build/picture && mkdir -p build/picture docs/images
+	@$(BIN)/vespera run examples/plans/demo.md --workspace build/picture --svg docs/images/run.svg
+	@rm -rf build/picture
 
 # Names and versions only: where packages come from is the business of the machine that installs them.
 lock:

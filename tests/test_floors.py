@@ -48,7 +48,9 @@ EVERY_IMPURE_WING = frozenset(MAY_IMPORT) - {"work", "context"}
 MAY_BE_IMPORTED_BY: Mapping[str, frozenset[str]] = {
     "trio": EVERY_IMPURE_WING,
     "pydantic": frozenset(MAY_IMPORT) - {"supervisors", "front", "actors"},
-    "markdown_it": frozenset({"work"}),
+    "outcome": frozenset({"store"}),
+    "pydantic_core": frozenset({"serving"}),
+    "markdown_it": frozenset({"work", "capabilities"}),
     "yaml": frozenset({"work", "specialists"}),
     "mcp": frozenset({"serving"}),
     "mcp_types": frozenset({"serving"}),

@@ -17,6 +17,7 @@ from trio.lowlevel import current_task
 
 from supervisors.listeners import Report, ReportKind
 from supervisors.specs import Restart
+from supervisors.trees import HasTreeDetail
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.drain import Fenced, cause_of, serve
 from vespera_agents.actors.endpoint import Endpoint
@@ -109,6 +110,7 @@ class Cell:
         endpoint.counts.starts += 1
         endpoint.counts.init_duration.observe(endpoint.clock() - began)
         endpoint.state = ActorState.RUNNING
+        endpoint.facts = actor.tree_detail if isinstance(actor, HasTreeDetail) else None
         self._crash = None
         self._announcing = True
         task_status.started(self.ref)
@@ -125,6 +127,7 @@ class Cell:
         """Run on_stop, in bounded time; its error is raised, or noted on the crash that came first."""
         self.endpoint.state = ActorState.STOPPING
         self.endpoint.busy_since = None
+        self.endpoint.facts = None
         with trio.move_on_after(min(actor.stop_timeout_seconds, self._stop_seconds_max), shield=True) as scope:
             try:
                 await actor.on_stop()
@@ -215,6 +218,7 @@ class Cell:
         endpoint.incarnation += 1
         endpoint.counts.stops.increment(StopReason.SHUTDOWN)
         endpoint.busy_since = None
+        endpoint.facts = None
         endpoint.party.waiting_on = None
         if endpoint.current is not None:
             endpoint.current.fail(ActorStopped(endpoint.name, _CUT_OFF))

@@ -7,6 +7,7 @@ knows no actor classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import cast, final
 
 from trio.lowlevel import Task, checkpoint_if_cancelled, current_task
@@ -32,8 +33,8 @@ class Endpoint:
     """The address of one actor."""
 
     __slots__ = (
-        "busy_since", "clock", "counts", "current", "end_reason", "handled", "incarnation", "mailbox", "name",
-        "next_due", "party", "state", "switchboard",
+        "busy_since", "clock", "counts", "current", "end_reason", "facts", "handled", "incarnation", "mailbox",
+        "name", "next_due", "party", "state", "switchboard",
     )  # fmt: skip
 
     def __init__(self, switchboard: Switchboard, name: str, kind: str, spec: MailboxSpec) -> None:
@@ -63,6 +64,8 @@ class Endpoint:
         """The earliest deadline armed for its asks."""
         self.end_reason = "it has not been started"
         """Why it takes no mail, while it does not."""
+        self.facts: Callable[[], Mapping[str, str | int | float]] | None = None
+        """The living actor's own `tree_detail`, if it has one."""
 
     # Mail that comes in ---------------------------------------------------------------------------------------------
 

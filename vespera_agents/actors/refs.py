@@ -99,9 +99,11 @@ class ActorRef(Generic[ActorT_co]):
         return self._endpoint.statistics()
 
     def tree_detail(self) -> dict[str, str | int | float]:
-        """Say what a supervision tree shows beside the actor."""
+        """Say what a supervision tree shows beside the actor: its mail, and what it says itself in `tree_detail`."""
         endpoint = self._endpoint
-        return {"kind": self.kind, "mailbox": len(endpoint.mailbox.user), "handled": endpoint.handled}
+        depth = len(endpoint.mailbox.user)
+        ours: dict[str, str | int | float] = {"kind": self.kind, "mailbox": depth, "handled": endpoint.handled}
+        return ours if endpoint.facts is None else {**endpoint.facts(), **ours}
 
     def __repr__(self) -> str:
         return f"<ActorRef {self.name!r} of {self.kind}, {self._endpoint.state}>"

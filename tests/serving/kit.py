@@ -1,0 +1,153 @@
+"""What the tests of the MCP server share: a place to work in, real server processes, the SDK's own client, the store.
+
+Not a test. A place has a project, a home and a state directory of its own, so that whatever is written can be seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcp import Client, StdioServerParameters
+from mcp_types import CallToolResult, Implementation, TextContent
+
+from vespera_agents.serving.protocol import ERROR_META, build_server
+from vespera_agents.specialists.orchestrator import Orchestrator
+from vespera_agents.specialists.runtime import Runtime, open_runtime
+from vespera_agents.workspace import Registry, Workspace, load_settings
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ERAS = ("legacy", "auto")
+"""The handshake up to 2025-11-25, and what the client finds out by itself: 2026-07-28."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A project with nothing of ours in it yet, and a user of its own."""
+
+    root: Path
+
+    @property
+    def project(self) -> Path:
+        return self.root / "project"
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace(self.project)
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.root / "state" / "vespera")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "HOME": str(self.root / "home"),
+            "XDG_STATE_HOME": str(self.root / "state"),
+            "XDG_RUNTIME_DIR": str(self.root / "runtime"),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-W", "error", "-m", "vespera_agents", "serve", "--workspace", str(self.project)]
+
+    def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Read the store as it is on disk, without being one of its servers."""
+        if not self.workspace.database.exists():
+            return []
+        with contextlib.closing(sqlite3.connect(f"file:{self.workspace.database}?mode=ro", uri=True)) as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    def state(self) -> list[list[tuple[Any, ...]]]:
+        """Give everything that a refused call must leave as it is."""
+        tables = ("session", "task", "dependency", "artifact", "event", "command")
+        return [self.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables]  # noqa: S608 - our own names
+
+    def status(self, title: str) -> str:
+        return self.rows("SELECT status FROM task WHERE title=?", title)[0][0]
+
+    def trust(self, text: str) -> None:
+        """Write the owner's configuration and trust it, as `vespera trust` does."""
+        self.workspace.config.write_text(text)
+        fingerprint = load_settings(self.workspace, self.registry).fingerprint
+        assert fingerprint is not None
+        self.registry.trust(self.project, fingerprint)
+
+    def files(self) -> set[str]:
+        """List everything below the place, but what lies in `.vespera`."""
+        found = (path.relative_to(self.root).as_posix() for path in self.root.rglob("*"))
+        return {name for name in found if not name.startswith("project/.vespera")}
+
+
+@contextlib.contextmanager
+def new_place() -> Iterator[Place]:
+    """Make a place with a short name: a socket's path may not be long."""
+    place = Place(Path(tempfile.mkdtemp(prefix="vsp-")).resolve())
+    try:
+        for name in ("project", "home", "state", "runtime"):
+            (place.root / name).mkdir()
+        yield place
+    finally:
+        shutil.rmtree(place.root)
+
+
+@contextlib.asynccontextmanager
+async def connected(place: Place, era: str = "auto", name: str = "tester", **options: Any) -> AsyncIterator[Client]:
+    """Start a server process and talk to it with the SDK's own client."""
+    command, *arguments = place.command
+    parameters = StdioServerParameters(command=command, args=arguments, env=place.environment, cwd=place.root)
+    info = Implementation(name=name, version="1")
+    async with Client(parameters, mode=era, client_info=info, **options) as client:
+        # The client checks each result against the schema that the server lists.
+        await client.list_tools()
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def in_memory(place: Place, era: str = "auto", **options: Any) -> AsyncIterator[tuple[Client, Runtime]]:
+    """Serve in this process, without a transport."""
+    async with open_runtime("serve", registry=place.registry) as runtime:
+        orchestrator = Orchestrator(runtime, place.project, gates_wait_seconds=5.0)
+        info = Implementation(name="tester", version="1")
+        async with Client(build_server(orchestrator), mode=era, client_info=info, **options) as client:
+            await client.list_tools()
+            yield client, runtime
+
+
+def text_of(result: CallToolResult) -> str:
+    assert isinstance(result.content[0], TextContent)
+    return result.content[0].text
+
+
+async def succeed(client: Client, tool: str, /, **arguments: object) -> dict[str, Any]:
+    """Call a tool and expect it to do what it says."""
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, text_of(result)
+    assert text_of(result)
+    assert isinstance(result.structured_content, dict)
+    return result.structured_content
+
+
+async def refuse(client: Client, tool: str, kind: str, /, **arguments: object) -> str:
+    """Call a tool and expect a refusal of a kind, in the one shape; gives its text."""
+    result = await client.call_tool(tool, arguments)
+    text = text_of(result)
+    assert result.is_error, f"{tool}({arguments}) was not refused: {text}"
+    assert result.structured_content is None
+    what, _, following = text.partition("\nNext: ")
+    assert what
+    assert following, f"no next action in {text!r}"
+    assert "Traceback" not in text
+    assert result.meta is not None
+    assert result.meta[ERROR_META]["kind"] == kind, text
+    return text

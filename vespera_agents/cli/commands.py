@@ -1,0 +1,216 @@
+"""Every command with its options and its help. Thin: read the arguments, call the module that does the work.
+
+Those modules are imported when their command is called, so that `--help` and the short checks of a plan do not wait
+for what they do not use. Neighbours: all of this package; `__main__` runs `app`.
+"""
+
+# ruff: noqa: PLC0415 - the late imports are the point; see above.
+
+from __future__ import annotations
+
+import io
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+from vespera_agents.cli.outcomes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
+
+__all__ = ["app", "run_app"]
+
+_STATUSES = "Exit status: 0 done, 1 a task failed, 2 bad input, 130 interrupted."
+_WORKSPACE = click.option(
+    "--workspace",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="The project's directory; the current one unless given.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+_FILE = click.Path(path_type=Path)
+
+
+def run_app() -> int:
+    """Carry out the command of the process's arguments and give its exit status."""
+    # A terminal or pipe with a small character set shows a question mark rather than a traceback.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        status = app.main(prog_name="vespera", standalone_mode=False)
+    except click.ClickException as refusal:
+        refusal.show()
+        return refusal.exit_code
+    except click.Abort as abort:
+        return EXIT_INTERRUPTED if isinstance(abort.__cause__, KeyboardInterrupt) else EXIT_FAILED
+    return status if isinstance(status, int) else EXIT_DONE
+
+
+def _say_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        try:
+            click.echo(f"vespera {version('vespera-agents')}")
+        except PackageNotFoundError:
+            click.echo("vespera (not installed)")
+        context.exit()
+
+
+@click.group(name="vespera", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_say_version,
+    help="Show the version and exit.",
+)
+def app() -> None:
+    """Carry out plans with supervised specialists, and serve them to MCP clients."""
+
+
+@app.command(epilog=_STATUSES)
+@click.argument("plan", type=_FILE)
+@_WORKSPACE
+@click.option("--session", metavar="NAME", help="What to call this run's session; the plan's id unless given.")
+@click.option("--resume", is_flag=True, help="Go on with an earlier run of that name; what failed is tried again.")
+@_JSON
+@click.option(
+    "--concurrency", type=click.IntRange(1, 64), metavar="N", help="Tasks at work at once; the plan's unless given."
+)
+@click.option("--svg", "picture", type=_FILE, metavar="FILE", hidden=True, help="Write a picture of the run.")
+def run(
+    plan: Path,
+    workspace: Path,
+    session: str | None,
+    resume: bool,
+    as_json: bool,
+    concurrency: int | None,
+    picture: Path | None,
+) -> int:
+    """Carry out the plan in the file PLAN.
+
+    Tasks with a command are carried out, in the order of their dependencies and side by side where they have none;
+    tasks without one are prepared and wait for an MCP client. The report is written below .vespera/reports.
+
+    Ctrl-C lets what is at work end and begins nothing new; a second Ctrl-C kills it. Either way --resume goes on.
+    """
+    from vespera_agents.cli.run import RunWish, carry_out
+    from vespera_agents.specialists.running import RunOptions
+
+    options = RunOptions(session, resume, concurrency)
+    return carry_out(RunWish(plan, workspace, options, as_json, picture))
+
+
+@app.command(epilog="Exit status: 0 the client has gone, 2 bad input.")
+@_WORKSPACE
+@click.option("--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics there, at /metrics.")
+def serve(workspace: Path, metrics: str | None) -> int:
+    """Serve a workspace to an MCP client over standard input and output.
+
+    An MCP client starts this itself; typed by hand it waits for JSON-RPC lines until its input ends.
+    """
+    from vespera_agents.cli.serving import ServeWish, serve_workspace
+
+    return serve_workspace(ServeWish(workspace, metrics))
+
+
+@app.group()
+def plan() -> None:
+    """Look at plans."""
+
+
+@plan.command(epilog="Exit status: 0 it can be carried out, 1 it cannot as it stands, 2 it is no plan.")
+@click.argument("file", type=_FILE)
+@_JSON
+def show(file: Path, as_json: bool) -> int:
+    """Show what is understood of the plan or PRP in FILE.
+
+    The tree of tasks, the graph, execution groups, proposed gates, notes on what could not be resolved, and every
+    line that found no place. Nothing is executed and nothing is written.
+    """
+    from vespera_agents.cli.plans import show_plan
+
+    return show_plan(file, as_json=as_json)
+
+
+@app.command(epilog="Exit status: 0 shown, 2 bad input.")
+@_WORKSPACE
+@click.option("--session", metavar="ID", help="Which session, by id or name; the newest open one unless given.")
+@_JSON
+def status(workspace: Path, session: str | None, as_json: bool) -> int:
+    """Show how the work in a workspace stands.
+
+    What is in progress, failed, blocked and by what, and ready. Reads the database and writes nothing; no server needs
+    to run.
+    """
+    from vespera_agents.cli.looking import show_status
+
+    return show_status(workspace, session, as_json=as_json)
+
+
+@app.command(epilog="Exit status: 0 shown, 2 no server runs there.")
+@_WORKSPACE
+@_JSON
+def tree(workspace: Path, as_json: bool) -> int:
+    """Show the supervision tree of every server that runs on a workspace.
+
+    Each `vespera serve` and `vespera run` answers over a private socket that only its owner can open.
+    """
+    from vespera_agents.cli.looking import show_tree
+
+    return show_tree(workspace, as_json=as_json)
+
+
+@app.command(epilog="Exit status: 0 written, 2 there is no such artifact or it cannot be written.")
+@click.argument("reference", metavar="ID")
+@_WORKSPACE
+@click.option("--output", type=_FILE, metavar="FILE", help="Write to this file instead of standard output.")
+def artifact(reference: str, workspace: Path, output: Path | None) -> int:
+    """Write the bytes of an artifact.
+
+    ID is an artifact's id or content hash, or the first letters of one. Binary artifacts are not written to a terminal.
+    """
+    from vespera_agents.cli.looking import show_artifact
+
+    return show_artifact(workspace, reference, output)
+
+
+@app.command(epilog="Exit status: 0 clean or the condition holds, 1 findings or it does not, 2 cannot check.")
+@click.argument("name", required=False)
+@click.argument("arguments", nargs=-1)
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="The project; here unless given.",
+)
+def check(name: str | None, arguments: tuple[str, ...], directory: Path) -> int:
+    """Look at one side of a project's readiness for a release.
+
+    NAME is one of the checks; without a NAME they are listed. Plans use these as commands and conditions.
+    """
+    from vespera_agents.capabilities.checks import CHECKS, run_check
+
+    if name is None:
+        for known in CHECKS.values():
+            click.echo(f"{known.name:12} {known.arguments:9} {known.summary}")
+        return 0
+    if name not in CHECKS:
+        raise click.BadParameter(f"there is no check {name!r}; these are: {', '.join(CHECKS)}", param_hint="NAME")
+    return run_check(name, directory, arguments)
+
+
+@app.command(epilog="Exit status: 0 trusted, 1 you declined, 2 there is nothing to trust.")
+@_WORKSPACE
+@click.option("--yes", "agreed", is_flag=True, help="Do not ask.")
+def trust(workspace: Path, agreed: bool) -> int:
+    """Trust the commands that .vespera/config.toml allows MCP clients to cause.
+
+    Shows them and asks. The trust is for exactly this text and is kept in your own state directory, so a repository
+    cannot bring it along.
+    """
+    from vespera_agents.cli.trust import trust_workspace
+
+    return trust_workspace(workspace, agreed=agreed)

@@ -1,0 +1,333 @@
+"""The MCP transport over standard input and output, native to trio: no threads, cancellable, nothing lost in between.
+
+One JSON-RPC message per line. The process's own descriptors 0 and 1 are taken for the wire: what anything else prints
+goes to standard error. A line that is not JSON-RPC, or is too long, is answered as such and the next one is read. The
+wire outlives whoever serves it: a door restarted by its supervisor goes on with the next line. Not here: what a
+message means (`protocol`). Neighbours: the two stream ends have the shape that the MCP library asks for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Final, cast, final
+
+import trio
+from mcp.shared.message import ServerMessageMetadata, SessionMessage
+from mcp_types import (
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+)
+from mcp_types.jsonrpc import jsonrpc_message_adapter
+
+__all__ = ["LINE_BYTES_MAX", "StdioReadEnd", "StdioWire", "StdioWriteEnd", "open_stdio"]
+
+LINE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bytes in one line."""
+REQUESTS_MAX: Final = 1_000
+"""Requests in flight; beyond, no further line is read."""
+READ_BYTES: Final = 1 << 18
+_STDERR: Final = 2
+LAST_ANSWERS_SECONDS: Final = 0.1
+"""How long a wire that ends waits for answers under way, and for a reader that does not read."""
+
+
+@final
+class StdioWire:
+    """Two descriptors that carry lines. Made by `open_stdio`."""
+
+    def __init__(self, read_fd: int, write_fd: int, *, line_bytes_max: int = LINE_BYTES_MAX) -> None:
+        """Take two descriptors, which must not block.
+
+        Args:
+            read_fd: where the client's lines come from.
+            write_fd: where ours go.
+            line_bytes_max: longer lines are refused.
+        """
+        self._read_fd = read_fd
+        self._write_fd = write_fd
+        self._line_bytes_max = line_bytes_max
+        self._incoming = bytearray()
+        self._scanned = 0
+        self._skipping = False
+        """Whether the rest of a line that is too long still has to be thrown away."""
+        self._ended = False
+        self._unsent = bytearray()
+        """What a cancelled writer left of its line: the next writer sends it first, so that no line is torn."""
+        self._writing = trio.Lock()
+        self._write_deadline = math.inf
+        self._client_gone = False
+        """Whether the client no longer reads: then nothing it says matters either."""
+        self._waiting = trio.CancelScope()
+        """Around the wait for the client's next bytes."""
+        self._in_flight = 0
+        self._settled = trio.Event()
+        self.requests = 0
+        """Requests so far."""
+        self.refused = 0
+        """Lines that were no messages."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were read and not answered yet."""
+        return self._in_flight
+
+    def restart(self) -> None:
+        """Forget the requests of a reader that has ended: nobody answers them any more."""
+        self._in_flight = 0
+
+    def hasten(self) -> None:
+        """Give writers a last moment: the process is about to end."""
+        self._write_deadline = trio.current_time() + LAST_ANSWERS_SECONDS
+
+    async def receive(self) -> SessionMessage | None:
+        """Read the next message, None at the end; what is no message is answered as an error."""
+        while True:
+            while self._in_flight >= REQUESTS_MAX:
+                await self._wait_settled()
+            line = await self._next_line()
+            if line is None:
+                return None
+            if not line.strip():
+                continue
+            message = _message(line)
+            if message is None:
+                await self._refuse(*_refusal(line))
+                continue
+            if not isinstance(message, JSONRPCRequest):
+                return SessionMessage(message)
+            self.requests += 1
+            self._in_flight += 1
+            return SessionMessage(message, ServerMessageMetadata(on_request_unanswered=self._unanswered))
+
+    async def send(self, message: SessionMessage) -> None:
+        """Write a message; to a client that is gone it is dropped."""
+        body = message.message
+        try:
+            await self._write(body.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+        finally:
+            if isinstance(body, JSONRPCResponse | JSONRPCError):
+                self._settle()
+
+    async def last_answers(self) -> None:
+        """Wait a moment for the answers under way: a client may close its end before it has read the last one."""
+        with trio.move_on_after(LAST_ANSWERS_SECONDS):
+            while self._in_flight:
+                await self._wait_settled()
+
+    async def _next_line(self) -> bytes | None:
+        while True:
+            end = self._incoming.find(b"\n", self._scanned)
+            if end < 0 and self._ended:
+                rest = b"" if self._skipping else bytes(self._incoming)
+                self._incoming.clear()
+                return rest or None
+            if end < 0:
+                self._scanned = len(self._incoming)
+                if self._scanned > self._line_bytes_max:
+                    await self._begin_skipping()
+                await self._fill()
+                continue
+            line = bytes(self._incoming[:end])
+            del self._incoming[: end + 1]
+            self._scanned = 0
+            if self._skipping:
+                self._skipping = False
+            elif len(line) > self._line_bytes_max:
+                await self._refuse_length()
+            else:
+                return line
+
+    async def _begin_skipping(self) -> None:
+        self._incoming.clear()
+        self._scanned = 0
+        if not self._skipping:
+            self._skipping = True
+            await self._refuse_length()
+
+    async def _refuse_length(self) -> None:
+        await self._refuse(None, INVALID_REQUEST, f"a line has more than {self._line_bytes_max} bytes: send less")
+
+    async def _fill(self) -> None:
+        """Read what there is, waiting for something."""
+        # Also where data is always there: a flood of lines must not keep others from running.
+        await trio.lowlevel.checkpoint()
+        while True:
+            try:
+                chunk = os.read(self._read_fd, READ_BYTES)
+                break
+            except BlockingIOError:
+                with trio.CancelScope() as self._waiting:
+                    await trio.lowlevel.wait_readable(self._read_fd)
+                if self._client_gone:
+                    chunk = b""
+                    break
+            except OSError:
+                chunk = b""
+                break
+        self._incoming += chunk
+        self._ended = not chunk
+
+    async def _write(self, data: bytes) -> None:
+        async with self._writing:
+            self._unsent += data
+            with trio.CancelScope(deadline=self._write_deadline):
+                while self._unsent and not self._client_gone:
+                    try:
+                        del self._unsent[: os.write(self._write_fd, self._unsent)]
+                    except BlockingIOError:
+                        await trio.lowlevel.wait_writable(self._write_fd)
+                    except OSError:
+                        self._client_gone = True
+                        self._waiting.cancel()
+
+    async def _refuse(self, identifier: str | int | None, code: int, message: str) -> None:
+        self.refused += 1
+        error = {"jsonrpc": "2.0", "id": identifier, "error": {"code": code, "message": message}}
+        await self._write(json.dumps(error).encode() + b"\n")
+
+    async def _unanswered(self) -> None:
+        """Hear that a request was cancelled and will have no answer."""
+        self._settle()
+
+    def _settle(self) -> None:
+        self._in_flight = max(0, self._in_flight - 1)
+        self._settled.set()
+
+    async def _wait_settled(self) -> None:
+        self._settled = trio.Event()
+        await self._settled.wait()
+
+
+@final
+class StdioReadEnd:
+    """The wire as the stream that the MCP library reads."""
+
+    def __init__(self, wire: StdioWire) -> None:
+        self._wire = wire
+        self._closed = False
+
+    async def receive(self) -> SessionMessage | Exception:
+        """Read the next message.
+
+        Raises:
+            EOFError: the client closed its end.
+        """
+        message = None if self._closed else await self._wire.receive()
+        if message is None:
+            await self._wire.last_answers()
+            raise EOFError
+        return message
+
+    async def aclose(self) -> None:
+        """Read no more; the wire itself stays open."""
+        self._closed = True
+        await trio.lowlevel.checkpoint()
+
+    def __aiter__(self) -> StdioReadEnd:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except EOFError:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> StdioReadEnd:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+@final
+class StdioWriteEnd:
+    """The wire as the stream that the MCP library writes."""
+
+    def __init__(self, wire: StdioWire) -> None:
+        self._wire = wire
+
+    async def send(self, item: SessionMessage, /) -> None:
+        """Write a message."""
+        await self._wire.send(item)
+
+    async def aclose(self) -> None:
+        """Write no more; the wire itself stays open."""
+        await trio.lowlevel.checkpoint()
+
+    async def __aenter__(self) -> StdioWriteEnd:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+@contextmanager
+def open_stdio() -> Generator[StdioWire]:
+    """Take standard input and output for the wire while the block lasts.
+
+    From then on, for as long as the process lives, what is printed goes to standard error: a line that some library
+    prints at its very end must not reach the client either.
+    """
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    # A descriptor below 3 that was closed would be given to the next file: fill such gaps first.
+    nothing = os.open(os.devnull, os.O_RDWR)
+    while nothing <= _STDERR:
+        nothing = os.open(os.devnull, os.O_RDWR)
+    read_fd, write_fd = os.dup(0), os.dup(1)
+    blocking = os.get_blocking(read_fd), os.get_blocking(write_fd)
+    os.dup2(nothing, 0)
+    os.dup2(_STDERR, 1)
+    os.close(nothing)
+    try:
+        os.set_blocking(read_fd, False)
+        os.set_blocking(write_fd, False)
+        yield StdioWire(read_fd, write_fd)
+    finally:
+        # The descriptors may be a terminal that the shell goes on with.
+        os.set_blocking(read_fd, blocking[0])
+        os.set_blocking(write_fd, blocking[1])
+        os.close(read_fd)
+        os.close(write_fd)
+
+
+def _message(line: bytes) -> JSONRPCMessage | None:
+    """Read a line as a message, None if it is none."""
+    try:
+        message = jsonrpc_message_adapter.validate_json(line, by_name=False)
+    except ValueError:
+        return None
+    # A request whose id is of no use would pass for a notification, and its sender would wait for ever.
+    if isinstance(message, JSONRPCNotification) and b'"id"' in line and "id" in json.loads(line):
+        return None
+    return message
+
+
+def _refusal(line: bytes) -> tuple[str | int | None, int, str]:
+    """Say what is wrong with a line that is no message: the id to answer, the code, the words."""
+    shown = line[:60].decode(errors="replace")
+    try:
+        value = cast("object", json.loads(line))
+    except (ValueError, RecursionError):
+        return None, PARSE_ERROR, f"this line is not JSON: {shown!r}"
+    identifier: object = None
+    if isinstance(value, dict) and "method" in value:
+        identifier = cast("dict[str, object]", value).get("id")
+    if isinstance(identifier, bool) or not isinstance(identifier, str | int):
+        identifier = None
+    return identifier, INVALID_REQUEST, f"this line is not a JSON-RPC 2.0 message: {shown!r}"

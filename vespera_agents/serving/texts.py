@@ -1,0 +1,68 @@
+"""The short texts beside structured results: for people, and for models whose client passes on nothing else.
+
+So they name ids and the next step, and never repeat the structured result. Pure. Neighbours: the `tools_*` modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from vespera_agents.specialists.answers import BlockedTask, SessionLine, TaskView
+
+__all__ = ["blocked_lines", "counted", "joined", "one_line", "session_line", "shown", "task_line", "task_lines"]
+
+_LINES_MAX: Final = 20
+_LINE_MAX: Final = 200
+
+
+def joined(*parts: str) -> str:
+    """Put the parts that say something under each other."""
+    return "\n".join(part for part in parts if part)
+
+
+def one_line(text: str) -> str:
+    """Fold a text into one bounded line."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _LINE_MAX else f"{flat[: _LINE_MAX - 3]}..."
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def shown(names: Sequence[str]) -> str:
+    """List names, the first of many."""
+    listed = ", ".join(one_line(name) for name in names[:_LINES_MAX])
+    return listed if len(names) <= _LINES_MAX else f"{listed} and {len(names) - _LINES_MAX} more"
+
+
+def session_line(session: SessionLine) -> str:
+    """Say what a session is and how its tasks stand."""
+    counts = ", ".join(f"{number} {status}" for status, number in session.counts.items() if number) or "no tasks"
+    return f"{session.id} ({one_line(session.name)}, {session.status}) in {session.working_directory}: {counts}"
+
+
+def task_line(task: TaskView) -> str:
+    """Say what a task is and where it stands."""
+    state = "ready" if task.ready else "waived" if task.waived else task.status
+    reason = f": {one_line(task.status_reason)}" if task.status_reason else ""
+    return f"- {task.id} [{state}{reason}] {one_line(task.title)} ({task.specialist})"
+
+
+def task_lines(title: str, tasks: Sequence[TaskView]) -> str:
+    """List tasks under a title, the first of many."""
+    if not tasks:
+        return ""
+    rest = [f"- and {len(tasks) - _LINES_MAX} more"] if len(tasks) > _LINES_MAX else []
+    return "\n".join([f"{title}:", *(task_line(task) for task in tasks[:_LINES_MAX]), *rest])
+
+
+def blocked_lines(blocked: Sequence[BlockedTask]) -> str:
+    """List blocked tasks with who is to blame."""
+    if not blocked:
+        return ""
+    rest = [f"- and {len(blocked) - _LINES_MAX} more"] if len(blocked) > _LINES_MAX else []
+    lines = [f"- {one.id} {one_line(one.title)}: by {shown(one.blocked_by)}" for one in blocked[:_LINES_MAX]]
+    return "\n".join(["Blocked:", *lines, *rest])

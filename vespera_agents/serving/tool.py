@@ -1,0 +1,111 @@
+"""What a tool is: a name, words for the model, checked parameters, and one call of the facade.
+
+No word of the protocol here: `protocol` turns a Tool into what the MCP library lists and calls, another face could turn
+it into a command. Neighbours: `tools_sessions`, `tools_tasks` and `tools_work` define the tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast, final
+
+from pydantic import BaseModel, ConfigDict
+
+from vespera_agents.serving.schemas import input_schema, output_schema
+from vespera_agents.specialists.answers import Answer, ArtifactLink
+from vespera_agents.specialists.calls import Call
+from vespera_agents.specialists.orchestrator import Orchestrator
+
+__all__ = ["Effects", "Parameters", "Telling", "Tool", "make_tool"]
+
+
+class Parameters(BaseModel):
+    """The arguments of a tool; what is not listed is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What a client may expect of a tool: the four hints of the protocol, none of them left to a default."""
+
+    read_only: bool = False
+    """It changes nothing."""
+    destructive: bool = False
+    """It may overwrite or drop something."""
+    idempotent: bool = False
+    """The same call again changes nothing more."""
+    open_world: bool = False
+    """It may reach beyond this workspace."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What a tool tells."""
+
+    text: str
+    """For people, and for models whose client passes on nothing else."""
+    structured: Mapping[str, object]
+    """As the output schema says."""
+    links: tuple[ArtifactLink, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool. Made by `make_tool`."""
+
+    name: str
+    title: str
+    description: str
+    effects: Effects
+    parameters: type[Parameters]
+    input_schema: Mapping[str, object]
+    output_schema: Mapping[str, object]
+    invoke: Callable[[Orchestrator, Call, Mapping[str, object]], Awaitable[Telling]]
+    """Check the arguments, call the facade, tell.
+
+    Raises ValidationError for the arguments, and whatever the facade raises.
+    """
+
+
+P = TypeVar("P", bound=Parameters)
+A = TypeVar("A", bound=Answer)
+
+
+def make_tool(
+    name: str,
+    title: str,
+    description: str,
+    effects: Effects,
+    *,
+    parameters: type[P],
+    answer: type[A],
+    run: Callable[[Orchestrator, Call, P], Awaitable[A]],
+    tell: Callable[[A], str],
+    links: Callable[[A], Sequence[ArtifactLink]] = lambda _: (),
+) -> Tool:
+    """Make a tool of a function of the facade.
+
+    Args:
+        name: as clients call it.
+        title: for people.
+        description: for models, below 300 characters, with when to use it.
+        effects: what it may change.
+        parameters: the model of its arguments.
+        answer: the model of its result.
+        run: the call.
+        tell: the short text beside the result.
+        links: the artifacts that the result speaks of.
+    """
+
+    async def invoke(orchestrator: Orchestrator, call: Call, arguments: Mapping[str, object]) -> Telling:
+        result = await run(orchestrator, call, parameters.model_validate(arguments))
+        # None says nothing that absence does not say; the schema lists such fields as optional.
+        structured = cast("dict[str, object]", result.model_dump(mode="json", exclude_none=True))
+        return Telling(tell(result), structured, tuple(links(result)))
+
+    return Tool(name, title, description, effects, parameters, input_schema(parameters), output_schema(answer), invoke)

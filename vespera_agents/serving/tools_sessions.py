@@ -1,0 +1,216 @@
+"""The five tools on sessions: initialize, list, resume, and the two that say how the work stands.
+
+Each says what it takes and how its result reads; the work is the facade's. Neighbours: `tools` lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from vespera_agents.serving.parameters import Cursor, Limit, SessionRef, Word
+from vespera_agents.serving.texts import blocked_lines, counted, joined, session_line, shown, task_lines
+from vespera_agents.serving.tool import Effects, Parameters, Tool, make_tool
+from vespera_agents.specialists.answers import (
+    ArtifactLink,
+    ResumeAnswer,
+    SessionAnswer,
+    SessionsAnswer,
+    StatusAnswer,
+)
+from vespera_agents.specialists.calls import Call
+from vespera_agents.specialists.orchestrator import Orchestrator
+
+__all__ = ["INITIALIZE_SESSION", "SESSION_TOOLS"]
+
+_READS: Final = Effects(read_only=True, idempotent=True)
+
+
+class InitializeParameters(Parameters):
+    """Arguments of orchestrator_initialize_session."""
+
+    working_directory: (
+        Annotated[
+            str,
+            Field(
+                min_length=1,
+                max_length=4_096,
+                description="Project directory; default: the client's root, else the server's workspace",
+            ),
+        ]
+        | None
+    ) = None
+    name: Annotated[str, Field(min_length=1, max_length=200, description="Reopens an open session of that name")] | (
+        None
+    ) = None
+    session_id: Annotated[str, Field(min_length=1, max_length=64, description="Session to reopen")] | None = None
+
+
+class ListParameters(Parameters):
+    """Arguments of orchestrator_list_sessions."""
+
+    status: Annotated[Literal["open", "closed"], Word, Field(description="Only these")] | None = None
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+class ResumeParameters(Parameters):
+    """Arguments of orchestrator_resume_session."""
+
+    session: SessionRef | None = None
+    context_tokens_max: Annotated[int, Field(ge=500, le=100_000, description="Size of the answer, about")] = 8_000
+
+
+class SessionStatusParameters(Parameters):
+    """Arguments of orchestrator_session_status."""
+
+    session: SessionRef | None = None
+
+
+class StatusParameters(Parameters):
+    """Arguments of orchestrator_get_status."""
+
+    session: SessionRef | None = None
+    limit: Annotated[Limit, Field(description="Tasks in each list")] = 20
+
+
+async def _initialize(orchestrator: Orchestrator, call: Call, given: InitializeParameters) -> SessionAnswer:
+    return await orchestrator.sessions.initialize(call, given.working_directory, given.name, given.session_id)
+
+
+async def _list(orchestrator: Orchestrator, _: Call, given: ListParameters) -> SessionsAnswer:
+    return await orchestrator.sessions.list(given.limit, given.cursor, given.status)
+
+
+async def _resume(orchestrator: Orchestrator, _: Call, given: ResumeParameters) -> ResumeAnswer:
+    return await orchestrator.sessions.resume(given.session, given.context_tokens_max)
+
+
+async def _session_status(orchestrator: Orchestrator, _: Call, given: SessionStatusParameters) -> SessionAnswer:
+    return await orchestrator.sessions.status(given.session)
+
+
+async def _get_status(orchestrator: Orchestrator, _: Call, given: StatusParameters) -> StatusAnswer:
+    return await orchestrator.sessions.get_status(given.session, given.limit)
+
+
+def _tell_session(answer: SessionAnswer) -> str:
+    released = f"Released after their server died: {', '.join(answer.released)}." if answer.released else ""
+    return joined(
+        f"{'Created' if answer.created_now else 'Open'}: {session_line(answer)}",
+        released,
+        task_lines("Ready", answer.ready),
+        blocked_lines(answer.blocked),
+        answer.next_action,
+    )
+
+
+def _tell_sessions(answer: SessionsAnswer) -> str:
+    more = f"More with cursor={answer.next_cursor}." if answer.has_more else ""
+    return joined(
+        f"{counted(answer.total, 'session')}.",
+        *(f"- {session_line(line)}" for line in answer.sessions),
+        *(f"Unreadable: {line}" for line in answer.unreadable),
+        more,
+    )
+
+
+def _tell_resume(answer: ResumeAnswer) -> str:
+    return joined(
+        session_line(answer.session),
+        task_lines("In progress", answer.in_progress),
+        task_lines("In review", answer.in_review),
+        task_lines("Ready", answer.ready),
+        blocked_lines(answer.blocked),
+        task_lines("Completed lately", answer.recently_completed),
+        f"Left out for the budget: {shown(answer.left_out)}." if answer.left_out else "",
+        answer.next_action,
+    )
+
+
+def _tell_status(answer: StatusAnswer) -> str:
+    waiting = ", ".join(f"{status} {seconds:.0f} s" for status, seconds in answer.oldest_waiting_seconds.items())
+    specialists = _specialist_lines(answer)
+    return joined(
+        session_line(answer.session),
+        task_lines("In progress", answer.in_progress),
+        task_lines("Ready", answer.ready),
+        blocked_lines(answer.blocked),
+        *specialists,
+        f"Longest in its status: {waiting}." if waiting else "",
+        answer.next_action,
+    )
+
+
+def _specialist_lines(answer: StatusAnswer) -> Iterable[str]:
+    return (
+        f"- {one.name}: {one.state}, {one.mailbox} waiting, context {one.context_fill:.0%} full"
+        for one in answer.specialists
+    )
+
+
+def _resume_links(answer: ResumeAnswer) -> Sequence[ArtifactLink]:
+    return answer.recent_artifacts
+
+
+INITIALIZE_SESSION: Final = make_tool(
+    "orchestrator_initialize_session",
+    "Initialize a session",
+    "Create a session in a project directory, or reopen the one that is there. Call this first: tasks live in a "
+    "session. Gives its id, task counts, roles, what is ready, and what to do next.",
+    Effects(),
+    parameters=InitializeParameters,
+    answer=SessionAnswer,
+    run=_initialize,
+    tell=_tell_session,
+)
+
+SESSION_TOOLS: Final[tuple[Tool, ...]] = (
+    INITIALIZE_SESSION,
+    make_tool(
+        "orchestrator_list_sessions",
+        "List sessions",
+        "List the sessions of every known workspace, newest first. Use it to find earlier work or a session id.",
+        _READS,
+        parameters=ListParameters,
+        answer=SessionsAnswer,
+        run=_list,
+        tell=_tell_sessions,
+    ),
+    make_tool(
+        "orchestrator_resume_session",
+        "Resume a session",
+        "Give the working context of a session within a token budget: open tasks, blockers, recent artifacts. Use it "
+        "to go on with work that somebody, or you, began earlier.",
+        _READS,
+        parameters=ResumeParameters,
+        answer=ResumeAnswer,
+        run=_resume,
+        tell=_tell_resume,
+        links=_resume_links,
+    ),
+    make_tool(
+        "orchestrator_session_status",
+        "Session status",
+        "Show one session: task counts, what is ready or blocked, roles, facts of the workspace. Use it to look at a "
+        "session without changing it.",
+        _READS,
+        parameters=SessionStatusParameters,
+        answer=SessionAnswer,
+        run=_session_status,
+        tell=_tell_session,
+    ),
+    make_tool(
+        "orchestrator_get_status",
+        "Work status",
+        "Show how the work stands: tasks in progress, ready and blocked with reasons, specialists, how long things "
+        "wait. Use it to decide what to do next.",
+        _READS,
+        parameters=StatusParameters,
+        answer=StatusAnswer,
+        run=_get_status,
+        tell=_tell_status,
+    ),
+)

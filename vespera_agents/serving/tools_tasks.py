@@ -1,0 +1,367 @@
+"""The five tools on tasks as plans: plan, update, query, cancel, delete.
+
+Each says what it takes and how its result reads; the work is the facade's. Neighbours: `tools` lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from vespera_agents.serving.parameters import (
+    Cursor,
+    Description,
+    Detail,
+    Difficulty,
+    Due,
+    Effort,
+    Gates,
+    Kind,
+    Limit,
+    Role,
+    SessionRef,
+    Status,
+    Subtask,
+    Subtasks,
+    TaskRef,
+    Texts,
+    Title,
+    Waiting,
+    Word,
+    Words,
+    commands,
+    dependencies,
+    subtask_drafts,
+)
+from vespera_agents.serving.texts import counted, joined, one_line, shown, task_lines
+from vespera_agents.serving.tool import Effects, Parameters, Tool, make_tool
+from vespera_agents.specialists.answers import (
+    ArtifactLink,
+    CancelAnswer,
+    DeleteAnswer,
+    PlanAnswer,
+    QueryAnswer,
+    UpdateAnswer,
+)
+from vespera_agents.specialists.calls import Call
+from vespera_agents.specialists.orchestrator import Orchestrator
+from vespera_agents.store.commands import TaskEdit
+from vespera_agents.store.queries import TaskFilter
+from vespera_agents.work.errors import InvalidInput
+from vespera_agents.work.models import Complexity, TaskStatus, TaskType, role_name
+
+__all__ = ["TASK_TOOLS"]
+
+_PLANNED_SHOWN: Final = 60
+
+Reason = Annotated[str, Field(max_length=2_000)]
+
+
+class PlanParameters(Parameters):
+    """Arguments of orchestrator_plan_task."""
+
+    title: Title | None = None
+    description: Description = ""
+    task_type: Kind = TaskType.STANDARD
+    complexity: Difficulty = Complexity.MODERATE
+    specialist: Role = "generic"
+    estimated_effort: Effort | None = None
+    due: Due = None
+    dependencies: Waiting = ()
+    gates: Gates = ()
+    subtasks: Subtasks = ()
+    parent_task_id: Annotated[TaskRef, Field(description="Container to put it in")] | None = None
+    plan_path: (
+        Annotated[str, Field(min_length=1, max_length=4_096, description="Plan or PRP file, instead of title")] | None
+    ) = None
+    session: SessionRef | None = None
+
+
+class UpdateParameters(Parameters):
+    """Arguments of orchestrator_update_task."""
+
+    task_id: TaskRef
+    expected_version: (
+        Annotated[int, Field(ge=1, description="Refuse if somebody else changed the task since")] | None
+    ) = None
+    title: Title | None = None
+    description: Description | None = None
+    task_type: Kind | None = None
+    complexity: Difficulty | None = None
+    specialist: Role | None = None
+    estimated_effort: Effort | None = None
+    due: Due = None
+    status: Status | None = None
+    reason: Annotated[Reason, Field(description="Needed to block, reopen or waive")] | None = None
+    gates: Annotated[Gates, Field(description="Replaces all gates")] | None = None
+    add_dependencies: Annotated[Waiting, Field(description="What else it waits for")] = ()
+    remove_dependencies: Annotated[Texts, Field(description="Tasks it never had to wait for")] = ()
+    waive_dependencies: Annotated[Texts, Field(description="Tasks it shall wait for no longer")] = ()
+    clear: Annotated[Words[Literal["estimated_effort", "due"]], Field(description="Fields to empty")] = ()
+    session: SessionRef | None = None
+
+
+class QueryParameters(Parameters):
+    """Arguments of orchestrator_query_tasks."""
+
+    status: Annotated[Words[TaskStatus], Field(description="Any of these")] = ()
+    task_type: Annotated[Words[TaskType], Field(description="Any of these")] = ()
+    specialist: Annotated[Texts, Field(description="Any of these roles")] = ()
+    complexity: Annotated[Words[Complexity], Field(description="Any of these")] = ()
+    ready: Annotated[bool, Field(description="Only tasks that can be claimed now, or only others")] | None = None
+    text: (
+        Annotated[str, Field(min_length=1, max_length=200, description="Found in title, description or summary")] | None
+    ) = None
+    parent_task_id: Annotated[TaskRef, Field(description="Its direct subtasks")] | None = None
+    include_children: Annotated[bool, Field(description="With parent_task_id: all levels below")] = False
+    created_after: Due = None
+    created_before: Due = None
+    updated_after: Due = None
+    updated_before: Due = None
+    detail: Detail = "concise"
+    include_artifacts: Annotated[bool, Field(description="Link each task's artifacts")] = False
+    limit: Limit = 50
+    cursor: Cursor | None = None
+    session: SessionRef | None = None
+
+
+class CancelParameters(Parameters):
+    """Arguments of orchestrator_cancel_task."""
+
+    task_id: TaskRef
+    reason: Annotated[Reason, Field(min_length=1, description="Why; kept with the task")]
+    cascade: Annotated[bool, Field(description="Its live subtasks too")] = False
+    preserve_work: Annotated[bool, Field(description="Keep its artifacts")] = True
+    session: SessionRef | None = None
+
+
+class DeleteParameters(Parameters):
+    """Arguments of orchestrator_delete_task."""
+
+    task_id: TaskRef
+    mode: Annotated[Literal["archive", "delete"], Word, Field(description="delete: for good")] = "archive"
+    force: Annotated[bool, Field(description="Even while others wait for it; needed for mode=delete")] = False
+    session: SessionRef | None = None
+
+
+async def _plan(orchestrator: Orchestrator, call: Call, given: PlanParameters) -> PlanAnswer:
+    if given.plan_path is not None:
+        beside = sorted(given.model_fields_set - {"plan_path", "session"})
+        if beside:
+            raise InvalidInput(
+                f"plan_path brings its own tasks, {', '.join(beside)} cannot stand beside it",
+                "Give plan_path alone, or leave it out.",
+            )
+        return await orchestrator.tasks.plan_file(call, given.plan_path, given.session)
+    if given.title is None:
+        loose = given.model_fields_set - {"subtasks", "parent_task_id", "session"}
+        if loose or not given.subtasks:
+            raise InvalidInput(
+                "there is no title", "Give title, or only subtasks for several tasks side by side, or plan_path."
+            )
+        roots: Sequence[Subtask] = given.subtasks
+    else:
+        fields = given.model_dump(include=set(Subtask.model_fields), exclude={"subtasks", "dependencies", "gates"})
+        whole = Subtask(**fields, dependencies=given.dependencies, gates=given.gates, subtasks=given.subtasks)
+        roots = (whole,)
+    return await orchestrator.tasks.plan(
+        call, subtask_drafts(roots), session=given.session, parent_task_id=given.parent_task_id
+    )
+
+
+async def _update(orchestrator: Orchestrator, call: Call, given: UpdateParameters) -> UpdateAnswer:
+    edit: TaskEdit = {}
+    if given.title is not None:
+        edit["title"] = given.title
+    if given.description is not None:
+        edit["description"] = given.description
+    if given.task_type is not None:
+        edit["task_type"] = given.task_type
+    if given.complexity is not None:
+        edit["complexity"] = given.complexity
+    if given.specialist is not None:
+        edit["specialist"] = role_name(given.specialist)
+    if given.estimated_effort is not None or "estimated_effort" in given.clear:
+        edit["estimated_effort"] = given.estimated_effort
+    if given.due is not None or "due" in given.clear:
+        edit["due"] = given.due
+    return await orchestrator.tasks.update(
+        call,
+        given.task_id,
+        session=given.session,
+        expected_version=given.expected_version,
+        edit=edit or None,
+        status=given.status,
+        reason=given.reason,
+        gates=None if given.gates is None else commands(given.gates),
+        add=dependencies(given.add_dependencies),
+        remove=given.remove_dependencies,
+        waive=given.waive_dependencies,
+    )
+
+
+async def _query(orchestrator: Orchestrator, _: Call, given: QueryParameters) -> QueryAnswer:
+    wanted = TaskFilter(
+        status=given.status,
+        task_type=given.task_type,
+        specialist=tuple(role_name(name) for name in given.specialist),
+        complexity=given.complexity,
+        parent_id=given.parent_task_id,
+        include_children=given.include_children,
+        ready=given.ready,
+        text=given.text,
+        created_after=given.created_after,
+        created_before=given.created_before,
+        updated_after=given.updated_after,
+        updated_before=given.updated_before,
+    )
+    return await orchestrator.tasks.query(
+        wanted,
+        session=given.session,
+        limit=given.limit,
+        cursor=given.cursor,
+        detail=given.detail,
+        include_artifacts=given.include_artifacts,
+    )
+
+
+async def _cancel(orchestrator: Orchestrator, call: Call, given: CancelParameters) -> CancelAnswer:
+    return await orchestrator.tasks.cancel(
+        call,
+        given.task_id,
+        given.reason,
+        session=given.session,
+        cascade=given.cascade,
+        preserve_work=given.preserve_work,
+    )
+
+
+async def _delete(orchestrator: Orchestrator, call: Call, given: DeleteParameters) -> DeleteAnswer:
+    return await orchestrator.tasks.delete(
+        call, given.task_id, session=given.session, mode=given.mode, force=given.force
+    )
+
+
+def _tell_plan(answer: PlanAnswer) -> str:
+    ready = set(answer.ready)
+    lines = [
+        f"{'  ' * task.depth}- {task.id} [{task.key}] {one_line(task.title)}{' (ready)' if task.id in ready else ''}"
+        for task in answer.tasks[:_PLANNED_SHOWN]
+    ]
+    if len(answer.tasks) > _PLANNED_SHOWN:
+        lines.append(f"- and {len(answer.tasks) - _PLANNED_SHOWN} more: see orchestrator_query_tasks")
+    unplaced = f"{counted(answer.unplaced_lines, 'line')} could not be placed." if answer.unplaced_lines else ""
+    return joined(
+        f"Created {counted(len(answer.tasks), 'task')}, {len(answer.ready)} ready, in {answer.session_id}.",
+        *lines,
+        f"Notes: {shown(answer.notes)}" if answer.notes else "",
+        unplaced,
+        answer.next_action,
+    )
+
+
+def _tell_update(answer: UpdateAnswer) -> str:
+    changes = [f"{name}: {_short(pair[0])} -> {_short(pair[1])}" for name, pair in answer.changed.items()]
+    return joined(
+        f"{answer.task.id} is at version {answer.task.version}, {answer.task.status}.",
+        f"Changed {'; '.join(changes)}." if changes else "Nothing was different: nothing changed.",
+        f"Ready now: {shown(answer.ready)}." if answer.ready else "",
+    )
+
+
+def _short(value: str | float | None) -> str:
+    text = one_line(str(value))
+    return "nothing" if value is None else repr(text[:60]) if isinstance(value, str) else text
+
+
+def _tell_query(answer: QueryAnswer) -> str:
+    total = counted(answer.total, "task") if answer.total_is_exact else f"more than {answer.total} tasks"
+    return joined(
+        f"{total}, {len(answer.tasks)} on this page.",
+        task_lines("Tasks", answer.tasks),
+        f"More with cursor={answer.next_cursor}." if answer.has_more else "",
+    )
+
+
+def _query_links(answer: QueryAnswer) -> Sequence[ArtifactLink]:
+    return [artifact for task in answer.tasks for artifact in task.artifacts or ()]
+
+
+def _tell_cancel(answer: CancelAnswer) -> str:
+    return joined(
+        f"Cancelled {shown(answer.cancelled)}.",
+        f"Blocked by it: {shown(answer.blocked_dependents)}." if answer.blocked_dependents else "",
+        f"Dropped {counted(answer.dropped_artifacts, 'artifact')}." if answer.dropped_artifacts else "",
+        answer.next_action,
+    )
+
+
+def _tell_delete(answer: DeleteAnswer) -> str:
+    return joined(
+        f"Archived {shown(answer.archived)}." if answer.archived else "",
+        f"Deleted {shown(answer.deleted)}." if answer.deleted else "",
+        f"Cancelled first: {shown(answer.cancelled)}." if answer.cancelled else "",
+        f"No longer waiting for it: {shown(answer.released_dependents)}." if answer.released_dependents else "",
+    )
+
+
+TASK_TOOLS: Final[tuple[Tool, ...]] = (
+    make_tool(
+        "orchestrator_plan_task",
+        "Plan tasks",
+        "Create one task, a whole breakdown (nested `subtasks`, local `key`s used in `dependencies`), or the tasks of "
+        "a plan file, all in one atomic call. Use it to turn a goal into work. Gives the tree and what is ready.",
+        Effects(),
+        parameters=PlanParameters,
+        answer=PlanAnswer,
+        run=_plan,
+        tell=_tell_plan,
+    ),
+    make_tool(
+        "orchestrator_update_task",
+        "Update a task",
+        "Change fields, gates, dependencies or status of a task, all or none; says what changed. Use it to correct a "
+        "plan, block, release or retry. To finish work call orchestrator_complete_task.",
+        Effects(destructive=True, idempotent=True),
+        parameters=UpdateParameters,
+        answer=UpdateAnswer,
+        run=_update,
+        tell=_tell_update,
+    ),
+    make_tool(
+        "orchestrator_query_tasks",
+        "Find tasks",
+        "Find tasks by any mix of filters, in the order of their creation. Use ready=true to find the next work, "
+        "detail=full to read a task with its dependencies.",
+        Effects(read_only=True, idempotent=True),
+        parameters=QueryParameters,
+        answer=QueryAnswer,
+        run=_query,
+        tell=_tell_query,
+        links=_query_links,
+    ),
+    make_tool(
+        "orchestrator_cancel_task",
+        "Cancel a task",
+        "Cancel a task that has not ended, with its subtasks on request; says what is blocked by that. Use it when "
+        "work is no longer wanted.",
+        Effects(destructive=True, idempotent=True),
+        parameters=CancelParameters,
+        answer=CancelAnswer,
+        run=_cancel,
+        tell=_tell_cancel,
+    ),
+    make_tool(
+        "orchestrator_delete_task",
+        "Archive or delete a task",
+        "Archive a task and all below it, or delete them for good with mode=delete and force; live work is cancelled "
+        "first. Refused while others wait for it, unless forced. Use it to tidy up.",
+        Effects(destructive=True, idempotent=True),
+        parameters=DeleteParameters,
+        answer=DeleteAnswer,
+        run=_delete,
+        tell=_tell_delete,
+    ),
+)

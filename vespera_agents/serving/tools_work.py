@@ -1,0 +1,165 @@
+"""The three tools on work: claim a task, hand work in, gather results.
+
+Each says what it takes and how its result reads; the work is the facade's. Neighbours: `tools` lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from vespera_agents.serving.parameters import Listed, SessionRef, TaskRef, Word
+from vespera_agents.serving.texts import counted, joined, one_line, shown, task_lines
+from vespera_agents.serving.tool import Effects, Parameters, Tool, make_tool
+from vespera_agents.specialists.answers import ArtifactLink, ClaimAnswer, CompleteAnswer, SynthesisAnswer
+from vespera_agents.specialists.calls import Call
+from vespera_agents.specialists.orchestrator import Orchestrator
+from vespera_agents.work.models import ArtifactKind
+
+__all__ = ["WORK_TOOLS"]
+
+
+class ExecuteParameters(Parameters):
+    """Arguments of orchestrator_execute_task."""
+
+    task_id: TaskRef
+    mode: Annotated[Literal["client"], Word, Field(description="client: you do the work")] = "client"
+    session: SessionRef | None = None
+
+
+class CompleteParameters(Parameters):
+    """Arguments of orchestrator_complete_task."""
+
+    task_id: TaskRef
+    summary: Annotated[str, Field(min_length=1, max_length=4_000, description="What came of it; dependents read it")]
+    detailed_work: Annotated[str, Field(max_length=8_000_000, description="The work itself; kept as an artifact")] = ""
+    next_action: Annotated[
+        Literal["complete", "continue", "needs_revision", "blocked"],
+        Word,
+        Field(description="complete or continue: done; needs_revision: to review; blocked: summary says by what"),
+    ]
+    file_paths: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=4_096)], ...],
+        Field(max_length=50, description="Files of the workspace to keep as artifacts"),
+        Listed,
+    ] = ()
+    artifact_type: Annotated[ArtifactKind, Word, Field(description="What the artifacts hold")] = ArtifactKind.GENERAL
+    session: SessionRef | None = None
+
+
+class SynthesizeParameters(Parameters):
+    """Arguments of orchestrator_synthesize_results."""
+
+    parent_task_id: Annotated[TaskRef, Field(description="Default: the whole session")] | None = None
+    session: SessionRef | None = None
+
+
+async def _execute(orchestrator: Orchestrator, call: Call, given: ExecuteParameters) -> ClaimAnswer:
+    return await orchestrator.work.execute(call, given.task_id, given.session)
+
+
+async def _complete(orchestrator: Orchestrator, call: Call, given: CompleteParameters) -> CompleteAnswer:
+    return await orchestrator.work.complete(
+        call,
+        given.task_id,
+        summary=given.summary,
+        detailed_work=given.detailed_work,
+        next_action=given.next_action,
+        file_paths=given.file_paths,
+        artifact_type=given.artifact_type,
+        session=given.session,
+    )
+
+
+async def _synthesize(orchestrator: Orchestrator, call: Call, given: SynthesizeParameters) -> SynthesisAnswer:
+    return await orchestrator.work.synthesize(call, given.parent_task_id, given.session)
+
+
+def _tell_claim(answer: ClaimAnswer) -> str:
+    """Tell the briefing itself: a client that passes on only texts could not work without it."""
+    return joined(
+        f"{'Already yours' if answer.already_yours else 'Claimed'}: {answer.task.id} {one_line(answer.task.title)}.",
+        f"Left out for the budget of {answer.context_tokens_max} tokens: {shown(answer.left_out)}."
+        if answer.left_out
+        else "",
+        answer.next_action,
+        f"\n{answer.prompt}",
+    )
+
+
+def _claim_links(answer: ClaimAnswer) -> Sequence[ArtifactLink]:
+    return answer.dependency_artifacts
+
+
+def _tell_complete(answer: CompleteAnswer) -> str:
+    parent = (
+        f"Parent {answer.parent_task_id} is {answer.parent_status}: {answer.parent_done} of {answer.parent_total} done."
+        if answer.parent_status is not None
+        else ""
+    )
+    return joined(
+        f"{answer.task_id}: {answer.outcome}, version {answer.version}, "
+        f"{counted(len(answer.artifacts), 'artifact')} kept.",
+        parent,
+        task_lines("Ready now", answer.ready),
+        answer.next_action,
+    )
+
+
+def _complete_links(answer: CompleteAnswer) -> Sequence[ArtifactLink]:
+    return answer.artifacts
+
+
+def _tell_synthesis(answer: SynthesisAnswer) -> str:
+    counts = ", ".join(f"{number} {status}" for status, number in answer.counts.items() if number)
+    return joined(
+        f"Outcome: {answer.outcome} ({counts or 'no tasks'}).",
+        f"Open questions: {shown(answer.open_questions)}" if answer.open_questions else "",
+        f"The whole text, {answer.artifact.size} bytes, is {answer.artifact.uri}.",
+    )
+
+
+def _synthesis_links(answer: SynthesisAnswer) -> Sequence[ArtifactLink]:
+    return [answer.artifact]
+
+
+WORK_TOOLS: Final[tuple[Tool, ...]] = (
+    make_tool(
+        "orchestrator_execute_task",
+        "Claim a task",
+        "Claim a ready task, or one in review, so that nobody else gets it, and receive the specialist's briefing, "
+        "gates and what it builds on. Use it before you work on a task.",
+        Effects(idempotent=True),
+        parameters=ExecuteParameters,
+        answer=ClaimAnswer,
+        run=_execute,
+        tell=_tell_claim,
+        links=_claim_links,
+    ),
+    make_tool(
+        "orchestrator_complete_task",
+        "Hand in work",
+        "Hand in the work of a claimed task: it is kept as artifacts, the gates run, then the status changes. Use it "
+        "when you are done, stuck (blocked) or want a review (needs_revision). Gives what is ready next.",
+        Effects(open_world=True),
+        parameters=CompleteParameters,
+        answer=CompleteAnswer,
+        run=_complete,
+        tell=_tell_complete,
+        links=_complete_links,
+    ),
+    make_tool(
+        "orchestrator_synthesize_results",
+        "Synthesize results",
+        "Gather outcomes, artifacts, failures, timeline and open questions of a task and all below it, or of the whole "
+        "session, into one Markdown artifact. Use it when a piece of work has ended.",
+        Effects(),
+        parameters=SynthesizeParameters,
+        answer=SynthesisAnswer,
+        run=_synthesize,
+        tell=_tell_synthesis,
+        links=_synthesis_links,
+    ),
+)
