@@ -12,18 +12,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Final, cast
 
-from supervisors.guardian import GuardianError
-from vespera_agents.store.errors import StoreError
-from vespera_agents.work.errors import WorkError
-from vespera_agents.workspace.errors import WorkspaceError
-
 __all__ = [
-    "CAUSED_BY_USERS",
     "EXIT_BAD_INPUT",
     "EXIT_DONE",
     "EXIT_FAILED",
     "EXIT_INTERNAL",
     "EXIT_INTERRUPTED",
+    "caused_by_users",
     "complain",
     "ended",
 ]
@@ -38,9 +33,6 @@ EXIT_INTERNAL: Final = 70
 EXIT_INTERRUPTED: Final = 130
 """128 and SIGINT, as shells report it."""
 
-CAUSED_BY_USERS: Final = (WorkError, WorkspaceError, StoreError, GuardianError)
-"""What a person can put right; each message says how."""
-
 
 def ended(command: Callable[[], int]) -> int:
     """Carry out a command and give its exit status, whatever it raises."""
@@ -50,12 +42,23 @@ def ended(command: Callable[[], int]) -> int:
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the outermost boundary: whatever it is becomes an exit status.
         causes = list(_leaves(error))
-        if all(isinstance(cause, CAUSED_BY_USERS) for cause in causes):
+        if all(isinstance(cause, caused_by_users()) for cause in causes):
             complain(str(causes[0]))
             return EXIT_BAD_INPUT
         traceback.print_exception(error)
         complain("this is a fault of Vespera Agents. Please report it with the lines above.")
         return EXIT_INTERNAL
+
+
+def caused_by_users() -> tuple[type[Exception], ...]:
+    """Give what a person can put right; each message says how."""
+    # Only now, when something was raised: most commands end well, and some begin and end in a tenth of a second.
+    from supervisors.guardian import GuardianError  # noqa: PLC0415
+    from vespera_agents.store.errors import StoreError  # noqa: PLC0415
+    from vespera_agents.work.errors import WorkError  # noqa: PLC0415
+    from vespera_agents.workspace.errors import WorkspaceError  # noqa: PLC0415
+
+    return (WorkError, WorkspaceError, StoreError, GuardianError)
 
 
 def complain(message: str) -> None:

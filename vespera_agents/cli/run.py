@@ -20,7 +20,7 @@ from typing import Final, final
 import trio
 
 from supervisors import Report, ReportKind, StartFailed
-from vespera_agents.cli.outcomes import CAUSED_BY_USERS, EXIT_INTERRUPTED
+from vespera_agents.cli.outcomes import EXIT_INTERRUPTED, caused_by_users
 from vespera_agents.cli.picture import Camera
 from vespera_agents.cli.plans import read_plan_path
 from vespera_agents.cli.printing import Printer
@@ -143,7 +143,7 @@ async def _run(plan: Plan, wish: RunWish, watched: _Watched) -> RunResult | None
                             await runtime.doors.start_child(control_spec(runtime, opened))
                         stop.run = PlanRun(opened, watched.hear)
                         result = await stop.run.run(plan, wish.options)
-                except CAUSED_BY_USERS as error:
+                except caused_by_users() as error:
                     refusal = error
             nursery.cancel_scope.cancel()
     if refusal is not None:

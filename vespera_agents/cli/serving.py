@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final, final
 
-import trio
-
 from vespera_agents.cli.outcomes import EXIT_BAD_INPUT, EXIT_DONE, complain
 
 __all__ = ["ServeWish", "plain_serve", "serve_workspace"]
@@ -48,6 +46,8 @@ def plain_serve(words: Sequence[str]) -> ServeWish | None:
 
 def serve_workspace(wish: ServeWish) -> int:
     """Serve until the client closes its end, SIGTERM or SIGINT; give the exit status."""
+    import trio  # noqa: PLC0415 - as below
+
     from vespera_agents.serving.server import serve  # noqa: PLC0415 - loads mcp, which no other command needs
 
     if wish.metrics is None:
