@@ -1,0 +1,170 @@
+"""One call of the orchestrator: who calls, and the command keys of its effects; and where a call finds its session.
+
+A tool that needs several commands numbers them under one key, so that a repeated call repeats nothing. Neighbours:
+the faces make a `Call`, the tools of the facade take one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Final, final
+
+import trio
+
+from vespera_agents.specialists.runtime import Runtime
+from vespera_agents.specialists.sessions import OpenWorkspace
+from vespera_agents.store import CommandKey, StoreError, queries
+from vespera_agents.store.writer import connect
+from vespera_agents.work.errors import Conflict, NotFound
+from vespera_agents.work.models import Artifact, Session, SessionStatus, Task
+from vespera_agents.workspace import Workspace
+
+__all__ = ["Call", "Lookup"]
+
+_SESSIONS_SHOWN: Final = 10
+
+
+@final
+class Call:
+    """One wish of a client."""
+
+    __slots__ = ("_steps", "by", "key")
+
+    def __init__(self, by: str, key: CommandKey) -> None:
+        """Name a call.
+
+        Args:
+            by: who calls, for the audit trail: `mcp:<client>`, `cli`.
+            key: the same for a repeated call, another for a new one.
+        """
+        self.by = by
+        self.key = key
+        self._steps = 0
+
+    def step(self) -> CommandKey:
+        """Name the next command of this call."""
+        self._steps += 1
+        return self.key.step(self._steps)
+
+
+@final
+class Lookup:
+    """Finds the workspace and session that a call means."""
+
+    def __init__(self, runtime: Runtime, home: Path) -> None:
+        self.runtime = runtime
+        self.home = home
+
+    async def home_workspace(self) -> OpenWorkspace:
+        """Open the workspace that this server was started for.
+
+        Raises:
+            WorkspaceError: it cannot be one.
+        """
+        return await self.runtime.workspace(self.home)
+
+    async def session(self, reference: str | None) -> tuple[OpenWorkspace, Session]:
+        """Find a session by id in any known workspace; without a reference, the only open one of the home workspace.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: several are open and none was named.
+        """
+        if reference is not None:
+            return await self._named(reference)
+        opened = await self.home_workspace()
+        open_ones = [one for one in await opened.store.read(queries.sessions) if one.status is SessionStatus.OPEN]
+        if not open_ones:
+            raise NotFound(
+                f"no session is open in {opened.workspace.directory}",
+                "Call orchestrator_initialize_session first.",
+            )
+        if len(open_ones) > 1:
+            shown = "; ".join(f"{one.id} ({one.name})" for one in open_ones[:_SESSIONS_SHOWN])
+            raise Conflict(f"{len(open_ones)} sessions are open: {shown}", "Say which one in `session`.")
+        return opened, open_ones[0]
+
+    async def task(self, reference: str, session: str | None) -> tuple[OpenWorkspace, Task]:
+        """Find a task by id or unique prefix, in a named session or anywhere in the workspaces that are open.
+
+        Raises:
+            NotFound: there is none; the message names near matches of the home workspace.
+        """
+        if session is not None:
+            opened, named = await self.session(session)
+            return opened, await opened.store.read(queries.task, reference, named.id)
+        found: list[tuple[OpenWorkspace, Task]] = []
+        missing: list[NotFound] = []
+        for opened in await self._open_ones():
+            try:
+                found.append((opened, await opened.store.read(queries.task, reference)))
+            except NotFound as error:
+                missing.append(error)
+        if not found:
+            raise missing[0]
+        if len(found) > 1:
+            shown = ", ".join(f"{task.id} in {opened.workspace.directory}" for opened, task in found)
+            raise NotFound(
+                f"{reference!r} names tasks of several workspaces ({shown})", "Give more of the id, or the `session`."
+            )
+        return found[0]
+
+    async def artifact(self, reference: str) -> tuple[OpenWorkspace, Artifact]:
+        """Find an artifact by id or content hash, or a unique prefix of either, in the workspaces that are open.
+
+        Raises:
+            NotFound: there is none.
+        """
+        missing: list[NotFound] = []
+        for opened in await self._open_ones():
+            try:
+                return opened, await opened.store.read(queries.artifact, reference)
+            except NotFound as error:
+                missing.append(error)
+        raise missing[0]
+
+    async def recorded(self, key: CommandKey) -> object:
+        """Give the result of a command by its key from the workspaces that are open, None if there is none."""
+        for opened in await self._open_ones():
+            result = await opened.store.read(queries.recorded_result, key)
+            if result is not None:
+                return result
+        return None
+
+    async def _open_ones(self) -> list[OpenWorkspace]:
+        """List the workspaces that are open, that of the server first."""
+        home = await self.home_workspace()
+        return [home, *(one for one in self.runtime.workspaces.values() if one is not home and one.is_open)]
+
+    async def _named(self, reference: str) -> tuple[OpenWorkspace, Session]:
+        home = await self.home_workspace()
+        known = [home.workspace.directory, *self.runtime.workspaces, *self.runtime.registry.workspaces()]
+        for directory in dict.fromkeys(known):
+            opened = self.runtime.workspaces.get(directory)
+            if opened is None:
+                if not await trio.to_thread.run_sync(_holds_session, Workspace(directory), reference):
+                    continue
+                opened = await self.runtime.workspace(directory)
+            try:
+                return opened, await opened.store.read(queries.session, reference)
+            except NotFound:
+                continue
+        raise NotFound(
+            f"there is no session {reference!r} in any known workspace",
+            "List them with orchestrator_list_sessions, or leave `session` out for the only open one.",
+        )
+
+
+def _holds_session(workspace: Workspace, session_id: str) -> bool:
+    """Look whether a workspace that is not open holds a session, without becoming one of its servers."""
+    try:
+        if not workspace.database.exists():
+            return False
+        with contextlib.closing(connect(workspace.database, read_only=True)) as connection:
+            queries.session(connection, session_id)
+    except (NotFound, StoreError, sqlite3.Error, OSError, ValueError):
+        # ValueError: rows of another version. Whoever asks for a session of it hears that there is none.
+        return False
+    return True

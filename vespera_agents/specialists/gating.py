@@ -1,0 +1,182 @@
+"""The gates between handed-in work and a completed task.
+
+They run in a child of the session, so that they go on when the caller stops waiting; what came of them is stored
+either way: the task completes, or it is noted on the task why not. Cancelling the task, or taking it away, kills them.
+Not the rules of who may hand in what (`work_tools`), not the running of a command (`specialist`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, final
+
+import trio
+
+from supervisors import AlreadyPresent, AlreadyStarted, ChildSpec, Restart, SupervisorError
+from vespera_agents.actors import ActorError
+from vespera_agents.specialists.calls import Call
+from vespera_agents.specialists.sessions import OpenWorkspace
+from vespera_agents.specialists.specialist import CheckGates, GateReport
+from vespera_agents.store import StoreError, queries
+from vespera_agents.store.commands import Finished, FinishTask, NewArtifact, NoteTask
+from vespera_agents.work.errors import Conflict, NotFound, Refusal
+from vespera_agents.work.models import Task, TaskStatus
+
+__all__ = ["HandedIn", "finish", "gates_running", "pass_gates"]
+
+GATE_GRACE_SECONDS: Final = 60.0
+"""What a gate may take beyond its own timeout, the wait for a free specialist included."""
+LOOK_SECONDS: Final = 0.5
+"""How often we look whether the task was cancelled or taken away while its gates run."""
+
+_Outcome = Finished | Refusal | StoreError
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HandedIn:
+    """Work that was handed in, its artifacts durable but not yet named by any row."""
+
+    call: Call
+    opened: OpenWorkspace
+    task: Task
+    status: TaskStatus
+    """What the task becomes if nothing speaks against it."""
+    summary: str
+    artifacts: tuple[NewArtifact, ...]
+
+
+def gates_running(opened: OpenWorkspace, task: Task) -> bool:
+    """Say whether gates of earlier handed-in work still run for a task."""
+    live = opened.sessions.get(task.session_id)
+    return live is not None and _name(task) in {info.id for info in live.supervisor.which_children()}
+
+
+async def finish(work: HandedIn, more: tuple[NewArtifact, ...] = ()) -> Finished:
+    """Give the task its new status, and its artifacts in the same transaction.
+
+    Raises:
+        Refusal: the rows do not allow it now.
+        StoreError: it could not be written.
+    """
+    command = FinishTask(
+        work.call.by,
+        work.task.id,
+        work.opened.record.id,
+        work.status,
+        reason=None if work.status is TaskStatus.COMPLETED else work.summary,
+        summary=work.summary,
+        artifacts=(*work.artifacts, *more),
+    )
+    return await work.opened.store.execute(command, work.call.step())
+
+
+async def pass_gates(work: HandedIn, wait_seconds: float) -> Finished | None:
+    """Run the gates of handed-in work and complete the task if they succeed; None when they take longer.
+
+    Cancelled: the gates go on, and their outcome is stored.
+
+    Args:
+        work: what was handed in.
+        wait_seconds: how long to wait for them.
+
+    Raises:
+        Conflict: a gate did not succeed, or the gates were interrupted.
+        Refusal: the task was cancelled or taken over meanwhile.
+        StoreError: the outcome could not be written.
+    """
+    live = await work.opened.session(work.task.session_id)
+    send, receive = trio.open_memory_channel[_Outcome](1)
+    spec = ChildSpec(_name(work.task), partial(_gate, work, send), restart=Restart.TEMPORARY, shutdown_seconds=10.0)
+    interrupted = Conflict(
+        f"the gates of task {work.task.id} were interrupted: the session was restarted",
+        "Nothing was recorded. Call orchestrator_complete_task again.",
+    )
+    try:
+        await live.supervisor.start_child(spec)
+    except (AlreadyPresent, AlreadyStarted):
+        return None
+    except SupervisorError as error:
+        raise interrupted from error
+    with trio.move_on_after(wait_seconds):
+        try:
+            outcome = await receive.receive()
+        except trio.EndOfChannel:
+            raise interrupted from None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+    return None
+
+
+async def _gate(
+    work: HandedIn, answer: trio.MemorySendChannel[_Outcome], *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Be the child: run the gates, store what came of them, and tell whoever still waits."""
+    task_status.started()
+    # Closed however this ends, so that nobody waits for what will not come.
+    with answer:
+        try:
+            answer.send_nowait(await _store_outcome(work, await _run_gates(work)))
+        except (Refusal, StoreError) as error:
+            answer.send_nowait(error)
+
+
+async def _store_outcome(work: HandedIn, report: GateReport) -> _Outcome:
+    task = work.task
+    if report.called_off:
+        return Conflict(
+            f"task {task.id} was cancelled, changed or taken over while its gates ran",
+            "Your work was not recorded. Read the task again before you go on.",
+        )
+    if report.failure is None:
+        return await finish(work, report.artifacts)
+    artifacts = (*work.artifacts, *report.artifacts)
+    note = NoteTask(work.call.by, task.id, "gates_failed", report.failure, artifacts)
+    await work.opened.store.execute(note, work.call.step())
+    return Conflict(
+        f"task {task.id} did not complete: {report.failure}",
+        "Correct the work and call orchestrator_complete_task again; the gate's output is an artifact of the task.",
+    )
+
+
+async def _run_gates(work: HandedIn) -> GateReport:
+    opened, task = work.opened, work.task
+    limit = sum(gate.timeout_seconds + GATE_GRACE_SECONDS for gate in task.gates)
+    report = GateReport(called_off=True)
+    scope = trio.CancelScope()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_call_off_cancelled, work, scope)
+        try:
+            live = await opened.session(task.session_id)
+            async with live.borrow(opened.role(task.specialist)) as specialist:
+                report = await specialist.ask(CheckGates(task, scope), timeout_seconds=limit)
+        except (ActorError, Refusal, StoreError) as error:
+            report = GateReport(f"its gates could not be run: {error}")
+        finally:
+            # Whoever asked is gone or has the answer: what still runs of the gates runs for nobody.
+            scope.cancel("nobody waits for these gates")
+            nursery.cancel_scope.cancel()
+    return report
+
+
+async def _call_off_cancelled(work: HandedIn, scope: trio.CancelScope) -> None:
+    """Kill the gates once the task is no longer what it was when the work was handed in."""
+    before = work.task
+    while True:
+        await trio.sleep(LOOK_SECONDS)
+        try:
+            now = await work.opened.store.read(queries.task, before.id)
+        except NotFound:
+            now = None
+        except StoreError:
+            continue
+        same = (before.status, before.claimed_by, before.attempts)
+        if now is None or (now.status, now.claimed_by, now.attempts) != same:
+            scope.cancel("the task was cancelled")
+            return
+
+
+def _name(task: Task) -> str:
+    return f"gates-{task.id}"

@@ -1,0 +1,61 @@
+"""The orchestrator: the facade that the MCP tools and the commands both call.
+
+Three sets of tools over one runtime; each method is a tool of the contract, takes plain values and gives an answer of
+`answers`. What a client can do wrong is raised as a Refusal, WorkspaceError, PlanError or StoreError, whose message
+says what to do next. Not here: transports and schemas (`serving`), printing (`cli`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import final
+
+from vespera_agents.specialists.calls import Lookup
+from vespera_agents.specialists.runtime import Runtime
+from vespera_agents.specialists.session_tools import SessionTools
+from vespera_agents.specialists.sessions import OpenWorkspace
+from vespera_agents.specialists.task_tools import TaskTools
+from vespera_agents.specialists.work_tools import GATES_WAIT_SECONDS, WorkTools
+from vespera_agents.work.models import Artifact
+
+__all__ = ["Orchestrator"]
+
+
+@final
+class Orchestrator:
+    """The tools on a running tree."""
+
+    def __init__(self, runtime: Runtime, home: Path, *, gates_wait_seconds: float = GATES_WAIT_SECONDS) -> None:
+        """Serve a runtime.
+
+        Args:
+            runtime: the running tree.
+            home: the workspace that is meant where a call names none.
+            gates_wait_seconds: how long handing in work waits for gates before it answers `gating`.
+        """
+        self.runtime = runtime
+        self.home = home
+        self._lookup = Lookup(runtime, home)
+        self.sessions = SessionTools(self._lookup)
+        """Initialize, list, resume, status."""
+        self.tasks = TaskTools(self._lookup)
+        """Plan, update, query, cancel, delete."""
+        self.work = WorkTools(self._lookup, gates_wait_seconds=gates_wait_seconds)
+        """Execute, complete, synthesize."""
+
+    async def home_workspace(self) -> OpenWorkspace:
+        """Open the workspace that is meant where a call names none.
+
+        Raises:
+            WorkspaceError: it cannot be one.
+        """
+        return await self._lookup.home_workspace()
+
+    async def artifact(self, reference: str) -> tuple[Artifact, OpenWorkspace]:
+        """Find an artifact by id or content hash, or a unique prefix of either, with the workspace that holds it.
+
+        Raises:
+            NotFound: there is none.
+        """
+        opened, artifact = await self._lookup.artifact(reference)
+        return artifact, opened

@@ -1,0 +1,308 @@
+"""Sessions and workspaces while they are open: the subtrees that hold their actors.
+
+    workspace "<dir>"            rest_for_one
+    ├─ store                     the single writer
+    └─ sessions                  dynamic
+        └─ session "<id>"        one_for_one
+            ├─ specialists       dynamic: one actor for each piece of work in hand
+            ├─ conductor         only while a plan is being run
+            └─ gates-<task>      only while the gates of handed-in work run
+
+Not the rows of a session (`store`), not its rules (`work`). Workspaces and sessions are temporary children: one that
+gives up takes none of its neighbours with it, and is started anew when it is needed next. Neighbours: `runtime` opens
+workspaces, `conductor` and `orchestrator` borrow specialists.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final, cast, final
+
+import trio
+
+from supervisors import (
+    ChildInfo,
+    ChildSpec,
+    ChildState,
+    ChildType,
+    Restart,
+    Strategy,
+    Supervisor,
+    SupervisorError,
+    supervisor_spec,
+)
+from supervisors.guardian import Guardian, GuardianError, open_guardian, wait_until_released
+from vespera_agents.actors import ActorRef, ActorStopped, ActorSystem, MailboxSpec, Overflow
+from vespera_agents.specialists.roles import Role, load_roles
+from vespera_agents.specialists.specialist import Specialist, Workbench
+from vespera_agents.store import CommandKey, Store, StoreClosed, queries
+from vespera_agents.store.commands import ReleaseClaims
+from vespera_agents.workspace import (
+    ServerRecord,
+    Workspace,
+    WorkspaceError,
+    announce_server,
+    guardian_lock,
+    server_alive,
+)
+
+__all__ = ["OpenSession", "OpenWorkspace"]
+
+SPECIALISTS_MAX: Final = 64
+"""Specialists of one session at once; beyond, work queues in their mailboxes."""
+SPECIALIST_RESTARTS_MAX: Final = 1_000
+"""Restarts of one session's specialists within the period. A specialist crashes only over a message, and a task is
+tried three times, so a crash loop ends by itself: this is the fuse for what is not foreseen."""
+MAILBOX_MAX: Final = 256
+"""Requests that may wait for one specialist."""
+RESTART_WAIT_SECONDS: Final = 10.0
+"""How long a caller waits while the subtree of sessions is being restarted."""
+_LOOK_SECONDS: Final = 0.05
+DEAD_COMMANDS_SECONDS: Final = 15.0
+"""How long we wait for the commands of a dead server to be killed."""
+
+
+@final
+class OpenSession:
+    """The live subtree of one session."""
+
+    def __init__(self, session_id: str, opened: OpenWorkspace) -> None:
+        self.session_id = session_id
+        self.opened = opened
+        self.ended: Final = trio.Event()
+        """Set when it is over; the workspace then starts another for the same session."""
+        self._supervisor = Supervisor(
+            [
+                supervisor_spec(
+                    "specialists",
+                    lambda: Supervisor(name=f"specialists of {session_id}", intensity=SPECIALIST_RESTARTS_MAX),
+                )
+            ],
+            name=session_id,
+        )
+        self._busy: dict[str, int] = {}
+        self._roles: dict[str, Role] = {}
+        self._numbers: dict[str, int] = {}
+        self._starting = trio.Lock()
+
+    async def run(self, *, task_status: trio.TaskStatus[Supervisor]) -> None:
+        """Be the session's supervisor, once: a child for the dynamic supervisor of the workspace's sessions."""
+        try:
+            await self._supervisor.run(task_status=task_status)
+        finally:
+            self.ended.set()
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The session's own supervisor: the conductor is started under it."""
+        return self._supervisor
+
+    @property
+    def specialists(self) -> Supervisor:
+        """The dynamic supervisor of the specialists.
+
+        Raises:
+            SupervisorError: it is not running now.
+        """
+        return cast("Supervisor", self._supervisor.child_value("specialists"))
+
+    def busy(self) -> Mapping[str, int]:
+        """Count, for each specialist that somebody has, by how many."""
+        return self._busy
+
+    @asynccontextmanager
+    async def borrow(self, role: Role) -> AsyncGenerator[ActorRef[Specialist]]:
+        """Have a specialist of a role while the block lasts: an idle one if there is one, else a new one.
+
+        Raises:
+            ActorStopped: the session's subtree is down or just being restarted.
+        """
+        async with self._starting:
+            try:
+                name = await self._free(role)
+                ref = cast("ActorRef[Specialist]", self.specialists.child_value(name))
+            except SupervisorError as error:
+                raise ActorStopped(role.name, str(error)) from error
+            self._busy[name] = self._busy.get(name, 0) + 1
+        try:
+            yield ref
+        finally:
+            self._busy[name] -= 1
+            if not self._busy[name]:
+                del self._busy[name]
+
+    async def _free(self, role: Role) -> str:
+        """Name the specialist to lend."""
+        # One that has just crashed is passed over while its restart is under way.
+        running = [one for one in self.specialists.which_children() if one.state is ChildState.RUNNING]
+        mine = [one.id for one in running if self._roles.get(one.id) == role]
+        idle = [name for name in mine if name not in self._busy]
+        if idle:
+            return idle[0]
+        await self._retire(role, running)
+        if len(running) >= SPECIALISTS_MAX and mine:
+            return min(mine, key=lambda name: self._busy.get(name, 0))
+        return await self._start(role)
+
+    async def _retire(self, role: Role, running: list[ChildInfo]) -> None:
+        """Stop idle specialists of this role as it was before its file changed; for want of room, one of any role."""
+        idle = [one.id for one in running if one.id not in self._busy]
+        outdated = [name for name in idle if self._roles[name].name == role.name]
+        for name in outdated or (idle[:1] if len(running) >= SPECIALISTS_MAX else []):
+            del self._roles[name]
+            await self.specialists.terminate_child(name)
+            await self.specialists.delete_child(name)
+
+    async def _start(self, role: Role) -> str:
+        system = self.opened.system
+        while True:
+            self._numbers[role.name] = number = self._numbers.get(role.name, 0) + 1
+            name = f"{role.name}-{self.session_id[-6:]}.{number}"
+            # A copy of a workspace has the same sessions; names are unique among all actors of the system.
+            if system.whereis(name) is None:
+                break
+        mailbox = MailboxSpec(MAILBOX_MAX, Overflow.REJECT)
+        spec = system.actor_spec(Specialist, role, self.opened.bench, name=name, mailbox=mailbox)
+        self._roles[name] = role
+        await self.specialists.start_child(spec)
+        return name
+
+
+@final
+class OpenWorkspace:
+    """The live subtree of one workspace, and who we are to the other processes that serve it."""
+
+    def __init__(self, workspace: Workspace, system: ActorSystem, kind: str) -> None:
+        """Name the workspace; `run` opens it.
+
+        Args:
+            workspace: its directory, the layout made.
+            system: where its actors live.
+            kind: `run` or `serve`: shown to the other servers.
+        """
+        self.workspace = workspace
+        self.system = system
+        self.store: Final = Store(workspace.database, workspace.artifacts)
+        self._kind = kind
+        self._record: ServerRecord | None = None
+        self._guardian: Guardian | None = None
+        self._supervisor: Supervisor | None = None
+        self._sessions: dict[str, OpenSession] = {}
+        self._opening = trio.Lock()
+        self._keys = 0
+        self.is_open = False
+        """Whether its subtree runs; `Runtime.workspace` starts it anew when it does not."""
+
+    async def run(self, *, task_status: trio.TaskStatus[Supervisor]) -> None:
+        """Be the workspace's supervisor: a child for the dynamic supervisor of workspaces.
+
+        Raises:
+            WorkspaceError: the server's record cannot be written.
+            GuardianError: the guardian did not start.
+        """
+        try:
+            with announce_server(self.workspace, self._kind) as record:
+                async with open_guardian(guardian_lock(self.workspace, record.id)) as guardian:
+                    self._record, self._guardian = record, guardian
+                    self._supervisor = Supervisor(
+                        [
+                            ChildSpec("store", self.store.run, shutdown_seconds=15.0),
+                            supervisor_spec("sessions", self._sessions_supervisor),
+                        ],
+                        name=str(self.workspace.directory),
+                        strategy=Strategy.REST_FOR_ONE,
+                    )
+                    self.is_open = True
+                    await self._supervisor.run(task_status=task_status)
+        finally:
+            self.is_open = False
+
+    def _sessions_supervisor(self) -> Supervisor:
+        return Supervisor(name=f"sessions of {self.workspace.directory}")
+
+    @property
+    def record(self) -> ServerRecord:
+        """Who we are to the other processes on this workspace."""
+        assert self._record is not None, "a workspace is used after it was opened"
+        return self._record
+
+    @property
+    def bench(self) -> Workbench:
+        """What a specialist of this workspace works with."""
+        assert self._guardian is not None, "a workspace is used after it was opened"
+        return Workbench(self.workspace, self.store, self._guardian, dict(os.environ))
+
+    def roles(self) -> dict[str, Role]:
+        """Read the roles as they are on disk now.
+
+        Raises:
+            InvalidInput: a role file is not valid.
+        """
+        return load_roles(self.workspace.dot / "roles")
+
+    def role(self, name: str) -> Role:
+        """Give a role by name, the generic one for a name that nobody defined."""
+        roles = self.roles()
+        return roles.get(name) or roles["generic"]
+
+    def key(self) -> CommandKey:
+        """Name a command of our own, one that no client asked for."""
+        self._keys += 1
+        return CommandKey(self.record.id, f"own/{self._keys}")
+
+    @property
+    def sessions(self) -> Mapping[str, OpenSession]:
+        """The sessions that were opened, by id."""
+        return self._sessions
+
+    async def session(self, session_id: str) -> OpenSession:
+        """Give the live subtree of a session, started if it is not there; waits while the workspace restarts it.
+
+        Raises:
+            StoreClosed: the workspace's subtree did not come back in time.
+        """
+        async with self._opening:
+            with trio.move_on_after(RESTART_WAIT_SECONDS):
+                while self.is_open:
+                    found = self._sessions.get(session_id)
+                    if found is not None and not found.ended.is_set():
+                        return found
+                    try:
+                        return await self._start_session(session_id)
+                    except SupervisorError:
+                        await trio.sleep(_LOOK_SECONDS)
+        raise StoreClosed(
+            f"the workspace {self.workspace.directory} is not running. Try again; if it stays so, restart the server."
+        )
+
+    async def _start_session(self, session_id: str) -> OpenSession:
+        assert self._supervisor is not None, "a workspace is used after it was opened"
+        supervisor = cast("Supervisor", self._supervisor.child_value("sessions"))
+        session = OpenSession(session_id, self)
+        spec = ChildSpec(session_id, session.run, restart=Restart.TEMPORARY, type=ChildType.SUPERVISOR)
+        # A start that has begun is finished whoever waits for it; cancelled, it would go on without being known.
+        with trio.CancelScope(shield=True):
+            await supervisor.start_child(spec)
+        self._sessions[session_id] = session
+        return session
+
+    async def release_dead_claims(self) -> list[str]:
+        """Give back what servers that no longer live had claimed, once their commands are gone; lists the tasks.
+
+        Raises:
+            WorkspaceError: commands of a dead server could not be killed in time.
+        """
+        claiming = await self.store.read(queries.claiming_servers)
+        servers = {name: name.partition("/")[0] for name in claiming}
+        dead = [name for name, server in servers.items() if not server_alive(self.workspace, server)]
+        if not dead:
+            return []
+        try:
+            for server in {servers[name] for name in dead}:
+                await wait_until_released(guardian_lock(self.workspace, server), DEAD_COMMANDS_SECONDS)
+        except GuardianError as error:
+            raise WorkspaceError(f"what a dead server had begun still runs: {error}") from error
+        released = await self.store.execute(ReleaseClaims("supervision", tuple(dead)), self.key())
+        return released["task_ids"]

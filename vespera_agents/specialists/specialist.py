@@ -1,0 +1,252 @@
+"""The Specialist: the actor that carries out tasks in the name of one role.
+
+One specialist does one thing at a time and has a context budget of its own. It runs commands and writes briefings; it
+never writes to the store: what came of the work goes back to whoever asked, who commits it. Neighbours: `conductor`
+and `orchestrator` ask it, `capabilities` runs the commands, `roles` says what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, final
+
+import trio
+
+from supervisors.guardian import Guardian
+from vespera_agents.actors import Actor, Request, receives
+from vespera_agents.capabilities import CommandOutcome, command_environment, run_command
+from vespera_agents.context.budget import estimate_tokens
+from vespera_agents.specialists.briefing import Briefing, Surroundings, brief
+from vespera_agents.specialists.roles import Role
+from vespera_agents.store import ArtifactWriter, Store
+from vespera_agents.store.commands import NewArtifact
+from vespera_agents.work.models import ArtifactKind, CommandLine, Task, TaskStatus, TaskType
+from vespera_agents.workspace import Workspace
+
+__all__ = ["CarryOut", "CheckGates", "GateReport", "Specialist", "WorkOutcome", "Workbench", "WriteBriefing"]
+
+OUTPUT_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Output of one command that is kept; the rest is counted and dropped."""
+_REASON_LINES: Final = 3
+_LINE_MAX: Final = 400
+"""Characters of an output line that are shown."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """What a specialist works with."""
+
+    workspace: Workspace
+    store: Store
+    guardian: Guardian
+    base_environment: dict[str, str] = field(repr=False)
+    """The environment that commands get, before the workspace's own programs are put in front."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WorkOutcome:
+    """What came of a task, not yet committed."""
+
+    status: TaskStatus
+    """completed, failed, cancelled (waived), or pending: it was called off and goes back."""
+    reason: str | None = None
+    summary: str | None = None
+    waived: bool = False
+    artifacts: tuple[NewArtifact, ...] = ()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """What came of a task's gates."""
+
+    failure: str | None = None
+    """What is wrong with the first gate that did not succeed."""
+    artifacts: tuple[NewArtifact, ...] = ()
+    called_off: bool = False
+    """They were killed before they had ended."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CarryOut(Request[WorkOutcome]):
+    """Carry out a task that is a command: its condition, its work, its gates."""
+
+    task: Task
+    on_line: Callable[[str], None]
+    """Called with each line of output as it comes."""
+    scope: trio.CancelScope
+    """Cancel it to call the work off: the command and its group are killed, and the outcome is pending."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CheckGates(Request[GateReport]):
+    """Run the gates of a task that somebody else carried out."""
+
+    task: Task
+    scope: trio.CancelScope
+    """Cancel it to call the gates off: the command and its group are killed."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WriteBriefing(Request[Briefing]):
+    """Write the prompt for a task."""
+
+    task: Task
+    around: Surroundings
+
+
+@final
+class Specialist(Actor):
+    """A role at work."""
+
+    def __init__(self, role: Role, bench: Workbench) -> None:
+        self._role = role
+        self._bench = bench
+        self._context_tokens = 0
+        self._current: str | None = None
+
+    def tree_detail(self) -> dict[str, str | int | float]:
+        """Say what the tree shows of it: its context fill and what it works on."""
+        detail: dict[str, str | int | float] = {
+            "context_tokens": self._context_tokens,
+            "context_fill": round(self._context_tokens / self._role.context_tokens_max, 4),
+        }
+        return detail if self._current is None else {**detail, "task": self._current}
+
+    @receives
+    def write_briefing(self, message: WriteBriefing) -> Briefing:
+        """Write a prompt; it is what this specialist's context holds from now on."""
+        briefing = brief(self._role, message.task, message.around)
+        self._context_tokens = briefing.context_tokens
+        return briefing
+
+    @receives
+    async def carry_out(self, message: CarryOut) -> WorkOutcome:
+        """Run a task's condition, work and gates, keeping their output as an artifact."""
+        with self._at_work_on(message.task), message.scope:
+            return await self._work(message)
+        return WorkOutcome(TaskStatus.PENDING, reason="called off")
+
+    @receives
+    async def check_gates(self, message: CheckGates) -> GateReport:
+        """Run a task's gates, keeping their output as an artifact."""
+        task = message.task
+        with self._at_work_on(task), message.scope:
+            with _Log(self._bench.store.artifacts.writer(), lambda _: None) as log:
+                failure = await self._gates(task, log)
+                artifact = await log.keep(f"gates of {task.title}", ArtifactKind.TEST)
+            return GateReport(failure, (artifact,))
+        return GateReport(called_off=True)
+
+    @contextmanager
+    def _at_work_on(self, task: Task) -> Generator[None]:
+        """Hold what the task says of itself as the context, and show the task in the tree, while the block lasts."""
+        self._current = task.id
+        # The output of commands goes to an artifact, not into the context.
+        self._context_tokens = min(estimate_tokens(task.description), self._role.context_tokens_max)
+        try:
+            yield
+        finally:
+            self._current = None
+
+    async def _work(self, message: CarryOut) -> WorkOutcome:
+        task = message.task
+        assert task.run is not None, "only a task that is a command is carried out"
+        with _Log(self._bench.store.artifacts.writer(), message.on_line) as log:
+            if task.when is not None:
+                condition = await self._run(task.when, log)
+                if not condition.succeeded:
+                    reason = f"its condition did not hold: {_sentence(task.when, condition, log)}"
+                    return WorkOutcome(TaskStatus.CANCELLED, reason=reason, waived=True)
+            outcome = await self._run(task.run, log)
+            failure = None if outcome.succeeded else _sentence(task.run, outcome, log)
+            if failure is None:
+                failure = await self._gates(task, log)
+            kind = ArtifactKind.TEST if task.task_type is TaskType.TESTING else ArtifactKind.GENERAL
+            artifact = await log.keep(f"output of {task.title}", kind)
+        if failure is not None:
+            return WorkOutcome(TaskStatus.FAILED, reason=failure, artifacts=(artifact,))
+        gates = f", {len(task.gates)} gates passed" if task.gates else ""
+        summary = f"`{task.run.text}`: {outcome.describe()}{gates}"
+        return WorkOutcome(TaskStatus.COMPLETED, summary=summary, artifacts=(artifact,))
+
+    async def _gates(self, task: Task, log: _Log) -> str | None:
+        """Run the gates in order; give what is wrong with the first that does not succeed."""
+        for gate in task.gates:
+            outcome = await self._run(gate, log)
+            if not outcome.succeeded:
+                return f"the gate {_sentence(gate, outcome, log)}"
+        return None
+
+    async def _run(self, line: CommandLine, log: _Log) -> CommandOutcome:
+        bench = self._bench
+        log.begin(line)
+        outcome = await run_command(
+            line,
+            directory=bench.workspace.directory,
+            environment=command_environment(bench.workspace.directory, bench.base_environment, {}),
+            guardian=bench.guardian,
+            sink=log.write,
+            output_bytes_max=OUTPUT_BYTES_MAX,
+        )
+        log.end(outcome)
+        return outcome
+
+
+@final
+class _Log:
+    """The output of a task's commands on its way into one artifact, and its last lines for whoever watches."""
+
+    def __init__(self, writer: ArtifactWriter, on_line: Callable[[str], None]) -> None:
+        self._writer = writer
+        self._on_line = on_line
+        self._rest = b""
+        self.last_lines: list[str] = []
+
+    def __enter__(self) -> _Log:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, *exit_: object) -> None:
+        self._writer.__exit__(*exit_)
+
+    def begin(self, line: CommandLine) -> None:
+        self.last_lines = []
+        self._writer.write(f"$ {line.text}\n".encode())
+
+    def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        *whole, rest = (self._rest + data).split(b"\n")
+        # A program that never ends its line must not fill the memory.
+        self._rest = rest[-_LINE_MAX:]
+        for raw in whole[-_REASON_LINES * 10 :]:
+            self._show(raw)
+
+    def end(self, outcome: CommandOutcome) -> None:
+        self._show(self._rest)
+        newline = b"\n" if self._rest else b""
+        self._rest = b""
+        dropped = f", {outcome.output_dropped_bytes} bytes dropped" if outcome.output_dropped_bytes else ""
+        self._writer.write(newline + f"[{outcome.describe()}{dropped}]\n".encode())
+
+    async def keep(self, name: str, kind: ArtifactKind) -> NewArtifact:
+        sha256, size = await self._writer.finish()
+        return NewArtifact(kind, name, "text/plain", size, sha256)
+
+    def _show(self, raw: bytes) -> None:
+        line = raw[-_LINE_MAX:].decode(errors="replace").strip()
+        if line:
+            self.last_lines = [*self.last_lines[1 - _REASON_LINES :], line]
+            self._on_line(line)
+
+
+def _sentence(line: CommandLine, outcome: CommandOutcome, log: _Log) -> str:
+    last = f": {' / '.join(log.last_lines)}" if log.last_lines and outcome.problem is None else ""
+    return f"`{line.text}`: {outcome.describe()}{last}"

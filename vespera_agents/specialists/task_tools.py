@@ -1,0 +1,299 @@
+"""The facade's tools on tasks as plans: create, change, find, cancel, delete.
+
+Thin: find what is meant, submit one command, shape the answer. Neighbours: `work_tools` carries tasks out.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, Literal, final
+
+import trio
+
+from vespera_agents.specialists.answers import (
+    CancelAnswer,
+    DeleteAnswer,
+    PlanAnswer,
+    PlannedTask,
+    QueryAnswer,
+    TaskView,
+    UpdateAnswer,
+    task_view,
+)
+from vespera_agents.specialists.calls import Call, Lookup
+from vespera_agents.store import queries
+from vespera_agents.store.commands import CancelTask, DeleteTask, PlanTasks, TaskEdit, UpdateTask
+from vespera_agents.work.drafts import DependencyDraft, TaskDraft
+from vespera_agents.work.errors import InvalidInput, NotFound
+from vespera_agents.work.models import Artifact, CommandLine, Dependency, Task, TaskStatus, TaskType
+from vespera_agents.work.plans import PLAN_BYTES_MAX, Plan, plan_drafts, read_plan_bytes
+from vespera_agents.workspace import Workspace, WorkspaceError, confined
+
+__all__ = ["TaskTools", "plan_container", "read_plan_file"]
+
+LIMIT_MAX: Final = 200
+"""Tasks on one page."""
+
+
+@final
+class TaskTools:
+    """What a client can do with tasks, short of working on them."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+
+    async def plan(
+        self,
+        call: Call,
+        drafts: Sequence[TaskDraft],
+        session: str | None = None,
+        parent_task_id: str | None = None,
+    ) -> PlanAnswer:
+        """Create a task or a whole breakdown, in one transaction.
+
+        Raises:
+            Refusal: something in it is wrong; nothing was created.
+        """
+        opened, found = await self._lookup.session(session)
+        command = PlanTasks(call.by, found.id, tuple(drafts), parent_task_id)
+        result = await opened.store.execute(command, call.step())
+        tasks = await opened.store.read(queries.tasks, list(result["ids"].values()))
+        return _plan_answer(found.id, tasks, notes=[], unplaced=0)
+
+    async def plan_file(self, call: Call, plan_path: str, session: str | None = None) -> PlanAnswer:
+        """Create the tasks of a plan or PRP file of the workspace, below one container that bears the plan's title.
+
+        Raises:
+            WorkspaceError: the path leads outside the workspace or cannot be read.
+            PlanError: the file is not a plan.
+            Refusal: the session takes no plan now.
+        """
+        opened, found = await self._lookup.session(session)
+        plan = await trio.to_thread.run_sync(read_plan_file, opened.workspace, plan_path)
+        command = PlanTasks(call.by, found.id, (plan_container(plan),))
+        result = await opened.store.execute(command, call.step())
+        tasks = await opened.store.read(queries.tasks, list(result["ids"].values()))
+        notes = [note.text if note.line is None else f"line {note.line}: {note.text}" for note in plan.notes]
+        return _plan_answer(found.id, tasks, notes=notes, unplaced=len(plan.unplaced))
+
+    async def update(
+        self,
+        call: Call,
+        task_id: str,
+        *,
+        session: str | None = None,
+        expected_version: int | None = None,
+        edit: TaskEdit | None = None,
+        status: TaskStatus | None = None,
+        reason: str | None = None,
+        gates: tuple[CommandLine, ...] | None = None,
+        add: tuple[DependencyDraft, ...] = (),
+        remove: tuple[str, ...] = (),
+        waive: tuple[str, ...] = (),
+    ) -> UpdateAnswer:
+        """Change fields, dependencies or the status of a task, all or none.
+
+        Raises:
+            Refusal: the change is not allowed, or somebody else changed the task first; nothing was changed.
+        """
+        if not (edit or status or gates is not None or add or remove or waive):
+            raise InvalidInput("there is nothing to change", "Give at least one field to set.")
+        opened, task = await self._lookup.task(task_id, session)
+        command = UpdateTask(
+            call.by, task.id, opened.record.id, None, expected_version, edit, status, reason, gates, add, remove, waive
+        )
+        result = await opened.store.execute(command, call.step())
+        return UpdateAnswer(
+            task=await self.show(task.id, task.session_id), changed=result["changed"], ready=result["ready"]
+        )
+
+    async def query(
+        self,
+        wanted: queries.TaskFilter,
+        *,
+        session: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        detail: Literal["concise", "full"] = "concise",
+        include_artifacts: bool = False,
+    ) -> QueryAnswer:
+        """Give a page of the tasks that a filter lets through, in the order of their creation.
+
+        Raises:
+            NotFound: no such session or parent.
+            InvalidInput: the cursor or the limit is wrong.
+        """
+        if not 1 <= limit <= LIMIT_MAX:
+            raise InvalidInput(f"a page takes 1 to {LIMIT_MAX} tasks, not {limit}", "Give a limit in that range.")
+        opened, found = await self._lookup.session(session)
+
+        def query(connection: sqlite3.Connection) -> tuple[queries.TaskPage, list[Dependency], list[Artifact]]:
+            chosen = replace(wanted, session_id=found.id)
+            if wanted.parent_id is not None:
+                chosen = replace(chosen, parent_id=queries.task(connection, wanted.parent_id, found.id).id)
+            page = queries.task_page(connection, chosen, limit, cursor)
+            ids = [task.id for task in page.tasks]
+            dependencies = queries.dependencies_of(connection, ids) if detail == "full" else []
+            return page, dependencies, queries.artifacts_of(connection, ids) if include_artifacts else []
+
+        page, dependencies, artifacts = await opened.store.read(query)
+        return QueryAnswer(
+            tasks=[
+                task_view(
+                    task,
+                    full=detail == "full",
+                    dependencies=[one for one in dependencies if one.task_id == task.id],
+                    artifacts=[one for one in artifacts if one.task_id == task.id] if include_artifacts else None,
+                )
+                for task in page.tasks
+            ],
+            total=page.total,
+            total_is_exact=page.total_is_exact,
+            has_more=page.next_cursor is not None,
+            next_cursor=page.next_cursor,
+        )
+
+    async def show(self, task_id: str, session: str | None = None) -> TaskView:
+        """Show one task with everything.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        opened, task = await self._lookup.task(task_id, session)
+
+        def query(connection: sqlite3.Connection) -> tuple[list[Dependency], list[Artifact]]:
+            return queries.dependencies_of(connection, [task.id]), queries.artifacts_of(connection, [task.id])
+
+        dependencies, artifacts = await opened.store.read(query)
+        return task_view(task, full=True, dependencies=dependencies, artifacts=artifacts)
+
+    async def cancel(
+        self,
+        call: Call,
+        task_id: str,
+        reason: str,
+        *,
+        session: str | None = None,
+        cascade: bool = False,
+        preserve_work: bool = True,
+    ) -> CancelAnswer:
+        """Cancel a task, on request with everything below it; a command at work on it is killed.
+
+        Raises:
+            Refusal: it has ended, or has live subtasks and cascade was not asked for.
+        """
+        if not reason.strip():
+            raise InvalidInput("a task is cancelled only with a reason", "Say why in `reason`.")
+        opened, task = await self._lookup.task(task_id, session)
+        command = CancelTask(call.by, task.id, reason, None, cascade, preserve_work)
+        result = await opened.store.execute(command, call.step())
+        blocked = result["blocked_dependents"]
+        return CancelAnswer(
+            cancelled=result["task_ids"],
+            blocked_dependents=blocked,
+            dropped_artifacts=result["dropped_artifacts"],
+            next_action=(
+                f"{len(blocked)} tasks wait for what was cancelled: cancel them too, or waive or remove the dependency "
+                "with orchestrator_update_task."
+                if blocked
+                else "Nothing waits for what was cancelled."
+            ),
+        )
+
+    async def delete(
+        self,
+        call: Call,
+        task_id: str,
+        *,
+        session: str | None = None,
+        mode: Literal["archive", "delete"] = "archive",
+        force: bool = False,
+    ) -> DeleteAnswer:
+        """Archive a task and everything below it, or delete them for good; live work is cancelled first.
+
+        Raises:
+            Refusal: live tasks depend on it, or it is to be deleted, and force was not given.
+        """
+        try:
+            opened, task = await self._lookup.task(task_id, session)
+        except NotFound:
+            # A repeated call finds the task deleted by the first one, and gets that one's answer.
+            recorded = await self._lookup.recorded(call.key.step(1))
+            if isinstance(recorded, dict) and "deleted" in recorded:
+                return DeleteAnswer.model_validate(recorded)
+            raise
+        command = DeleteTask(call.by, task.id, None, delete=mode == "delete", force=force)
+        result = await opened.store.execute(command, call.step())
+        return DeleteAnswer(**result)
+
+
+def read_plan_file(workspace: Workspace, plan_path: str) -> Plan:
+    """Read a plan file that lies in a workspace.
+
+    Raises:
+        WorkspaceError: it leads outside, or cannot be read.
+        PlanError: it is not a plan.
+    """
+    path = confined(workspace, plan_path)
+    if path.exists() and not path.is_file():
+        # Reading a pipe would never end.
+        raise WorkspaceError(f"{plan_path!r} is no regular file. Give the path of a Markdown file in the workspace.")
+    try:
+        with path.open("rb") as file:
+            # One byte more than a plan may have: enough to refuse it, whatever its size.
+            data = file.read(PLAN_BYTES_MAX + 1)
+    except OSError as error:
+        raise WorkspaceError(
+            f"{plan_path!r} cannot be read ({error.strerror}). Give the path of a Markdown file in the workspace."
+        ) from error
+    return read_plan_bytes(data, name=path.name)
+
+
+def plan_container(plan: Plan) -> TaskDraft:
+    """Give the whole plan as one container draft that bears its title."""
+    drafts = plan_drafts(plan)
+    if plan.task is not None:
+        # The plan describes the task that stands for the whole of it: the drafts are one tree already.
+        return drafts[0]
+    taken = {draft.key for draft in drafts}
+    key = plan.id if plan.id not in taken else f"{plan.id}-plan"
+    return TaskDraft(
+        key=key,
+        title=plan.title[:255] or plan.id,
+        description=plan.overview[:20_000],
+        task_type=TaskType.BREAKDOWN,
+        specialist="coordinator",
+        subtasks=tuple(drafts),
+    )
+
+
+def _plan_answer(session_id: str, tasks: Sequence[Task], *, notes: list[str], unplaced: int) -> PlanAnswer:
+    depths: dict[str, int] = {}
+    for task in tasks:
+        depths[task.id] = depths.get(task.parent_id or "", -1) + 1
+    ready = [task.id for task in tasks if task.ready]
+    return PlanAnswer(
+        session_id=session_id,
+        root_task_ids=[task.id for task in tasks if not depths[task.id]],
+        tasks=[
+            PlannedTask(
+                id=task.id,
+                key=task.key or task.id,
+                title=task.title,
+                parent_task_id=task.parent_id,
+                depth=depths[task.id],
+                ready=task.ready,
+            )
+            for task in tasks
+        ],
+        ready=ready,
+        notes=notes,
+        unplaced_lines=unplaced,
+        next_action=(
+            f"Claim a ready task with orchestrator_execute_task(task_id={ready[0]!r})."
+            if ready
+            else "Nothing is ready yet: finish what these tasks wait for."
+        ),
+    )

@@ -1,0 +1,378 @@
+"""The facade's tools on work: claim a task, hand work in, gather results.
+
+What is handed in becomes artifacts before any status changes. Neighbours: `task_tools` plans and edits, `gating` runs
+the gates before a task completes, `specialist` writes briefings, `gathering` reads and `synthesis` writes the text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal, cast, final
+
+import trio
+
+from vespera_agents.actors import ActorError, ActorStopped
+from vespera_agents.specialists.answers import (
+    ClaimAnswer,
+    CompleteAnswer,
+    SynthesisAnswer,
+    artifact_link,
+    task_view,
+)
+from vespera_agents.specialists.briefing import Briefing, Surroundings
+from vespera_agents.specialists.calls import Call, Lookup
+from vespera_agents.specialists.gathering import SYNTHESIS_NAME, read_rows, surroundings_of
+from vespera_agents.specialists.gating import HandedIn, finish, gates_running, pass_gates
+from vespera_agents.specialists.roles import Role
+from vespera_agents.specialists.sessions import OpenWorkspace
+from vespera_agents.specialists.specialist import WriteBriefing
+from vespera_agents.specialists.synthesis import synthesize
+from vespera_agents.store import KeyConflict, queries
+from vespera_agents.store.artifacts import ARTIFACT_BYTES_MAX
+from vespera_agents.store.commands import AddArtifacts, ClaimTask, Finished, NewArtifact
+from vespera_agents.work.errors import BadTransition, Conflict, InvalidInput
+from vespera_agents.work.machine import TERMINAL, TRANSITIONS
+from vespera_agents.work.models import Artifact, ArtifactKind, Task, TaskStatus
+from vespera_agents.workspace import WorkspaceError, confined, load_settings
+
+__all__ = ["GATES_WAIT_SECONDS", "WorkTools"]
+
+GATES_WAIT_SECONDS: Final = 20.0
+"""How long a caller waits for gates; beyond, it gets a handle and the outcome is stored when they end."""
+_BRIEFING_TRIES: Final = 3
+_RESTART_SECONDS: Final = 1.0
+"""How long a try waits for a session that is going down."""
+_FILES_MAX: Final = 50
+_PREVIEW_MAX: Final = 2_000
+_ARTIFACTS_SHOWN: Final = 50
+
+NextAction = Literal["complete", "continue", "needs_revision", "blocked"]
+_OUTCOMES: Final[dict[TaskStatus, Literal["completed", "review", "blocked"]]] = {
+    TaskStatus.COMPLETED: "completed",
+    TaskStatus.REVIEW: "review",
+    TaskStatus.BLOCKED: "blocked",
+}
+_STATUS: Final[dict[NextAction, TaskStatus]] = {
+    "complete": TaskStatus.COMPLETED,
+    "continue": TaskStatus.COMPLETED,
+    "needs_revision": TaskStatus.REVIEW,
+    "blocked": TaskStatus.BLOCKED,
+}
+
+
+@final
+class WorkTools:
+    """What a client can do to carry tasks out."""
+
+    def __init__(self, lookup: Lookup, *, gates_wait_seconds: float = GATES_WAIT_SECONDS) -> None:
+        self._lookup = lookup
+        self._gates_wait_seconds = gates_wait_seconds
+
+    async def execute(self, call: Call, task_id: str, session: str | None = None) -> ClaimAnswer:
+        """Claim a ready task, or one in review, and give everything needed to carry it out.
+
+        Raises:
+            NotFound: there is none of that id.
+            Conflict: it is not ready, or another server works on it.
+            InvalidInput: a role file of the workspace is not valid.
+        """
+        opened, task = await self._lookup.task(task_id, session)
+        # What may be wrong with the role or the session is found before the task is taken.
+        role = opened.role(task.specialist)
+        await opened.session(task.session_id)
+        try:
+            claimed = await opened.store.execute(ClaimTask(call.by, task.id, opened.record.id), call.step())
+        except Conflict:
+            # Whoever holds it may have died since this server began.
+            if task.id not in await opened.release_dead_claims():
+                raise
+            claimed = await opened.store.execute(ClaimTask(call.by, task.id, opened.record.id), call.step())
+        # The claim clears the reason for which the task waited; whoever takes it must know that reason.
+        reason = task.status_reason
+        task, around = await opened.store.read(surroundings_of, task.id)
+        told = task.model_copy(update={"status_reason": task.status_reason or reason})
+        briefing = await _brief(opened, role, told, around)
+        return ClaimAnswer(
+            task=task_view(task, full=True, dependencies=around.dependencies),
+            already_yours=claimed["already"],
+            prompt=briefing.prompt,
+            context_tokens=briefing.context_tokens,
+            context_tokens_max=briefing.context_tokens_max,
+            left_out=[f"{entry.name} ({entry.context_tokens} tokens)" for entry in briefing.dropped],
+            gates=[gate.text for gate in task.gates],
+            dependency_artifacts=[artifact_link(one) for one in around.artifacts][:_ARTIFACTS_SHOWN],
+            next_action=f"Do the work, then call orchestrator_complete_task(task_id={task.id!r}, ...).",
+        )
+
+    async def complete(
+        self,
+        call: Call,
+        task_id: str,
+        *,
+        summary: str,
+        detailed_work: str,
+        next_action: NextAction,
+        file_paths: Sequence[str] = (),
+        artifact_type: ArtifactKind = ArtifactKind.GENERAL,
+        session: str | None = None,
+    ) -> CompleteAnswer:
+        """Hand in the work of a task: keep it as artifacts, run the gates, then change the status.
+
+        Raises:
+            NotFound: there is none of that id.
+            Conflict: the claim was taken over, or a gate did not succeed or may not run.
+            BadTransition: the task was not being worked on.
+            WorkspaceError: a file leads outside the workspace or cannot be read.
+            KeyConflict: the call's key was used for another call.
+            StoreUnavailable: the disk is full; nothing was changed.
+        """
+        status = _STATUS[next_action]
+        if not summary.strip():
+            raise InvalidInput("work is handed in with a summary", "Say in `summary` what was done.")
+        opened, task = await self._lookup.task(task_id, session)
+        finished = await _recorded(opened, call, task, status)
+        if finished is not None:
+            await _check_same_work(opened, task, finished, (summary, detailed_work, tuple(file_paths)))
+            return await _finished(opened, task, finished)
+        if gates_running(opened, task):
+            if status is TaskStatus.COMPLETED:
+                return await _gating(opened, task, "What was handed in first counts; this call recorded nothing. ")
+            raise Conflict(
+                f"the gates of task {task.id} ({task.title}) still run on what was handed in before",
+                "Wait for their outcome (orchestrator_query_tasks), or cancel the task.",
+            )
+        _check_may_finish(opened, task, status)
+        runs_gates = status is TaskStatus.COMPLETED and bool(task.gates)
+        if runs_gates:
+            self._check_gates_allowed(opened, task)
+        artifacts = await _keep(opened, task, detailed_work, file_paths, artifact_type)
+        work = HandedIn(call, opened, task, status, summary, artifacts)
+        if not runs_gates:
+            return await _finished(opened, task, await finish(work))
+        passed = await pass_gates(work, self._gates_wait_seconds)
+        return await (_gating(opened, task) if passed is None else _finished(opened, task, passed))
+
+    async def synthesize(
+        self, call: Call, parent_task_id: str | None = None, session: str | None = None
+    ) -> SynthesisAnswer:
+        """Gather what came of a task and everything below it, or of the whole session, into one artifact.
+
+        Raises:
+            NotFound: there is no such task or session.
+            KeyConflict: the call's key was used for another call.
+            StoreUnavailable: the disk is full.
+        """
+        if parent_task_id is None:
+            opened, found = await self._lookup.session(session)
+            session_id, root, title = found.id, None, found.name
+        else:
+            opened, task = await self._lookup.task(parent_task_id, session)
+            session_id, root, title = task.session_id, task.id, task.title
+        result = synthesize(await opened.store.read(read_rows, session_id, root, title))
+        recorded = await opened.store.read(queries.recorded_result, call.key.step(1))
+        ids = cast("list[str]", recorded) if isinstance(recorded, list) else []
+        if not ids:
+            data = result.text.encode()
+            sha256 = await opened.store.artifacts.save(data)
+            name = f"{SYNTHESIS_NAME}{title}"
+            new = NewArtifact(ArtifactKind.DOCUMENTATION, name, "text/markdown", len(data), sha256)
+            ids = await opened.store.execute(AddArtifacts(call.by, session_id, root, (new,)), call.step())
+        artifact = await opened.store.read(queries.artifact, ids[0])
+        if (artifact.session_id, artifact.task_id) != (session_id, root):
+            raise _used_for_something_else()
+        return SynthesisAnswer(
+            task_id=root,
+            artifact=artifact_link(artifact),
+            outcome=result.outcome,
+            counts=result.counts,
+            open_questions=result.open_questions,
+            preview=result.text[:_PREVIEW_MAX],
+        )
+
+    def _check_gates_allowed(self, opened: OpenWorkspace, task: Task) -> None:
+        settings = load_settings(opened.workspace, self._lookup.runtime.registry)
+        for gate in task.gates:
+            refusal = settings.refusal(gate.text, shell=gate.shell)
+            if refusal is not None:
+                raise Conflict(
+                    f"the gate `{gate.text}` of task {task.id} may not run: {refusal}",
+                    "Ask the workspace's owner to allow it, or hand the work in with next_action=needs_revision.",
+                )
+
+
+async def _brief(opened: OpenWorkspace, role: Role, task: Task, around: Surroundings) -> Briefing:
+    """Have a specialist write the briefing; while its subtree is being restarted, wait for that."""
+    problem: ActorError | None = None
+    for _ in range(_BRIEFING_TRIES):
+        live = await opened.session(task.session_id)
+        try:
+            async with live.borrow(role) as specialist:
+                return await specialist.ask(WriteBriefing(task, around))
+        except ActorStopped as error:
+            problem = error
+            with trio.move_on_after(_RESTART_SECONDS):
+                await live.ended.wait()
+        except ActorError as error:
+            problem = error
+            break
+    told = str(problem).rstrip(".")
+    raise Conflict(
+        f"task {task.id} is yours, but its briefing could not be written: {told}",
+        "Call orchestrator_execute_task again.",
+    ) from problem
+
+
+async def _recorded(opened: OpenWorkspace, call: Call, task: Task, status: TaskStatus) -> Finished | None:
+    """Give what a call that was made before came to then; None for a new one.
+
+    Raises:
+        Conflict: a gate did not succeed then.
+        KeyConflict: the key was used for something else.
+    """
+    recorded = await opened.store.read(queries.recorded_result, call.key.step(1))
+    if isinstance(recorded, list) and status is TaskStatus.COMPLETED:
+        raise Conflict(
+            f"task {task.id} did not complete: {task.status_reason or 'a gate did not succeed'}",
+            "Correct the work and hand it in again, as a new call.",
+        )
+    if recorded is None:
+        return None
+    finished = cast("Finished", recorded)
+    if not isinstance(recorded, dict) or finished.get("task_id") != task.id or finished.get("status") != status:
+        raise _used_for_something_else()
+    return finished
+
+
+async def _check_same_work(
+    opened: OpenWorkspace, task: Task, finished: Finished, given: tuple[str, str, tuple[str, ...]]
+) -> None:
+    """Compare a repeated call's summary, work and file names with what was handed in the first time.
+
+    Raises:
+        KeyConflict: it hands in something else.
+    """
+    summary, detailed_work, file_paths = given
+    everything = await opened.store.read(queries.artifacts_of, [task.id])
+    kept = [one for one in everything if one.id in finished["artifact_ids"]]
+    work = [hashlib.sha256(detailed_work.encode()).hexdigest()] if detailed_work.strip() else []
+    handed_in = len(work) + len(file_paths)
+    same = [one.sha256 for one in kept[: len(work)]] == work
+    same = same and [one.name for one in kept[len(work) : handed_in]] == list(file_paths)
+    if task.version == finished["version"]:
+        # Nothing changed since: the summary is that call's, and gates left one artifact behind the work.
+        gated = bool(task.gates) and finished["status"] == TaskStatus.COMPLETED
+        same = same and task.summary == summary and len(kept) == handed_in + gated
+    if not same:
+        raise _used_for_something_else()
+
+
+def _used_for_something_else() -> KeyConflict:
+    return KeyConflict("this command key was used for another call before. Use a new key for a new call.")
+
+
+def _check_may_finish(opened: OpenWorkspace, task: Task, status: TaskStatus) -> None:
+    """Refuse early what the store would refuse after the gates have run."""
+    label = f"task {task.id} ({task.title})"
+    if task.is_container:
+        raise Conflict(f"{label} has subtasks: its status follows them", "Complete its subtasks instead.")
+    if task.status is TaskStatus.PENDING:
+        raise Conflict(f"{label} was not claimed", "Call orchestrator_execute_task first, then complete it.")
+    if task.status in TERMINAL or status not in TRANSITIONS[task.status]:
+        raise BadTransition(label, task.status, status, TRANSITIONS[task.status])
+    if task.status is TaskStatus.IN_PROGRESS and task.claimed_by not in {None, opened.record.id}:
+        raise Conflict(
+            f"{label} was taken over by {task.claimed_by}",
+            "Your work was not recorded. Read the task again before you go on.",
+        )
+    if status is TaskStatus.COMPLETED and task.open_dependencies:
+        raise Conflict(
+            f"{label} came to wait for other tasks",
+            "Finish or waive its dependencies first; orchestrator_query_tasks(detail=full) shows them.",
+        )
+
+
+async def _keep(
+    opened: OpenWorkspace, task: Task, detailed_work: str, file_paths: Sequence[str], kind: ArtifactKind
+) -> tuple[NewArtifact, ...]:
+    """Make the handed-in work durable as artifact files."""
+    if len(file_paths) > _FILES_MAX:
+        raise InvalidInput(f"{len(file_paths)} files are more than {_FILES_MAX}", "Hand in fewer files.")
+    paths = [(name, confined(opened.workspace, name)) for name in file_paths]
+    found: list[NewArtifact] = []
+    if detailed_work.strip():
+        data = detailed_work.encode()
+        sha256 = await opened.store.artifacts.save(data)
+        found.append(NewArtifact(kind, f"work on {task.title}", "text/markdown", len(data), sha256))
+    # One after the other: all of them at once need not fit into the memory.
+    for name, path in paths:
+        data = await trio.to_thread.run_sync(_read_file, name, path)
+        mime_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        sha256 = await opened.store.artifacts.save(data)
+        found.append(NewArtifact(kind, name, mime_type, len(data), sha256))
+    return tuple(found)
+
+
+def _read_file(name: str, path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        # Reading a pipe would never end.
+        raise WorkspaceError(f"{name!r} is no regular file. Name existing files of the workspace.")
+    try:
+        with path.open("rb") as file:
+            data = file.read(ARTIFACT_BYTES_MAX + 1)
+    except OSError as error:
+        raise WorkspaceError(
+            f"the file {name!r} cannot be read ({error.strerror}). Name existing files of the workspace."
+        ) from error
+    if len(data) > ARTIFACT_BYTES_MAX:
+        raise WorkspaceError(f"the file {name!r} is larger than {ARTIFACT_BYTES_MAX} bytes. Hand in a smaller one.")
+    return data
+
+
+async def _finished(opened: OpenWorkspace, task: Task, finished: Finished) -> CompleteAnswer:
+    def query(connection: sqlite3.Connection) -> tuple[list[Task], list[Artifact], Task | None, list[Task]]:
+        parent = queries.task(connection, task.parent_id) if task.parent_id else None
+        below = queries.session_tasks(connection, parent.session_id, parent.id) if parent else []
+        artifacts = [one for one in queries.artifacts_of(connection, [task.id]) if one.id in finished["artifact_ids"]]
+        leaves = [member for member in below if not member.is_container]
+        return queries.tasks(connection, finished["ready"]), artifacts, parent, leaves
+
+    ready, artifacts, parent, siblings = await opened.store.read(query)
+    return CompleteAnswer(
+        task_id=task.id,
+        outcome=_OUTCOMES[TaskStatus(finished["status"])],
+        version=finished["version"],
+        artifacts=[artifact_link(artifact) for artifact in artifacts],
+        ready=[task_view(one) for one in ready],
+        parent_task_id=task.parent_id,
+        parent_status=parent.status if parent else None,
+        parent_done=sum(one.status in TERMINAL for one in siblings),
+        parent_total=len(siblings),
+        next_action=(
+            f"Claim the next task: orchestrator_execute_task(task_id={ready[0].id!r})."
+            if ready
+            else "Ask orchestrator_get_status what is left."
+        ),
+    )
+
+
+async def _gating(opened: OpenWorkspace, task: Task, remark: str = "") -> CompleteAnswer:
+    now = await opened.store.read(queries.task, task.id)
+    return CompleteAnswer(
+        task_id=now.id,
+        outcome="gating",
+        version=now.version,
+        artifacts=[],
+        ready=[],
+        parent_task_id=now.parent_id,
+        parent_status=None,
+        parent_done=0,
+        parent_total=0,
+        next_action=(
+            f"{remark}The gates still run: look at task {now.id} with orchestrator_query_tasks in a while. It is then "
+            "completed, or in progress with the reason."
+        ),
+    )

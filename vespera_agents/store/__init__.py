@@ -1,0 +1,39 @@
+"""Durable work: one SQLite file and a directory of artifacts per workspace.
+
+store        the Store: a supervised child that others submit commands to and read through
+commands     every way in which the durable state can change
+queries      every way in which it is read
+artifacts    files by content hash, durable before the row that names them
+writer       the one writing thread and its group commit
+transaction  what a command sees; command keys
+changes      what follows from a status, shared by commands
+schema, rows tables and their migrations; rows to models
+"""
+
+from vespera_agents.store.artifacts import ArtifactFiles, ArtifactWriter
+from vespera_agents.store.errors import (
+    ArtifactMissing,
+    KeyConflict,
+    SchemaTooNew,
+    StoreClosed,
+    StoreError,
+    StoreUnavailable,
+)
+from vespera_agents.store.store import Store, StoreStatistics
+from vespera_agents.store.transaction import Command, CommandKey, StatusChange
+
+__all__ = [
+    "ArtifactFiles",
+    "ArtifactMissing",
+    "ArtifactWriter",
+    "Command",
+    "CommandKey",
+    "KeyConflict",
+    "SchemaTooNew",
+    "StatusChange",
+    "Store",
+    "StoreClosed",
+    "StoreError",
+    "StoreStatistics",
+    "StoreUnavailable",
+]

@@ -1,0 +1,180 @@
+"""The command that creates tasks: one, or a whole breakdown, in one transaction.
+
+The drafts were made by a caller or by the plan reader; here they get ids and places. This is the store's hot path:
+one task costs six statements. Neighbours: `work.drafts` checks a breakdown in itself, `changes` its place among rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypedDict, final
+
+from pydantic import TypeAdapter
+
+from vespera_agents.store.changes import add_dependency, check_no_path, roll_up, set_status
+from vespera_agents.store.rows import command_json, commands_json
+from vespera_agents.store.transaction import StatusChange, Transaction, resolve_task_id
+from vespera_agents.work.drafts import DependencyDraft, TaskDraft, check_drafts, walk_drafts
+from vespera_agents.work.errors import Conflict, InvalidInput, NotFound
+from vespera_agents.work.models import DependencyKind, SessionStatus, Task, TaskStatus
+
+__all__ = ["PlanTasks", "PlannedTasks"]
+
+_INSERT_TASK = (
+    "INSERT INTO task(id, session_id, parent_id, key, position, title, description, task_type, complexity, specialist,"
+    " estimated_effort, due, status, run, condition, gates, children, open_dependencies, created, updated)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+)
+_DRAFTS: Final = TypeAdapter(tuple[TaskDraft, ...]).serializer
+
+
+class PlannedTasks(TypedDict):
+    """The result of PlanTasks."""
+
+    session_id: str
+    ids: dict[str, str]
+    """The new task's id for each key, in the order of the breakdown."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PlanTasks:
+    """Create a breakdown, whole or not at all."""
+
+    by: str
+    session_id: str
+    drafts: tuple[TaskDraft, ...]
+    parent: str | None = None
+    """The container to put it in: an id or a unique prefix."""
+
+    def fingerprint(self) -> bytes:
+        """Give what tells this command from another."""
+        # Not fingerprint_of(): the repr of a draft takes three times as long as its JSON.
+        digest = hashlib.blake2b(_DRAFTS.to_json(self.drafts), digest_size=16)
+        digest.update(f"{self.session_id}\n{self.parent}".encode())
+        return digest.digest()
+
+    def apply(self, transaction: Transaction) -> PlannedTasks:
+        """Create every task.
+
+        Raises:
+            InvalidInput: keys, bounds or dependencies are wrong in themselves.
+            NotFound: the session, the parent or a dependency does not exist.
+            Conflict: the session is closed, or the parent cannot hold subtasks now.
+            Cycle: the new tasks would wait for themselves.
+        """
+        drafts = check_drafts(self.drafts)
+        parent = None if self.parent is None else self._container(transaction, self.parent)
+        first = self._places(transaction, parent)
+        ids = {key: f"task_{transaction.mint()}" for key in drafts}
+        held = 0 if parent is None else parent.open_dependencies
+        for draft, above, position in walk_drafts(self.drafts):
+            identifier = ids[draft.key]
+            parent_id = ids[above.key] if above else (parent.id if parent else None)
+            place = position if above else first + position
+            transaction.execute(_INSERT_TASK, self._row(transaction, draft, identifier, parent_id, place, held))
+            transaction.event(
+                "created", session_id=self.session_id, task_id=identifier, after=TaskStatus.PENDING, detail=draft.title
+            )
+            transaction.changed.append(
+                StatusChange(self.session_id, identifier, draft.specialist, None, TaskStatus.PENDING, waived=False)
+            )
+        self._connect(transaction, drafts, ids, parent)
+        if parent is not None:
+            roll_up(transaction, parent.id)
+        return {"session_id": self.session_id, "ids": ids}
+
+    def _container(self, transaction: Transaction, reference: str) -> Task:
+        parent = transaction.task(reference, self.session_id)
+        if not parent.is_container and parent.status is not TaskStatus.PENDING:
+            raise Conflict(
+                f"task {parent.id} ({parent.title}) is {parent.status} and cannot get subtasks",
+                "Release or reopen it first (orchestrator_update_task status=pending), or choose another parent.",
+            )
+        if parent.status is TaskStatus.ARCHIVED:
+            raise Conflict(f"task {parent.id} ({parent.title}) is archived", "Choose another parent.")
+        if parent.run is not None:
+            raise Conflict(
+                f"task {parent.id} ({parent.title}) is a command and cannot get subtasks", "Choose another parent."
+            )
+        return parent
+
+    def _places(self, transaction: Transaction, parent: Task | None) -> int:
+        """Count the new roots into the session and the container, and give the first one's position."""
+        number = len(self.drafts)
+        row = transaction.execute(
+            "UPDATE session SET roots=roots+?, updated=? WHERE id=? RETURNING roots, status",
+            (0 if parent else number, transaction.now, self.session_id),
+        ).fetchone()
+        if row is None:
+            raise NotFound(
+                f"there is no session {self.session_id!r} in this workspace",
+                "Call orchestrator_initialize_session first, or list them with orchestrator_list_sessions.",
+            )
+        if row[1] != SessionStatus.OPEN:
+            raise Conflict(
+                f"the session {self.session_id} is {row[1]}",
+                "Reopen it with orchestrator_initialize_session(session_id=...).",
+            )
+        if parent is None:
+            return int(row[0]) - number
+        # Not the number of children: after a deletion that would be somebody's place.
+        (first,) = transaction.execute(
+            "SELECT coalesce(max(position) + 1, 0) FROM task WHERE parent_id=?", (parent.id,)
+        ).fetchone()
+        transaction.execute(
+            "UPDATE task SET children=children+?, updated=?, version=version+1 WHERE id=?",
+            (number, transaction.now, parent.id),
+        )
+        return int(first)
+
+    def _row(
+        self,
+        transaction: Transaction,
+        draft: TaskDraft,
+        identifier: str,
+        parent_id: str | None,
+        position: int,
+        held: int,
+    ) -> tuple[object, ...]:
+        return (
+            identifier, self.session_id, parent_id, draft.key, position, draft.title, draft.description,
+            draft.task_type, draft.complexity, draft.specialist, draft.estimated_effort, draft.due,
+            TaskStatus.PENDING, command_json(draft.run), command_json(draft.when), commands_json(draft.gates),
+            len(draft.subtasks), held, transaction.now, transaction.now,
+        )  # fmt: skip
+
+    def _connect(
+        self, transaction: Transaction, drafts: dict[str, TaskDraft], ids: dict[str, str], parent: Task | None
+    ) -> None:
+        for key, draft in drafts.items():
+            for dependency in draft.dependencies:
+                on_id = ids.get(dependency.on) or self._existing(transaction, dependency, draft)
+                if dependency.on not in ids and parent and dependency.kind is not DependencyKind.RELATED:
+                    check_no_path(transaction, on_id, [parent.id])
+                add_dependency(
+                    transaction, ids[key], transaction.task(on_id), dependency.kind, mandatory=dependency.mandatory
+                )
+        for key in [key for key, draft in drafts.items() if draft.done and not draft.subtasks]:
+            task = transaction.task(ids[key])
+            for status in (TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED):
+                set_status(transaction, task, status, detail="the plan says that it is done")
+                task = transaction.task(ids[key])
+
+    def _existing(self, transaction: Transaction, dependency: DependencyDraft, draft: TaskDraft) -> str:
+        try:
+            return resolve_task_id(transaction.connection, dependency.on, self.session_id)
+        except NotFound as error:
+            raise InvalidInput(
+                f"{draft.key!r} depends on {dependency.on!r}, which is neither a key of this breakdown nor a task of "
+                f"this session",
+                f"Known keys: {', '.join(keys_shown(self.drafts))}. {error.next_action}",
+            ) from None
+
+
+def keys_shown(drafts: Sequence[TaskDraft], most: int = 12) -> list[str]:
+    """List the first keys of a breakdown, for a message."""
+    keys = [draft.key for draft, _, _ in walk_drafts(drafts)]
+    return keys if len(keys) <= most else [*keys[:most], f"and {len(keys) - most} more"]

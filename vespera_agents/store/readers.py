@@ -1,0 +1,97 @@
+"""The reading side of the store: queries in threads, each on a read-only connection of its own.
+
+Readers see committed state only and never wait for the writer. At most READERS_MAX queries run at once; a connection
+is opened when it is first needed and kept. Neighbours: `queries` is what they run, `store` opens and closes them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar, final
+
+import trio
+
+from vespera_agents.store.errors import StoreClosed
+from vespera_agents.store.writer import connect
+
+__all__ = ["READERS_MAX", "Readers"]
+
+R = TypeVar("R")
+
+READERS_MAX: Final = 4
+"""Reading connections, and so reading threads, of one store."""
+_STEPS_BETWEEN_LOOKS: Final = 10_000
+"""Steps of SQLite's machine, about a tenth of a millisecond, after which a query looks whether anybody still waits."""
+
+
+@final
+class Readers:
+    """The reading connections of one database."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._limiter = trio.CapacityLimiter(READERS_MAX)
+        self._lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._open = False
+
+    def open(self) -> None:
+        """Keep connections from now on."""
+        self._open = True
+
+    def close(self) -> None:
+        """Close the idle connections now, and each busy one as soon as its query ends."""
+        with self._lock:
+            self._open = False
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    async def read(self, query: Callable[..., R], *arguments: object) -> R:
+        """Run a query in a thread and give what it returns; when the caller is cancelled the query is interrupted.
+
+        Raises:
+            sqlite3.Error: the database cannot be read.
+            StoreUnavailable: it cannot be opened.
+            StoreClosed: the readers were closed before the query began.
+        """
+        abandoned = threading.Event()
+        try:
+            # The limiter's token stays with the thread: an abandoned query counts until it has really ended.
+            return await trio.to_thread.run_sync(
+                self._run, abandoned, query, arguments, abandon_on_cancel=True, limiter=self._limiter
+            )
+        finally:
+            abandoned.set()
+
+    def _run(self, abandoned: threading.Event, query: Callable[..., R], arguments: tuple[object, ...]) -> R:
+        connection = self._take()
+        try:
+            # Not connection.interrupt(): between two statements it stops nothing, and it might come after the end.
+            connection.set_progress_handler(abandoned.is_set, _STEPS_BETWEEN_LOOKS)
+            # One transaction, so that several statements of a query see one state.
+            connection.execute("BEGIN")
+            return query(connection, *arguments)
+        finally:
+            connection.set_progress_handler(None, 0)
+            if connection.in_transaction:
+                connection.rollback()
+            self._give_back(connection)
+
+    def _take(self) -> sqlite3.Connection:
+        with self._lock:
+            if not self._open:
+                raise StoreClosed("the store was stopped before it came to this query. Try again.")
+            if self._idle:
+                return self._idle.pop()
+        return connect(self._database, read_only=True)
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with self._lock:
+            if self._open:
+                self._idle.append(connection)
+                return
+        connection.close()

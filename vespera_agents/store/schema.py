@@ -1,0 +1,148 @@
+"""The tables of a workspace's database, as numbered migrations.
+
+`PRAGMA user_version` holds the number of the last migration applied. A migration is a script that runs inside one
+transaction; released ones are never edited, only followed. Not here: what rows mean (`rows`) and who may change them
+(`changes`). Source of the shape: DESIGN "Durable work".
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from vespera_agents.store.errors import SchemaTooNew
+
+__all__ = ["MIGRATIONS", "migrate"]
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE session (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        directory TEXT NOT NULL,
+        status TEXT NOT NULL,
+        roots INTEGER NOT NULL DEFAULT 0,
+        created REAL NOT NULL,
+        updated REAL NOT NULL,
+        version INTEGER NOT NULL DEFAULT 1
+    ) WITHOUT ROWID;
+    CREATE TABLE task (
+        seq INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        session_id TEXT NOT NULL REFERENCES session(id),
+        parent_id TEXT,
+        key TEXT,
+        position INTEGER NOT NULL,
+        title TEXT NOT NULL,
+        description TEXT NOT NULL,
+        task_type TEXT NOT NULL,
+        complexity TEXT NOT NULL,
+        specialist TEXT NOT NULL,
+        estimated_effort TEXT,
+        due REAL,
+        status TEXT NOT NULL,
+        status_reason TEXT,
+        waived INTEGER NOT NULL DEFAULT 0,
+        summary TEXT,
+        run TEXT,
+        condition TEXT,
+        gates TEXT,
+        children INTEGER NOT NULL DEFAULT 0,
+        open_dependencies INTEGER NOT NULL DEFAULT 0,
+        claimed_by TEXT,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        created REAL NOT NULL,
+        updated REAL NOT NULL,
+        started REAL,
+        finished REAL,
+        version INTEGER NOT NULL DEFAULT 1
+    );
+    CREATE INDEX task_by_session ON task(session_id, status, seq);
+    CREATE INDEX task_by_parent ON task(parent_id, position) WHERE parent_id IS NOT NULL;
+    CREATE INDEX task_claimed ON task(claimed_by) WHERE claimed_by IS NOT NULL;
+    CREATE TABLE dependency (
+        task_id TEXT NOT NULL,
+        on_task_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        mandatory INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        waived_by TEXT,
+        waived_why TEXT,
+        PRIMARY KEY (task_id, on_task_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX dependency_by_target ON dependency(on_task_id);
+    CREATE TABLE artifact (
+        seq INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        session_id TEXT NOT NULL,
+        task_id TEXT,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        mime_type TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        created REAL NOT NULL
+    );
+    CREATE INDEX artifact_by_task ON artifact(task_id);
+    CREATE INDEX artifact_by_session ON artifact(session_id, seq);
+    CREATE INDEX artifact_by_hash ON artifact(sha256);
+    CREATE TABLE event (
+        seq INTEGER PRIMARY KEY,
+        at REAL NOT NULL,
+        session_id TEXT,
+        task_id TEXT,
+        actor TEXT NOT NULL,
+        what TEXT NOT NULL,
+        before TEXT,
+        after TEXT,
+        detail TEXT
+    );
+    CREATE INDEX event_by_session ON event(session_id, seq);
+    CREATE INDEX event_by_task ON event(task_id, seq) WHERE task_id IS NOT NULL;
+    CREATE TABLE command (
+        origin TEXT NOT NULL,
+        key TEXT NOT NULL,
+        fingerprint BLOB NOT NULL,
+        result TEXT NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (origin, key)
+    ) WITHOUT ROWID;
+    """,
+)
+"""Each entry brings a database from the version of its index to the next."""
+
+
+def migrate(connection: sqlite3.Connection) -> int:
+    """Bring a database to the newest schema and give the version it had before.
+
+    Each migration is one transaction; two processes that open a new workspace at once take turns.
+
+    Raises:
+        SchemaTooNew: the database is from a newer version.
+    """
+    before = _version(connection)
+    if before > len(MIGRATIONS):
+        raise SchemaTooNew(
+            f"the database has schema {before}, this version knows {len(MIGRATIONS)}. "
+            "Upgrade vespera-agents, or restart the server if it was upgraded meanwhile."
+        )
+    for number, script in enumerate(MIGRATIONS, 1):
+        if number <= before:
+            continue
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have migrated while this one waited for the lock.
+            if _version(connection) < number:
+                for statement in script.split(";"):
+                    if statement.strip():
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            connection.execute("ROLLBACK")
+            raise
+    return before
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -1,0 +1,274 @@
+"""The Store: a supervised child that others submit commands to and read through.
+
+It owns the writing thread, the readers and the artifact files of one workspace. A caller parks until its command is
+committed. The object outlives its incarnations: after a restart by its supervisor, whoever holds it goes on. Not
+here: how a batch is written (`writer`), what a command does (`commands/`), what a query asks (`queries`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Final, TypeVar, cast, final
+
+import trio
+from outcome import Error, Outcome, Value, capture
+from trio.lowlevel import checkpoint_if_cancelled, current_task, reschedule, wait_task_rescheduled
+
+from supervisors import Histogram
+from vespera_agents.store.artifacts import ArtifactFiles
+from vespera_agents.store.errors import StoreClosed, StoreUnavailable
+from vespera_agents.store.readers import Readers
+from vespera_agents.store.transaction import Command, CommandKey, StatusChange
+from vespera_agents.store.writer import Submission, Writer, unavailable
+
+__all__ = ["Store", "StoreStatistics"]
+
+R = TypeVar("R")
+
+PENDING_MAX: Final = 10_000
+"""Commands that may wait for the writer at once."""
+OPEN_WAIT_SECONDS: Final = 5.0
+"""How long a caller waits while the store is being restarted."""
+CLOSE_SECONDS: Final = 10.0
+"""How long a stop waits for the last commit."""
+COMMIT_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5)
+GIVE_WAY_SECONDS: Final = 0.003
+"""How long the loop stands still at most while a batch is applied, 0.1 ms being usual for a small one.
+
+Only one thread runs Python at a time. A busy loop that goes on meanwhile takes the interpreter back after each step of
+SQLite, some twenty times for one command: that made p99 3 to 10 times longer, and the loop gained nothing by it.
+"""
+_NOT_BEGUN: Final = object()
+"""What a caller wakes up with when the store stopped before its command."""
+BATCH_BOUNDS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    """What a store did so far, in plain numbers."""
+
+    queue_depth: int
+    commits: int
+    commands: int
+    errors: Mapping[tuple[str, str], int]
+    """By operation (commit, read) and reason (unavailable)."""
+    commit_duration_seconds: Histogram
+    commit_batch_size: Histogram
+
+
+@final
+class Store:
+    """The durable state of one workspace."""
+
+    def __init__(
+        self,
+        database: Path,
+        artifacts: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        mint: Callable[[], str] = lambda: secrets.token_hex(6),
+    ) -> None:
+        """Name the files; `run` opens them.
+
+        Args:
+            database: the SQLite file, made when missing.
+            artifacts: the directory of artifact files; it exists.
+            clock: wall-clock seconds since the epoch.
+            mint: gives 12 new hex digits for an id.
+        """
+        self.artifacts: Final = ArtifactFiles(artifacts)
+        self.database: Final = database
+        self._clock = clock
+        self._mint = mint
+        self._queue: SimpleQueue[Submission | None] = SimpleQueue()
+        self._pending = 0
+        self._opened = trio.Event()
+        self._subscribers: list[Callable[[list[StatusChange]], None]] = []
+        self._readers = Readers(database)
+        self._commits = 0
+        self._commands = 0
+        self._errors: dict[tuple[str, str], int] = {("commit", "unavailable"): 0, ("read", "unavailable"): 0}
+        self._commit_duration = Histogram(COMMIT_BOUNDS)
+        self._batch_size = Histogram(BATCH_BOUNDS)
+
+    async def run(self, *, task_status: trio.TaskStatus[Store] = trio.TASK_STATUS_IGNORED) -> None:
+        """Be open until cancelled: a child for a supervisor. What is queued at the end is still committed.
+
+        Raises:
+            SchemaTooNew: the database is from a newer version.
+            StoreUnavailable: it cannot be opened.
+        """
+        token = trio.lowlevel.current_trio_token()
+        ready, ended = trio.Event(), trio.Event()
+        ends: list[Outcome[None]] = []
+
+        def soon(function: Callable[..., object], *arguments: object) -> None:
+            # The trio run may be over before the thread is, when a stop ran out of time.
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(function, *arguments)
+
+        def give_way(applied: threading.Event) -> None:
+            soon(applied.wait, GIVE_WAY_SECONDS)
+
+        def deliver(batch: list[Submission], changed: list[StatusChange], seconds: float) -> None:
+            soon(self._settle, batch, changed, seconds)
+
+        # A queue of its own, so that a thread that was given up on can never take a later incarnation's commands.
+        queue: SimpleQueue[Submission | None] = SimpleQueue()
+        stopping = False
+
+        def body() -> None:
+            writer = Writer(
+                self.database, queue, clock=self._clock, mint=self._mint, give_way=give_way, deliver=deliver
+            )
+            ends.append(capture(writer.run, lambda: soon(opened)))
+            soon(ended.set)
+            soon(ready.set)
+
+        def opened() -> None:
+            if not stopping:
+                self._queue = queue
+                self._readers.open()
+                self._opened.set()
+                ready.set()
+
+        thread = threading.Thread(target=body, name="vespera-store", daemon=True)
+        thread.start()
+        try:
+            await ready.wait()
+            if not ends:
+                task_status.started(self)
+                await ended.wait()
+        finally:
+            stopping = True
+            if self._opened.is_set():
+                self._opened = trio.Event()
+            self._readers.close()
+            queue.put(None)
+            with trio.CancelScope(shield=True):
+                # Waiting in a thread bounds the stop in real time, whatever clock the run has.
+                await trio.to_thread.run_sync(thread.join, CLOSE_SECONDS, limiter=trio.CapacityLimiter(1))
+            self._fail_rest(queue)
+        ends[0].unwrap()
+
+    async def execute(self, command: Command[R], key: CommandKey) -> R:
+        """Apply a command durably and give its result; the same key again gives the first result.
+
+        A cancelled caller's command is skipped if the writer has not begun it; otherwise its effect stays.
+
+        Args:
+            command: what to change.
+            key: the name of this wish, for ever.
+
+        Raises:
+            Refusal: the rows do not allow it; nothing was kept.
+            KeyConflict: the key was used for another command.
+            StoreUnavailable: the disk is full, or the database is locked; nothing was kept.
+            StoreClosed: the store is not running, nor restarted within a few seconds.
+        """
+        await checkpoint_if_cancelled()
+        while True:
+            if not self._opened.is_set():
+                await self._wait_open()
+            if self._pending >= PENDING_MAX:
+                raise StoreUnavailable(f"{PENDING_MAX} commands wait for the disk already. Try again later.")
+            submission = Submission(command, key, current_task())
+            self._pending += 1
+            self._queue.put(submission)
+            result = await wait_task_rescheduled(submission.abort)
+            if result is not _NOT_BEGUN:
+                return cast("R", result)
+
+    async def read(self, query: Callable[..., R], *arguments: object) -> R:
+        """Run a query in a thread, on a read-only connection of its own, and give what it returns.
+
+        A cancelled caller's query is interrupted.
+
+        Args:
+            query: called with a connection and the arguments.
+            arguments: passed on.
+
+        Raises:
+            StoreUnavailable: the database cannot be read.
+            StoreClosed: the store is not running, nor restarted within a few seconds.
+        """
+        while True:
+            if not self._opened.is_set():
+                await self._wait_open()
+            try:
+                return await self._readers.read(query, *arguments)
+            except StoreClosed:
+                # It stopped before the query began: wait for the next incarnation.
+                continue
+            except (sqlite3.Error, StoreUnavailable) as error:
+                self._errors["read", "unavailable"] += 1
+                raise error if isinstance(error, StoreUnavailable) else unavailable(error) from error
+
+    def subscribe(self, listener: Callable[[list[StatusChange]], None]) -> Callable[[], None]:
+        """Call `listener` in the trio thread after each commit that changed a status; gives the way to stop.
+
+        The listener must not raise. It hears only of this process's changes.
+        """
+        self._subscribers.append(listener)
+        return lambda: self._subscribers.remove(listener)
+
+    def statistics(self) -> StoreStatistics:
+        """Count what was done so far."""
+        return StoreStatistics(
+            queue_depth=self._pending,
+            commits=self._commits,
+            commands=self._commands,
+            errors=dict(self._errors),
+            commit_duration_seconds=self._commit_duration,
+            commit_batch_size=self._batch_size,
+        )
+
+    def tree_detail(self) -> dict[str, str | int | float]:
+        """Say what the tree shows of it."""
+        return {"waiting": self._pending, "commits": self._commits}
+
+    async def _wait_open(self) -> None:
+        with trio.move_on_after(OPEN_WAIT_SECONDS):
+            await self._opened.wait()
+            return
+        raise StoreClosed("the store of this workspace is not running. Try again; if it stays so, restart the server.")
+
+    def _settle(self, batch: list[Submission], changed: list[StatusChange], seconds: float) -> None:
+        """Answer the callers of a committed batch; runs in the trio thread."""
+        self._commits += 1
+        self._commands += len(batch)
+        self._pending -= len(batch)
+        self._commit_duration.observe(seconds)
+        self._batch_size.observe(len(batch))
+        if isinstance(batch[0].outcome, Error) and isinstance(batch[0].outcome.error, StoreUnavailable):
+            self._errors["commit", "unavailable"] += 1
+        for submission in batch:
+            if submission.waiter is not None:
+                reschedule(submission.waiter, submission.outcome)
+        if changed:
+            for listener in tuple(self._subscribers):
+                listener(changed)
+
+    def _fail_rest(self, queue: SimpleQueue[Submission | None]) -> None:
+        """Tell those whose command the writer did not come to; they wait for the next incarnation."""
+        rest: list[Submission] = []
+        with contextlib.suppress(Empty):
+            while True:
+                submission = queue.get_nowait()
+                if submission is not None:
+                    rest.append(submission)
+        # A thread that was given up on still finds its end.
+        queue.put(None)
+        self._pending -= len(rest)
+        for submission in rest:
+            if submission.waiter is not None:
+                reschedule(submission.waiter, Value(_NOT_BEGUN))
