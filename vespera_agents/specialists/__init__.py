@@ -6,6 +6,7 @@ running, conductor              a plan from text to report; the walk over the gr
 runtime, sessions               the tree at run time, and the subtrees of workspaces and sessions
 specialist, roles, briefing     the actor, what it is told about itself, what it is told about a task
 standing, synthesis             how work stands, and what came of it
+gating, gathering               the gates before a task completes; what briefings and syntheses read
 """
 
 from vespera_agents.specialists.calls import Call
