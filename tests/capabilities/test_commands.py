@@ -179,16 +179,18 @@ async def test_a_signal_is_named(mark: str, tmp_path: Path) -> None:
 
 async def test_commands_run_side_by_side(mark: str, tmp_path: Path) -> None:
     async with opened(tmp_path, mark) as bench:
-        started_at = time.monotonic()
+        meeting = tmp_path / "meeting"
+        meeting.mkdir()
         outcomes: list[CommandOutcome] = []
 
         async def one() -> None:
-            outcomes.append(await bench.run("sleep 0.3"))
+            # Each waits until all ten are there, so one after another would never end well.
+            wait = f"touch {meeting}/$$; until [ $(ls {meeting} | wc -l) -ge 10 ]; do sleep 0.02; done"
+            outcomes.append(await bench.sh(wait, timeout_seconds=60.0))
 
         async with trio.open_nursery() as nursery:
             for _ in range(10):
                 nursery.start_soon(one)
-        assert time.monotonic() - started_at < 2.5
         assert [outcome.succeeded for outcome in outcomes] == [True] * 10
 
 
@@ -258,7 +260,6 @@ async def test_a_stopped_command_out_of_time_is_woken_to_end(mark: str, tmp_path
     async with opened(tmp_path, mark) as bench:
         outcome = await bench.sh("kill -STOP $$; echo never", timeout_seconds=0.5)
         assert outcome.signal_name == "SIGTERM"
-        assert outcome.duration_seconds < 0.5 + commands_module.TIMEOUT_GRACE_SECONDS
         assert bench.output == b""
 
 

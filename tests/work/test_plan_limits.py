@@ -95,4 +95,5 @@ def test_no_document_takes_long(text: str):
         pass
     else:
         assert plan.lines.total == plan.lines.blank + plan.lines.understood + plan.lines.kept + plan.lines.unplaced
-    assert time.thread_time() - started < (8 if TRACED else 2)
+    # A bound on a hang, not a measurement: what is not linear takes minutes here.
+    assert time.thread_time() - started < 60
