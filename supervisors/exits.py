@@ -18,6 +18,7 @@ from typing import Final, cast, final
 import trio
 
 from supervisors.errors import Ignore, MaxRestartsExceeded, Shutdown
+from supervisors.forcing import Killed
 
 FRAMES_MAX: Final = 32
 """Frames kept per failure: the innermost ones."""
@@ -27,6 +28,7 @@ DEPTH_MAX: Final = 8
 """How far chains of causes and contexts are followed."""
 MESSAGE_CHARACTERS_MAX: Final = 500
 """Length at which an error's message is cut."""
+_INTERRUPTS: Final = (KeyboardInterrupt, SystemExit)
 
 
 class ExitKind(enum.StrEnum):
@@ -43,9 +45,13 @@ class ExitKind(enum.StrEnum):
     SHUTDOWN_ERROR = "shutdown_error"
     """It was asked to stop, and an error came out or was hidden by the cancellation."""
     KILLED = "killed"
-    """It was stopped without time to clean up (shutdown_seconds=0.0)."""
+    """It was stopped by force and without being asked, as its spec says (shutdown_seconds=0.0)."""
+    STOP_TIMEOUT = "stop_timeout"
+    """It was asked to stop, went on past its time, and was stopped by force."""
     FENCED = "fenced"
-    """It was asked to stop and went on past its time: cut off, reported, replaced; its task may still run."""
+    """It could not even be stopped by force: cut off, reported, replaced; its task may still run."""
+    HUNG = "hung"
+    """It broke its promise of a beat, and was stopped for that."""
     IGNORED = "ignored"
     """It answered Ignore instead of becoming ready."""
     START_ERROR = "start_error"
@@ -62,12 +68,20 @@ class ExitKind(enum.StrEnum):
 
 
 class StopCause(enum.StrEnum):
-    """Why an incarnation was cancelled."""
+    """Why an incarnation is stopped; the child finds it as `task_status.stop_cause` and as the Cancelled's reason."""
 
     SHUTDOWN = "shutdown"
+    """For good: by a call, or because its supervisor ends for good."""
+    RESTART = "restart"
+    """As a bystander: another child of its group ended, and it is started again with the group."""
     KILL = "kill"
+    """By force, because its supervisor is stopped by force."""
     START_TIMEOUT = "start_timeout"
+    """It was not ready in time."""
     IGNORED = "ignored"
+    """It answered Ignore."""
+    HUNG = "hung"
+    """It broke its promise of a beat."""
 
 
 @final
@@ -146,41 +160,49 @@ def classify(
     ready: bool,
     stop_cause: StopCause | None,
     hidden: BaseException | None,
+    forced: ExitKind | None = None,
 ) -> tuple[ExitKind, BaseException | None]:
     """Name an end from what came out of the incarnation's scope, and return the error that explains it.
 
     Args:
         error: what left the scope; None where it ended quietly or its cancellation was absorbed.
         ready: whether the child had called started().
-        stop_cause: why the supervisor cancelled it; None where it ended by itself.
+        stop_cause: why the supervisor stopped it; None where it ended by itself.
         hidden: an error that a Cancelled replaced on its way out, see `hidden_error`.
+        forced: how an end by force is named, where it came to that: KILLED or STOP_TIMEOUT.
     """
     found = error if error is not None else hidden
-    for leaf in leaves(found):
-        if isinstance(leaf, KeyboardInterrupt | SystemExit):
-            return ExitKind.ESCALATED, leaf
+    if found is None:
+        if stop_cause is None:
+            return (ExitKind.NORMAL if ready else ExitKind.START_ERROR), None
+    elif (interrupt := next((leaf for leaf in leaves(found) if isinstance(leaf, _INTERRUPTS)), None)) is not None:
+        return ExitKind.ESCALATED, interrupt
     if stop_cause is not None:
-        return _classify_stopped(found, stop_cause)
+        return _classify_stopped(found, stop_cause, forced)
+    assert error is not None, "nothing is hidden where nothing was cancelled"
     if not ready:
-        ignored = error is not None and _only(error, Ignore)
-        return (ExitKind.IGNORED, None) if ignored else (ExitKind.START_ERROR, error)
-    if error is None:
-        return ExitKind.NORMAL, None
+        return (ExitKind.IGNORED, None) if _only(error, Ignore) else (ExitKind.START_ERROR, error)
     if _only(error, Shutdown):
         return ExitKind.SHUTDOWN, error
     return (ExitKind.MAX_RESTARTS_EXCEEDED if _only(error, MaxRestartsExceeded) else ExitKind.CRASHED), error
 
 
-def _classify_stopped(found: BaseException | None, cause: StopCause) -> tuple[ExitKind, BaseException | None]:
+def _classify_stopped(
+    found: BaseException | None, cause: StopCause, forced: ExitKind | None
+) -> tuple[ExitKind, BaseException | None]:
+    if found is not None and _only(found, Killed):
+        found = None  # It says that force was used, which is known, and nothing about the child.
     match cause:
         case StopCause.START_TIMEOUT:
             return ExitKind.START_TIMEOUT, found
+        case StopCause.HUNG:
+            return ExitKind.HUNG, found
         case StopCause.IGNORED:
             return (ExitKind.IGNORED, None) if found is None else (ExitKind.START_ERROR, found)
-        case StopCause.SHUTDOWN | StopCause.KILL:
-            if found is not None and not _only(found, (Shutdown, Ignore)):
+        case StopCause.SHUTDOWN | StopCause.RESTART | StopCause.KILL:
+            if found is not None and not _only(found, (Shutdown, Ignore, Killed)):
                 return ExitKind.SHUTDOWN_ERROR, found
-            return (ExitKind.KILLED if cause is StopCause.KILL else ExitKind.SHUTDOWN), None
+            return forced or (ExitKind.KILLED if cause is StopCause.KILL else ExitKind.SHUTDOWN), None
 
 
 def hidden_error(cancellation: BaseException) -> BaseException | None:

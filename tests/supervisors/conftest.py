@@ -124,6 +124,24 @@ async def play_stubborn(seconds: float, *, task_status: trio.TaskStatus[object])
         await trio.sleep(seconds)
 
 
+async def play_undying(seconds: float, *, task_status: trio.TaskStatus[object]) -> None:
+    """Be ready at once, and listen neither to cancellation nor to force for `seconds`."""
+    task_status.started()
+    until = trio.current_time() + seconds
+    while trio.current_time() < until:
+        try:
+            with trio.CancelScope(shield=True):
+                await trio.sleep_until(until)
+        except BaseException:
+            continue
+
+
+@pytest.fixture
+def undying() -> Callable[..., Awaitable[None]]:
+    """A child's start function, args (seconds,): ready at once, and nothing ends it for that long."""
+    return play_undying
+
+
 @pytest.fixture
 def theatre() -> Theatre:
     """A cast of children."""
