@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from benchmarks.harness import Options, Row, compare, row_of
 from supervisors import ChildSpec, Supervisor
@@ -114,6 +115,8 @@ async def crash_and_restart(count: int) -> float:
         nonlocal lives
         lives += 1
         task_status.started()
+        if lives == 1:
+            await wait_all_tasks_blocked()  # From here on the supervisor has nothing else to do.
         if lives <= count:
             raise ValueError
         done.set()
@@ -276,7 +279,8 @@ async def garbage(count: int) -> Row:
     async def child(*, task_status: trio.TaskStatus[None]) -> None:
         nonlocal crashed
         task_status.started()
-        await trio.lowlevel.checkpoint()
+        if not crashed:
+            await wait_all_tasks_blocked()
         crashed += 1
         if crashed > count:
             done.set()

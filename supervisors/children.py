@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 HISTORY_MAX: Final = 8
 """Failed ends kept per child: the last ones."""
+_CRASHED: Final = ExitKind.CRASHED
+_TEMPORARY: Final = Restart.TEMPORARY
 
 
 class ChildState(enum.StrEnum):
@@ -119,14 +121,14 @@ class Child:
     def remember(self, exit_: Exit) -> None:
         """Make `exit_` the last end, and keep it in the history where it failed."""
         self.exit = exit_
-        if exit_.kind.failed:
+        if exit_.kind is _CRASHED or exit_.kind.failed:
             if self.history is None:
                 self.history = deque(maxlen=HISTORY_MAX)
             self.history.append(exit_)
 
     def forget_arguments(self) -> None:
         """Give up the start arguments of a temporary child: it is never started again. Source: OTP supervisor.erl."""
-        if self.spec.restart is Restart.TEMPORARY:
+        if self.spec.restart is _TEMPORARY:
             self.args = ()
             if self.spec.args and self.id == self.spec.id:
                 self.spec = self.spec.without_arguments()

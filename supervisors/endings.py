@@ -29,17 +29,19 @@ _REPORTS: Final = {
     ExitKind.MAX_RESTARTS_EXCEEDED: ReportKind.CHILD_CRASHED,
     ExitKind.FENCED: ReportKind.CHILD_FENCED,
 }
+_EXPLAINED: Final = frozenset({ExitKind.START_TIMEOUT, ExitKind.STOP_TIMEOUT, ExitKind.FENCED, ExitKind.HUNG})
+_CRASHED: Final = ExitKind.CRASHED
 
 
 def exit_of(incarnation: Incarnation, kind: ExitKind, error: BaseException | None) -> Exit:
     """Describe the end of `incarnation`, now; keeps nothing of `error` but its summary."""
     now = incarnation.ground.timekeeper.clock()
-    failure = None if error is None else Failure.of(error)
-    reason = _reason(incarnation, kind, now) if failure is None or kind in _EXPLAINED else str(failure)
+    if error is None:
+        return Exit(kind, _reason(incarnation, kind, now), incarnation.number, now, now - incarnation.since)
+    failure = Failure.of(error)
+    explained = kind is not _CRASHED and kind in _EXPLAINED
+    reason = _reason(incarnation, kind, now) if explained else str(failure)
     return Exit(kind, reason, incarnation.number, now, now - incarnation.since, failure)
-
-
-_EXPLAINED: Final = frozenset({ExitKind.START_TIMEOUT, ExitKind.STOP_TIMEOUT, ExitKind.FENCED, ExitKind.HUNG})
 
 
 def _reason(incarnation: Incarnation, kind: ExitKind, now: float) -> str:
@@ -63,12 +65,14 @@ def _reason(incarnation: Incarnation, kind: ExitKind, now: float) -> str:
 
 def report_end(reporter: Reporter, figures: Figures, child: Child, exit_: Exit, context: ReportContext) -> None:
     """Count an end, and tell the listener of it."""
-    kind = _REPORTS[exit_.kind]
-    if kind is ReportKind.START_FAILED:
+    kind = exit_.kind
+    if kind is _CRASHED:
+        pass
+    elif kind is ExitKind.START_ERROR or kind is ExitKind.START_TIMEOUT:
         figures.start_failures += 1
-    elif kind is ReportKind.CHILD_IGNORED:
+    elif kind is ExitKind.IGNORED:
         figures.ignored += 1
-    elif exit_.kind is ExitKind.STOP_TIMEOUT:
+    elif kind is ExitKind.STOP_TIMEOUT:
         figures.forced += 1
     if reporter.listener is not None:
-        reporter.report(kind, context, exit_.reason, offender=child.offender(exit_.incarnation), exit_=exit_)
+        reporter.report(_REPORTS[kind], context, exit_.reason, offender=child.offender(exit_.incarnation), exit_=exit_)

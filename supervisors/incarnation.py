@@ -122,6 +122,10 @@ class Rung(enum.IntEnum):
     """Nothing helped: it is cut off."""
 
 
+_UNTOUCHED: Final = Rung.NONE
+_FENCED: Final = Rung.FENCED
+
+
 @final
 class Incarnation:
     """The live side of a child, from its start to the end of its trio task; also the `task_status` it is given."""
@@ -170,7 +174,7 @@ class Incarnation:
         """What a failed start raised, until whoever waits for the start has taken it."""
         self.forced: ExitKind | None = None
         """How its end is named if force was used: KILLED or STOP_TIMEOUT."""
-        self.rung = Rung.NONE
+        self.rung = _UNTOUCHED
         """How far stopping it has come."""
         self.stop_cause: StopCause | None = None
         """Why it is being stopped; None while it is not."""
@@ -226,12 +230,12 @@ class Incarnation:
     @property
     def fenced(self) -> bool:
         """Whether it was cut off."""
-        return self.rung is Rung.FENCED
+        return self.rung is _FENCED
 
     @property
     def stop_requested(self) -> bool:
         """Whether it was asked to stop."""
-        return self.rung is not Rung.NONE
+        return self.rung is not _UNTOUCHED
 
     async def wait_stop_requested(self) -> None:
         """Wait until it is asked to stop."""
@@ -246,7 +250,7 @@ class Incarnation:
         if self._answered:
             raise RuntimeError("started() was called twice; call it once, when the child is ready")
         self._answered = True
-        if self.rung is not Rung.NONE:
+        if self.rung is not _UNTOUCHED:
             return
         if value is Ignore or isinstance(value, Ignore):
             self.request_stop(StopCause.IGNORED, math.inf)
@@ -259,7 +263,7 @@ class Incarnation:
 
     def beat(self, within_seconds: float | None = None) -> None:
         """Move the moment at which it counts as hung."""
-        if self.rung is not Rung.NONE or self.ready_at is None:
+        if self.rung is not _UNTOUCHED or self.ready_at is None:
             if self.fenced:
                 raise Killed("this life was cut off; its replacement may run")
             return  # Its start and its stop have limits of their own.
@@ -270,7 +274,7 @@ class Incarnation:
 
     def rest(self) -> None:
         """Promise nothing until the next beat."""
-        if self._alarm is not None and self.rung is Rung.NONE:
+        if self._alarm is not None and self.rung is _UNTOUCHED:
             self._alarm.set(math.inf)
 
     def _rang(self) -> None:
@@ -280,7 +284,7 @@ class Incarnation:
 
     def request_stop(self, cause: StopCause, patience_seconds: float) -> None:
         """Take the first step: ask, cancel or kill; asking again gives a new cause at most, and never more time."""
-        if self.rung is not Rung.NONE:
+        if self.rung is not _UNTOUCHED:
             if self.stop_cause in {StopCause.IGNORED, StopCause.HUNG} and self.stop_due == math.inf:
                 self.stop_due = self.ground.timekeeper.clock() + patience_seconds
             if self.stop_cause is StopCause.HUNG:
@@ -310,7 +314,7 @@ class Incarnation:
             case Rung.CANCELLED | Rung.FORCED:
                 self.force(self.forced or ExitKind.STOP_TIMEOUT)
             case _:
-                self.rung = Rung.FENCED
+                self.rung = _FENCED
                 self.stop_due = math.inf
 
     def force(self, named: ExitKind) -> None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import final
+from typing import Final, final
 
 from supervisors.children import Child, ChildState
 from supervisors.deathwatch import Watch
@@ -23,8 +23,6 @@ from supervisors.listeners import ReportContext, Reporter, ReportKind
 from supervisors.specs import ChildSpec, Restart
 from supervisors.waiting import Waiting
 
-_BY_ITSELF = (None, StopCause.HUNG)
-"""Why an end is the child's own doing: nobody asked for it, or it had to be stopped because it hung."""
 
 
 @final
@@ -36,6 +34,13 @@ class FailedStart:
     """How it ended: START_ERROR, START_TIMEOUT, FENCED, SHUTDOWN_ERROR or ESCALATED."""
     error: BaseException | None
     """What the child raised, where it raised something."""
+
+
+_DOWN: Final = ChildState.DOWN
+_RUNNING: Final = ChildState.RUNNING
+_RESTART: Final = ReportContext.RESTART
+_FENCED: Final = Rung.FENCED
+_ESCALATED: Final = ExitKind.ESCALATED
 
 
 @final
@@ -164,13 +169,14 @@ class Offspring:
         assert waiting is not None, "a supervisor that starts children is running"
         child.incarnations = number = child.incarnations + 1
         incarnation = child.incarnation = Incarnation(child, number, self, ground, context)
-        child.state = ChildState.RESTARTING if context is ReportContext.RESTART else ChildState.STARTING
+        child.state = ChildState.RESTARTING if context is _RESTART else ChildState.STARTING
         spec = child.spec
         args = (*spec.args, *child.args) if child.args else spec.args
-        start_soon = partial(ground.nursery.start_soon, name=f"{self._name}/{child.id}#{number}")
         # Each life starts with the context variables of the spec, never with those of whoever restarts it. The copy
         # allows supervisors in two threads to share a spec: a context can be entered only once at a time.
-        spec.context.copy().run(start_soon, incarnation.live, spec.start, args)
+        spec.context.copy().run(
+            ground.nursery.start_soon, incarnation.live, spec.start, args, name=f"{self._name}/{child.id}#{number}"
+        )
         waiting.alarm.set(incarnation.since + spec.start_timeout_seconds)
         return incarnation
 
@@ -295,10 +301,10 @@ class Offspring:
     def became_ready(self, incarnation: Incarnation) -> None:
         """Take note that a child is ready."""
         child, context = incarnation.child, incarnation.context
-        child.state = ChildState.RUNNING
+        child.state = _RUNNING
         child.forget_arguments()
         self._figures.starts += 1
-        restarted = context is ReportContext.RESTART
+        restarted = context is _RESTART
         child.restarts += restarted
         if child.ended_at is not None and incarnation.ready_at is not None:
             self._figures.restart_seconds.observe(incarnation.ready_at - child.ended_at)
@@ -326,20 +332,21 @@ class Offspring:
         """Take note of an end."""
         child, cause, ready = incarnation.child, incarnation.stop_cause, incarnation.ready_at is not None
         kind, found = classify(error, ready=ready, stop_cause=cause, hidden=hidden, forced=incarnation.forced)
-        if kind is ExitKind.ESCALATED and found is not None:
+        if kind is _ESCALATED and found is not None:
             self._on_escalation(found)
-        if incarnation.fenced:
+        if incarnation.rung is _FENCED:
             self._figures.zombies -= 1
             self._report_about(ReportKind.ZOMBIE_ENDED, incarnation, "")
             return
         context = incarnation.context
         exit_ = incarnation.exit = exit_of(incarnation, kind, found)
-        again = context is ReportContext.RESTART and kind in {ExitKind.START_ERROR, ExitKind.START_TIMEOUT}
-        child.state = ChildState.RESTARTING if again else ChildState.DOWN
+        child.state = _DOWN
         child.remember(exit_)
-        by_itself = ready and cause in _BY_ITSELF
+        by_itself = ready and (cause is None or cause is StopCause.HUNG)
         if not ready:
             incarnation.error = found
+            if context is _RESTART and kind in {ExitKind.START_ERROR, ExitKind.START_TIMEOUT}:
+                child.state = ChildState.RESTARTING
         else:
             context = ReportContext.RUN if by_itself else ReportContext.STOP
         report_end(self._reporter, self._figures, child, exit_, context)

@@ -13,7 +13,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import final
+from typing import Final, final
 
 import trio
 
@@ -32,6 +32,10 @@ from supervisors.restarts import Action, decide, restart_group
 from supervisors.specs import ChildSpec, Restart, Strategy
 from supervisors.timekeeper import Alarm
 from supervisors.waiting import Waiting
+
+
+_RESTART: Final = Action.RESTART
+_ONE_FOR_ONE: Final = Strategy.ONE_FOR_ONE
 
 
 @final
@@ -199,11 +203,11 @@ class Supervision:
         idle = self._idle and self._waiting is not None and self._waiting.parked
         if idle and not self._inbox and self.offspring.quick is None and incarnation.exit is not None:
             action = decide(child.spec.restart, incarnation.exit.kind)
-            if action is not Action.RESTART:
+            if action is not _RESTART:
                 child.undecided = None
                 self._conclude(child, action)
                 return
-            if self.flags.strategy is Strategy.ONE_FOR_ONE and child.spec.backoff is None:
+            if self.flags.strategy is _ONE_FOR_ONE and child.spec.backoff is None:
                 child.undecided = None
                 if self._count(child, incarnation.exit):
                     self.offspring.quick = self.offspring.spawn(child, ReportContext.RESTART)
@@ -261,7 +265,7 @@ class Supervision:
     def _count(self, child: Child, exit_: Exit) -> bool:
         """Count a restart; False when it is one too many, and the supervisor gives up."""
         window = self.window
-        if window.add(exit_.at if self._waiting is None else self._waiting.clock()):
+        if window.add(trio.current_time()):
             self.figures.restarts.increment(exit_.kind)
             return True
         verdict = MaxRestartsExceeded(self.flags.name, child.id, exit_, window.intensity, window.period_seconds)

@@ -243,20 +243,20 @@ async def test_what_a_leader_leaves_behind_is_killed_before_it_is_restarted(cast
 async def test_a_callback_that_raises_is_a_crash_of_the_child_and_its_program_is_stopped(
     cast, mark, running, recorder
 ) -> None:
-    crashed = trio.Event()
-
     def on_stdout(line: bytes) -> None:
         if line == b"bad":
-            crashed.set()
             raise ValueError("cannot read this")
 
     program = cast.program("echo good; echo bad; exec sleep 300", ready=Ready.LINE, on_stdout=on_stdout)
     async with open_guardian(None) as guardian:
         spec = process_spec("web", program, guardian=guardian, restart=Restart.TEMPORARY)
-        async with running(Supervisor([spec], name="top", listener=recorder)):
+        supervisor = Supervisor([spec], name="top", listener=recorder)
+        async with running(supervisor):
+            over = trio.Event()
+            supervisor.watch("web", lambda _: over.set())
             with trio.fail_after(10):
-                await crashed.wait()
-            await gone(mark)
+                await over.wait()
+            assert alive(mark) == []
     assert [report.reason for report in recorder.of(ReportKind.CHILD_CRASHED)] == ["ValueError: cannot read this"]
 
 
