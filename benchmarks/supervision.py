@@ -98,7 +98,7 @@ async def parked(*, task_status: trio.TaskStatus[None]) -> None:
 async def timed(count: int, work: Callable[[], Awaitable[object]]) -> float:
     """Do the work, which is so many units, and return microseconds of this thread's processor time per unit.
 
-    Nothing here waits for anything outside the process, so processor time is the cost; wall time would add whatever else
+    Nothing here waits for anything outside the process, so processor time is the cost; wall time would add what else
     the machine does.
     """
     began = time.thread_time()

@@ -126,14 +126,22 @@ class Calls:
 
     # ---- live change (OTP: code_change)
 
+    def changed(self, specs: Sequence[ChildSpec] | None, template: ChildSpec | None, flags: FlagChange) -> Flags:
+        """Return what the flags would be, once all of it was checked; nothing is changed yet.
+
+        Raises:
+            SpecError: something of it makes no sense.
+        """
+        changed = replace(self._life.flags, **flags)
+        for spec in (*(specs or ()), *(() if template is None else (template,))):
+            changed.check_child(spec)
+        check_childspecs(specs or ())
+        return changed
+
     async def change(self, specs: Sequence[ChildSpec] | None, template: ChildSpec | None, flags: FlagChange) -> None:
         """Take other flags and specs; all of them, or none where one makes no sense."""
         life = self._life
-        changed: Flags = replace(life.flags, **flags)
-        for spec in specs or ():
-            changed.check_child(spec)
-        check_childspecs(specs or ())
-        life.flags = changed
+        changed = life.flags = self.changed(specs, template, flags)
         life.window.change(changed.intensity, changed.period_seconds)
         if specs is not None:
             life.offspring.arrange(specs)

@@ -67,4 +67,5 @@ class DynamicSupervisor(AnySupervisor):
             SpecError: something of it makes no sense; nothing was changed.
             SupervisorNotRunning: as for start_child.
         """
+        self._calls.changed(None, template, flags)  # A word that no flag has must fail here, in the caller's task.
         await self._calls.carry_out(partial(self._calls.change, None, template, flags))

@@ -170,7 +170,7 @@ def classify(
         hidden: an error that a Cancelled replaced on its way out, see `hidden_error`.
         forced: how an end by force is named, where it came to that: KILLED or STOP_TIMEOUT.
     """
-    if stop_cause is None and ready and isinstance(error, Exception) and not isinstance(error, _SPECIAL):
+    if stop_cause is None and ready and _is_plain(error):
         return _CRASHED, error  # The common case, before everything that takes time.
     found = error if error is not None else hidden
     if found is None:
@@ -181,6 +181,14 @@ def classify(
     if stop_cause is not None:
         return _classify_stopped(found, stop_cause, forced)
     assert error is not None, "nothing is hidden where nothing was cancelled"
+    return _classify_own(error, ready=ready)
+
+
+def _is_plain(error: object) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, _SPECIAL)
+
+
+def _classify_own(error: BaseException, *, ready: bool) -> tuple[ExitKind, BaseException | None]:
     if not ready:
         return (ExitKind.IGNORED, None) if _only(error, Ignore) else (ExitKind.START_ERROR, error)
     if _only(error, Shutdown):

@@ -85,12 +85,14 @@ class Flags:
                 f"supervisor {name!r}: max_children is a whole number >= 0 or None, not {self.max_children!r}"
             )
 
-    def check_child(self, spec: ChildSpec) -> None:
+    def check_child(self, spec: object) -> None:
         """Check that `spec` makes sense below this supervisor.
 
         Raises:
-            SpecError: it is significant where nothing follows from that.
+            SpecError: it is no ChildSpec, or significant where nothing follows from that.
         """
+        if not isinstance(spec, ChildSpec):
+            raise SpecError(f"supervisor {self.name!r}: a child is described by a ChildSpec, not {spec!r}")
         if spec.significant and self.auto_shutdown is AutoShutdown.NEVER:
             raise SpecError(
                 f"child {spec.id!r}: supervisor {self.name!r} has no use for a significant child; set auto_shutdown"

@@ -24,7 +24,6 @@ from supervisors.specs import ChildSpec, Restart
 from supervisors.waiting import Waiting
 
 
-
 @final
 @dataclass(frozen=True, slots=True)
 class FailedStart:

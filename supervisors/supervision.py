@@ -33,7 +33,6 @@ from supervisors.specs import ChildSpec, Restart, Strategy
 from supervisors.timekeeper import Alarm
 from supervisors.waiting import Waiting
 
-
 _RESTART: Final = Action.RESTART
 _ONE_FOR_ONE: Final = Strategy.ONE_FOR_ONE
 

@@ -109,6 +109,7 @@ class Supervisor(AnySupervisor):
             SupervisorNotRunning: as for start_child.
         """
         specs = None if children is None else tuple(children)
+        self._calls.changed(specs, None, flags)  # A word that no flag has must fail here, not in the supervisor's task.
         await self._calls.carry_out(partial(self._calls.change, specs, None, flags))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -129,11 +129,8 @@ async def play_undying(seconds: float, *, task_status: trio.TaskStatus[object]) 
     task_status.started()
     until = trio.current_time() + seconds
     while trio.current_time() < until:
-        try:
-            with trio.CancelScope(shield=True):
-                await trio.sleep_until(until)
-        except BaseException:
-            continue
+        with suppress(BaseException), trio.CancelScope(shield=True):
+            await trio.sleep_until(until)
 
 
 @pytest.fixture
