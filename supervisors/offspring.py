@@ -248,8 +248,8 @@ class Offspring:
     async def _await_crowd(self, cause: StopCause, until: float) -> None:
         waiting = self._waiting
         assert waiting is not None, "a supervisor that stops children was running"
-        # A start whose waiting was cancelled may be awaited still, and the end of that child must reach the crowd.
-        self._awaited = None
+        # A start whose waiting was cancelled is awaited still, and the end of that child must reach the crowd.
+        self._awaited = self.quick = None
         self._crowd = set()
         for child in list(self):
             incarnation = self._put_down(child)
