@@ -25,7 +25,7 @@ from supervisors import (
     supervisor_spec,
 )
 from supervisors.forcing import ABORT_FUNC, ATTEMPT_ABORT, NEXT_SEND, NEXT_SEND_FN, TESTED_TRIO_VERSIONS, force_kill
-from tests.supervisors.otp import deaf, spec, states
+from tests.supervisors.otp import deaf, spec
 
 # ---- the shim
 
@@ -275,13 +275,28 @@ async def test_brutal_kill_takes_no_time_whatever_the_child_does(autojump_clock,
     assert [r.exit.kind for r in recorder.of(ReportKind.CHILD_ENDED)] == [ExitKind.KILLED]
 
 
-async def test_a_child_that_was_not_yet_scheduled_can_be_killed(autojump_clock, running):
-    supervisor = Supervisor(name="s")
-    async with running(supervisor), trio.open_nursery() as nursery:
-        nursery.start_soon(supervisor.start_child, spec("a", deaf, args=(50,), shutdown_seconds=0.0))
-        nursery.start_soon(supervisor.terminate_child, "a")
-        await wait_all_tasks_blocked()
-        assert states(supervisor) in ({"a": "down"}, {"a": "running"})
+async def test_a_child_that_has_not_taken_its_first_step_can_be_killed(autojump_clock):
+    supervisor = Supervisor([spec("a", deaf, args=(50,), shutdown_seconds=0.0)], name="s")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.run)
+        await trio.lowlevel.checkpoint()
+        supervisor.stop()
+    assert supervisor.statistics().state == "stopped"
+    assert trio.current_time() <= 1
+
+
+async def test_a_child_that_asks_late_learns_that_it_was_asked_to_stop(autojump_clock, running):
+    log = []
+
+    async def child(*, task_status):
+        task_status.started()
+        await trio.sleep(2)
+        await task_status.wait_stop_requested()
+        log.append(trio.current_time())
+
+    async with running(Supervisor([spec("a", child, grace_seconds=4)], name="s")):
+        pass
+    assert log == [2]
 
 
 @pytest.mark.parametrize("undying_leaf", [False, True])
