@@ -189,10 +189,12 @@ class Offspring:
         assert waiting is not None, "a supervisor that starts children is running"
         due = incarnation.since + child.spec.start_timeout_seconds
         while incarnation.ready_at is None and incarnation.exit is None:
-            self._awaited = incarnation
-            await waiting.park()
-            if incarnation.ready_at is None and incarnation.exit is None and waiting.clock() >= due:
+            # Looked at before waiting: the alarm of a start that was begun in a dying task may have rung already.
+            if waiting.clock() >= due:
                 await self._end(child, incarnation, StopCause.START_TIMEOUT)
+            else:
+                self._awaited = incarnation
+                await waiting.park()
         self._awaited = None
         if incarnation.ready_at is not None:
             return None
