@@ -326,7 +326,7 @@ async def test_no_orphan_survives_a_supervising_process_that_is_killed(mark, mom
     try:
         with trio.fail_after(30):
             assert (await doomed.stdout.receive_some(100)).startswith(b"at")
-        assert len(alive(mark)) > 2  # itself, its guardian and its programs
+        assert len(alive(mark)) >= 2  # itself and its guardian, and its programs where they run just now
     finally:
         doomed.kill()
         await doomed.wait()
