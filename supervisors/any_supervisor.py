@@ -2,7 +2,8 @@
 
 The two kinds are `supervisors.supervisor.Supervisor`, whose children have specs and ids of their own and an order, and
 `supervisors.dynamic.DynamicSupervisor`, whose children are made of one template. Thin: its life is in
-`supervisors.supervision`, its children in `supervisors.offspring`.
+`supervisors.supervision`, its children in `supervisors.roster` and
+`supervisors.offspring`.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class AnySupervisor:
     def flags(self) -> Flags:
         """How it supervises, at this moment."""
         return self._life.flags
+
+    @property
+    def state(self) -> SupervisorState:
+        """Where it is in its one life."""
+        return self._life.state
 
     @property
     def ended_significantly(self) -> bool:
@@ -114,7 +120,7 @@ class AnySupervisor:
 
     def which_children(self) -> tuple[ChildInfo, ...]:
         """Return all children in start order."""
-        return tuple(child.info() for child in self._life.offspring)
+        return tuple(child.info() for child in self._life.roster)
 
     def which_child(self, child_id: str) -> ChildInfo:
         """Return one child.
@@ -122,11 +128,11 @@ class AnySupervisor:
         Raises:
             ChildNotFound: no child has this id.
         """
-        return self._life.offspring.get(child_id).info()
+        return self._life.roster.get(child_id).info()
 
     def count_children(self) -> ChildCounts:
         """Return how many children there are, by kind; grandchildren are not counted."""
-        return count(self._life.offspring)
+        return count(self._life.roster)
 
     def get_childspec(self, child_id: str) -> ChildSpec:
         """Return the spec of a child; that of a temporary one has no arguments any more.
@@ -134,7 +140,7 @@ class AnySupervisor:
         Raises:
             ChildNotFound: no child has this id.
         """
-        return self._life.offspring.get(child_id).spec
+        return self._life.roster.get(child_id).spec
 
     def child_value(self, child_id: str) -> object:
         """Return what a running child gave to `started()`.
@@ -142,7 +148,7 @@ class AnySupervisor:
         Raises:
             ChildNotFound, ChildNotRunning: it is not there, or has no value now.
         """
-        child = self._life.offspring.get(child_id)
+        child = self._life.roster.get(child_id)
         if child.state is not ChildState.RUNNING:
             raise ChildNotRunning(child_id, child.state.value)
         return child.value
@@ -153,7 +159,7 @@ class AnySupervisor:
         Raises:
             ChildNotFound: no child has this id.
         """
-        return tuple(self._life.offspring.get(child_id).history or ())
+        return tuple(self._life.roster.get(child_id).history or ())
 
     def watch(self, child_id: str, tell: Callable[[Terminated], None]) -> Watch:
         """Have `tell` called once, when a child has ended and no restart will follow; at once where that is so now.
@@ -164,7 +170,7 @@ class AnySupervisor:
         Raises:
             ChildNotFound: no child has this id.
         """
-        child = self._life.offspring.get(child_id)
+        child = self._life.roster.get(child_id)
         watch = Watch(tell)
         if child.alive or child.state is ChildState.RESTARTING:
             if child.watches is None:
@@ -193,7 +199,7 @@ class AnySupervisor:
     def tree_children(self) -> tuple[TreeNode, ...]:
         """Return the part of the snapshot below this supervisor: one node per child, in start order."""
         now = trio.current_time()
-        return tuple(node_of(child, now) for child in self._life.offspring)
+        return tuple(node_of(child, now) for child in self._life.roster)
 
     def tree_detail(self) -> Detail:
         """Return what the tree shows about this supervisor: its strategy and how full its restart window is."""
