@@ -66,20 +66,20 @@ class Calls:
     async def start_child(self, spec: ChildSpec) -> StartedChild:
         """Add and start a child; forget it if its start fails."""
         self._life.flags.check_child(spec)
-        present = self._life.offspring.find(spec.id)
+        present = self._life.roster.find(spec.id)
         if present is not None:
             refusal = AlreadyPresent if present.state is ChildState.DOWN and not present.alive else AlreadyStarted
             raise refusal(spec.id, present.state.value)
-        return await self._start_new(self._life.offspring.add(spec.id, spec))
+        return await self._start_new(self._life.roster.add(spec.id, spec))
 
     async def start_dynamic(self, args: tuple[object, ...]) -> StartedChild:
         """Start one more child of the template, with further arguments."""
         life, template = self._life, self._life.template
         assert template is not None, "only a dynamic supervisor starts children by their arguments"
         most = life.flags.max_children
-        if most is not None and len(life.offspring) >= most:
+        if most is not None and len(life.roster) >= most:
             raise TooManyChildren(life.flags.name, most)
-        child = life.offspring.add(f"{template.id}:{next(self._numbers)}", template, args)
+        child = life.roster.add(f"{template.id}:{next(self._numbers)}", template, args)
         started = await self._start_new(child)
         if started.ignored:
             life.offspring.discard(child)
@@ -87,7 +87,7 @@ class Calls:
 
     async def terminate_child(self, child_id: str) -> None:
         """Stop a child; forget it if nothing is kept of such a one."""
-        child = self._life.offspring.get(child_id)
+        child = self._life.roster.get(child_id)
         self._life.forget_delay(child)
         await self._life.offspring.stop(child)
         if self._life.is_temporary(child):
@@ -102,7 +102,7 @@ class Calls:
         self._life.offspring.discard(self._down(child_id))
 
     def _down(self, child_id: str) -> Child:
-        child = self._life.offspring.get(child_id)
+        child = self._life.roster.get(child_id)
         if child.alive:
             raise ChildRunning(child_id, child.state.value)
         if child.state is ChildState.RESTARTING:
@@ -144,8 +144,8 @@ class Calls:
         changed = life.flags = self.changed(specs, template, flags)
         life.window.change(changed.intensity, changed.period_seconds)
         if specs is not None:
-            life.offspring.arrange(specs)
+            life.roster.arrange(specs)
         if template is not None:
             life.template = template
-            for child in life.offspring:
+            for child in life.roster:
                 child.spec = template

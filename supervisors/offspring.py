@@ -1,4 +1,4 @@
-"""The ordered children of one supervisor: starts one, stops one, stops all, and sees every end.
+"""What a supervisor does with its children: starts one, stops one, stops all, and sees every end.
 
 It makes no decision about restarts: an end that nobody asked for goes to `on_end`, an interrupt to `on_escalation`,
 both at once and in the ending task (`supervisors.supervision` has both). The child's spec bounds every wait here.
@@ -7,7 +7,7 @@ both at once and in the ending task (`supervisors.supervision` has both). The ch
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, final
@@ -15,12 +15,12 @@ from typing import Final, final
 from supervisors.children import Child, ChildState
 from supervisors.deathwatch import Watch
 from supervisors.endings import exit_of, report_end
-from supervisors.errors import ChildNotFound, SpecError
 from supervisors.exits import Exit, ExitKind, StopCause, classify
 from supervisors.figures import Figures
 from supervisors.incarnation import KILL_GRACE_SECONDS, Ground, Incarnation, Rung
 from supervisors.listeners import ReportContext, Reporter, ReportKind
-from supervisors.specs import ChildSpec, Restart
+from supervisors.roster import Roster
+from supervisors.specs import Restart
 from supervisors.waiting import Waiting
 
 
@@ -44,11 +44,10 @@ _ESCALATED: Final = ExitKind.ESCALATED
 
 @final
 class Offspring:
-    """The children of one supervisor, in start order."""
+    """The living side of one supervisor's children; who they are is in its roster."""
 
     __slots__ = (
         "_awaited",
-        "_children",
         "_crowd",
         "_figures",
         "_ground",
@@ -56,6 +55,7 @@ class Offspring:
         "_on_end",
         "_on_escalation",
         "_reporter",
+        "_roster",
         "_waiting",
         "quick",
     )
@@ -63,6 +63,7 @@ class Offspring:
     def __init__(
         self,
         name: str,
+        roster: Roster,
         figures: Figures,
         reporter: Reporter,
         *,
@@ -74,7 +75,7 @@ class Offspring:
         self._reporter = reporter
         self._on_end = on_end
         self._on_escalation = on_escalation
-        self._children: dict[str, Child] = {}
+        self._roster = roster
         self._ground: Ground | None = None
         self._waiting: Waiting | None = None
         self._awaited: Incarnation | None = None
@@ -87,59 +88,12 @@ class Offspring:
         self._ground = ground
         self._waiting = waiting
 
-    def __iter__(self) -> Iterator[Child]:
-        """Go through the children in start order."""
-        return iter(self._children.values())
-
-    def __len__(self) -> int:
-        """How many there are, running or not."""
-        return len(self._children)
-
-    def find(self, child_id: str) -> Child | None:
-        """Return the child with this id, or None."""
-        return self._children.get(child_id)
-
-    def get(self, child_id: str) -> Child:
-        """Return the child with this id.
-
-        Raises:
-            ChildNotFound: there is none.
-        """
-        child = self._children.get(child_id)
-        if child is None:
-            raise ChildNotFound(child_id, "unknown")
-        return child
-
-    def add(self, child_id: str, spec: ChildSpec, args: tuple[object, ...] = ()) -> Child:
-        """Record a child at the end of the order, without starting it.
-
-        Raises:
-            SpecError: the id is taken.
-        """
-        if child_id in self._children:
-            raise SpecError(f"supervisor {self._name!r}: two children have the id {child_id!r}; ids are unique")
-        child = self._children[child_id] = Child(child_id, spec, args)
-        return child
-
     def discard(self, child: Child) -> None:
         """Forget a child that is not running."""
-        if self._children.pop(child.id, None) is not None:
+        if self._roster.remove(child):
             # It and its last life know each other; a pair that nobody else knows would be garbage.
             child.incarnation = None
             self.say_farewell(child)
-
-    def arrange(self, specs: Iterable[ChildSpec]) -> None:
-        """Take these specs, in this order, before all others; children that run go on, new ones are not started."""
-        before, self._children = self._children, {}
-        for spec in specs:
-            child = before.pop(spec.id, None)
-            if child is None:
-                child = Child(spec.id, spec)
-            child.spec = spec
-            if child.state is ChildState.RUNNING:
-                child.forget_arguments()
-            self._children[spec.id] = child
-        self._children.update(before)
 
     def say_farewell(self, child: Child) -> None:
         """Tell those who watch a child that it has ended for good."""
@@ -231,7 +185,7 @@ class Offspring:
     async def stop_together(self, cause: StopCause) -> None:
         """Stop all children at once, each within its own time, and forget them."""
         await self._await_crowd(cause, math.inf)
-        for child in list(self):
+        for child in list(self._roster):
             self.say_farewell(child)
             self.discard(child)
 
@@ -242,7 +196,7 @@ class Offspring:
             await self._await_crowd(StopCause.KILL, self._waiting.clock() + KILL_GRACE_SECONDS / 4)
         finally:
             # Also when this supervisor is killed for the second time: nothing of it may be heard after its own end.
-            for child in list(self):
+            for child in list(self._roster):
                 if child.incarnation is not None and child.incarnation.exit is None:
                     self._fence(child, child.incarnation)
                 self.say_farewell(child)
@@ -253,7 +207,7 @@ class Offspring:
         # A start whose waiting was cancelled is awaited still, and the end of that child must reach the crowd.
         self._awaited = self.quick = None
         self._crowd = set()
-        for child in list(self):
+        for child in list(self._roster):
             incarnation = self._put_down(child)
             if incarnation is not None:
                 self._crowd.add(incarnation)

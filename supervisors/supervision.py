@@ -2,7 +2,7 @@
 
 All that waits is done by that one task, one message at a time: ends of children, retries of failed restarts, calls.
 Only what needs no waiting is decided in the dying task itself, and only while this one has nothing else to do: that
-saves 5 us of a crash. What it knows of its children is in `supervisors.offspring`; the rules are in
+saves 5 us of a crash. Its children are in `supervisors.roster` and `supervisors.offspring`; the rules are in
 `supervisors.restarts`, `supervisors.intensity` and `supervisors.backoff`, pure; the calls are `supervisors.calls`; the
 public face is `supervisors.supervisor`. Source: OTP `supervisor.erl`.
 """
@@ -29,6 +29,7 @@ from supervisors.listeners import Listener, ReportContext, Reporter, ReportKind
 from supervisors.messages import Message, Notice
 from supervisors.offspring import FailedStart, Offspring
 from supervisors.restarts import Action, decide, restart_group
+from supervisors.roster import Roster
 from supervisors.specs import ChildSpec, Restart, Strategy
 from supervisors.timekeeper import Alarm
 from supervisors.waiting import Waiting
@@ -53,6 +54,7 @@ class Supervision:
         "flags",
         "offspring",
         "reporter",
+        "roster",
         "started_at",
         "state",
         "template",
@@ -81,14 +83,17 @@ class Supervision:
         """Its numbers."""
         self.reporter = Reporter(flags.name, listener)
         """Its voice."""
+        self.roster = Roster(flags.name)
+        """Who its children are."""
         self.offspring = Offspring(
             flags.name,
+            self.roster,
             self.figures,
             self.reporter,
             on_end=self._child_ended,
             on_escalation=self._escalate,
         )
-        """Its children."""
+        """What it does with them."""
         self._rng = rng
         self._life = trio.CancelScope()
         self._inbox: deque[Message] = deque()
@@ -137,7 +142,7 @@ class Supervision:
         self._life.cancel(reason=reason)
 
     async def _start_all(self) -> bool:
-        for child in list(self.offspring):
+        for child in list(self.roster):
             failed = await self.offspring.start(child, ReportContext.START)
             if failed is not None:
                 if self.verdict is None:
@@ -163,7 +168,7 @@ class Supervision:
         if not killed:
             try:
                 if self.template is None:
-                    await self.offspring.stop_all(self.offspring, cause)
+                    await self.offspring.stop_all(self.roster, cause)
                 else:
                     await self.offspring.stop_together(cause)
             except Killed:
@@ -256,7 +261,7 @@ class Supervision:
             case AutoShutdown.ANY_SIGNIFICANT:
                 return True
             case AutoShutdown.ALL_SIGNIFICANT:
-                others = (each for each in self.offspring if each.spec.significant and each is not child)
+                others = (each for each in self.roster if each.spec.significant and each is not child)
                 return not any(each.alive or each.state is ChildState.RESTARTING for each in others)
 
     # ---- restarts
@@ -294,14 +299,14 @@ class Supervision:
             self._delay(child, exit_)
 
     def _group(self, child: Child) -> list[Child]:
-        order = (other.id for other in self.offspring)
-        return [self.offspring.get(id_) for id_ in restart_group(self.flags.strategy, order, child.id)]
+        order = (other.id for other in self.roster)
+        return [self.roster.get(id_) for id_ in restart_group(self.flags.strategy, order, child.id)]
 
     async def _clear(self, child: Child) -> list[Child]:
         """Stop all of the group but `child`; return who is left of it: all but the temporary ones."""
         group = self._group(child)
         await self.offspring.stop_all((other for other in group if other is not child), StopCause.RESTART)
-        return [member for member in group if self.offspring.find(member.id) is member]
+        return [member for member in group if self.roster.find(member.id) is member]
 
     async def _rebuild(self, child: Child) -> None:
         """Start `child` and its group; a start that fails is tried again by a notice, and counted again."""

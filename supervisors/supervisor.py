@@ -58,7 +58,7 @@ class Supervisor(AnySupervisor):
         super().__init__(flags, listener=listener, rng=rng)
         for spec in children:
             flags.check_child(spec)
-            self._life.offspring.add(spec.id, spec)
+            self._life.roster.add(spec.id, spec)
 
     @property
     def strategy(self) -> Strategy:

@@ -34,7 +34,7 @@ BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
     "supervisors/exits.py": (1, "a child's own __str__ runs while its crash is described"),
     "supervisors/guarded_process.py": (1, "closes its end of the gate when the start fails in any way, then raises on"),
     "supervisors/guardian.py": (1, "closes the lock's descriptor when waiting for it ends in any way, then raises on"),
-    "supervisors/incarnation.py": (2, "the boundary of supervision: here a crash becomes a value"),
+    "supervisors/incarnation.py": (1, "the boundary of supervision: here a crash becomes a value"),
     "supervisors/listeners.py": (1, "a listener is foreign code: a broken one must not take a tree down"),
     "supervisors/trees.py": (1, "a child's own tree_detail runs: its mistake must not hide the rest of the tree"),
     "vespera_agents/actors/cell.py": (
@@ -64,6 +64,7 @@ MAY_PRINT = ("vespera_agents/cli.py", "vespera_agents/cli/", "vespera_agents/__m
 
 MAY_BE_SUBCLASSED: Mapping[str, str] = {
     "Actor": "an actor is written by subclassing it",
+    "AnySupervisor": "the two kinds of supervisors share their life, their questions and their place in the tree",
     "Request": "a message that wants an answer names its answer's type by subclassing it",
 }
 """Public classes that are neither protocols nor data, and that others are meant to subclass, with the reason."""

@@ -327,7 +327,7 @@ async def test_a_second_use_of_force_on_a_supervisor_cuts_its_children_off_at_on
     root = Supervisor([supervisor_spec("sub", lambda: Supervisor([leaf], name="sub"))], name="root")
     async with running(root):
         sub = root.child_value("sub")
-        task = root._life.offspring.get("sub").incarnation._task
+        task = root._life.roster.get("sub").incarnation._task
         force_kill(task)
         await trio.sleep(0.1)
         assert sub.statistics().zombies == 0

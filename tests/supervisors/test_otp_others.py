@@ -162,7 +162,7 @@ async def test_simple_global_supervisor(autojump_clock, theatre, running):
         assert lives() == (1, 2)
         await theatre.finish("server")
         assert lives() == (1, 3)
-        task = root._life.offspring.get("sub").incarnation._task
+        task = root._life.roster.get("sub").incarnation._task
         force_kill(task)
         await wait_all_tasks_blocked()
         assert lives() == (2, 1)
