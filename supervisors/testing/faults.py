@@ -1,4 +1,4 @@
-"""The fault points: every way in which a simulated child or its surroundings misbehave, and how often each has done so."""
+"""The fault points: every way in which a simulated child or its surroundings misbehave, and how often each has."""
 
 from __future__ import annotations
 

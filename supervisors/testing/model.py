@@ -1,7 +1,7 @@
 """A supervisor in pure Python, beside the real one: told what happens, it says what has to follow.
 
 It is written from OTP's rules and shares no code with the supervisor. Its one operation at a time is a generator
-that yields what it waits for: a child that must begin, a child that must be ready or over, a child that must end. It goes
+that yields what it waits for: a child that must begin, one that must be ready or over, one that must end. It goes
 on whenever the real supervisor's task takes a step, and no sooner, so that what happens in between finds its place in
 the same order in both inboxes. What differs is a `Violation`. The calls are in `supervisors.testing.model_calls`.
 
@@ -10,7 +10,6 @@ It does not model: backoff under a group strategy, `change()`, interrupts, and a
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import final
 from supervisors.exits import ExitKind
 from supervisors.flags import AutoShutdown, Flags
 from supervisors.specs import ChildSpec, Restart, Strategy
-from supervisors.testing.kids import ALIVE, FORCE_SECONDS_MAX, RESTARTING, End, Kid, Violation
+from supervisors.testing.kids import FORCE_SECONDS_MAX, RESTARTING, End, Kid, Violation
 
 DOUBLINGS_MAX = 64
 """From here on doubling a delay changes nothing."""
@@ -138,7 +137,9 @@ class Model:
 
     def tick(self, now: float) -> None:
         """The timekeeper has rung what is due: delayed restarts whose moment is known take their place in the inbox."""
-        due = [kid for kid in self._waiting_longest if kid.delayed is not None and kid.delayed[0] == kid.delayed[1] <= now]
+        due = [
+            kid for kid in self._waiting_longest if kid.delayed is not None and kid.delayed[0] == kid.delayed[1] <= now
+        ]
         for kid in sorted(due, key=lambda kid: kid.delayed or (0.0, 0.0)):
             kid.delayed = None
             self._waiting_longest.remove(kid)

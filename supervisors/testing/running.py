@@ -83,7 +83,9 @@ def simulate(
     seed_scheduling(seed)
     melted = False
     try:
-        melted = trio.run(_run, simulation, scenario, drive, horizon_seconds, clock=simulation.clock, instruments=[simulation])
+        melted = trio.run(
+            _run, simulation, scenario, drive, horizon_seconds, clock=simulation.clock, instruments=[simulation]
+        )
     except trio.TrioInternalError as error:
         # The clock has left a run that would wait for ever; what is left of it goes with this.
         simulation.violated(Violation(str(error.__cause__)))

@@ -35,7 +35,12 @@ BEAT_SECONDS: Final = 6.0
 PERIODS: Final = (2.0, 3.0, 5.0)
 RESTARTS: Final = (Restart.PERMANENT, Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY)
 STRATEGIES: Final = (Strategy.ONE_FOR_ONE, Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE)
-AUTO_SHUTDOWNS: Final = (AutoShutdown.NEVER, AutoShutdown.NEVER, AutoShutdown.ANY_SIGNIFICANT, AutoShutdown.ALL_SIGNIFICANT)
+AUTO_SHUTDOWNS: Final = (
+    AutoShutdown.NEVER,
+    AutoShutdown.NEVER,
+    AutoShutdown.ANY_SIGNIFICANT,
+    AutoShutdown.ALL_SIGNIFICANT,
+)
 NEW_CHILDREN: Final = 3
 """How many names the driver has for children that it starts."""
 PAUSES_MAX: Final = 5
@@ -116,7 +121,7 @@ def _worker(
     )
 
 
-async def drive_by_chance(simulation: Simulation, root: AnySupervisor) -> None:
+async def drive_by_chance(simulation: Simulation, _root: AnySupervisor) -> None:
     """Make calls, several at one moment, and kill workers, for as long as faults are on."""
     choices = simulation.stream("driver")
     async with trio.open_nursery() as nursery:

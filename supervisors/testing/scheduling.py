@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import importlib
 import random
-from typing import Final, Protocol, cast
-
+from typing import Final
 
 TESTED_TRIO_VERSIONS: Final = ("0.31", "0.32", "0.33", "0.34", "0.35")
-"""The trio releases whose inside is known to look like `_Inside`; a test fails on any other."""
-
-
-class _Inside(Protocol):
-    """What is private of trio's run loop, and used here."""
-
-    _ALLOW_DETERMINISTIC_SCHEDULING: bool
-    """Whether a batch of ready tasks is sorted before it is shuffled."""
-    _r: random.Random
-    """What shuffles it."""
+"""The trio releases whose inside is known to have these names; a test fails on any other."""
+MODULE: Final = "trio._core._run"
+"""Trio's run loop."""
+SWITCH: Final = "_ALLOW_DETERMINISTIC_SCHEDULING"
+"""In it: whether a batch of ready tasks is sorted before it is shuffled."""
+DICE: Final = "_r"
+"""In it: what shuffles."""
 
 
 def seed_scheduling(seed: int) -> None:
     """Make the next trio run of this process schedule its tasks as `seed` says."""
-    inside = cast("_Inside", importlib.import_module("trio._core._run"))
-    inside._ALLOW_DETERMINISTIC_SCHEDULING = True
-    inside._r.seed(seed)
+    inside = importlib.import_module(MODULE)
+    setattr(inside, SWITCH, True)
+    dice: random.Random = getattr(inside, DICE)
+    dice.seed(seed)

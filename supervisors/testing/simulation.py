@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final, Unpack, final
 
 import trio
@@ -21,7 +21,7 @@ from supervisors.dynamic import DynamicSupervisor
 from supervisors.errors import SupervisorError
 from supervisors.flags import Flags
 from supervisors.incarnation import ChildStatus, Incarnation
-from supervisors.specs import ChildSpec
+from supervisors.specs import ChildSpec, ChildStart
 from supervisors.supervisor import Supervisor
 from supervisors.testing.choices import Choices, Schedule, Stream
 from supervisors.testing.clock import SimulatedClock, Stuck
@@ -68,7 +68,7 @@ class Simulation(trio.abc.Instrument):
         """How many calls got their answer."""
         self.quiet_points = 0
         """How often nothing could run."""
-        self.worker: Callable[..., object] = worker_of(self, {})
+        self.worker: ChildStart = worker_of(self, {})
         """The start function of a misbehaving child: `ChildSpec("a", simulation.worker, args=("a",))`."""
         self._open: list[Watched] = []
         self.promises: dict[ChildStatus, tuple[str, float]] = {}
@@ -198,14 +198,13 @@ class Simulation(trio.abc.Instrument):
             return False
         try:
             self._check_quiet()
-            if deadline == math.inf:
-                raise Violation("nothing is due any more, and the run is not over")
-            if self.quiet_points > QUIET_POINTS_MAX:
-                raise Violation(f"the run is not over after {QUIET_POINTS_MAX} quiet points")
         except Violation as violation:
             self.violated(violation)
-            return True
-        return False
+        if deadline == math.inf:
+            self.violated(Violation("nothing is due any more, and the run is not over"))
+        elif self.quiet_points > QUIET_POINTS_MAX:
+            self.violated(Violation(f"the run is not over after {QUIET_POINTS_MAX} quiet points"))
+        return self.violation is not None
 
     def _check_quiet(self) -> None:
         now = self.clock.now

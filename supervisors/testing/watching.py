@@ -6,9 +6,8 @@ It never raises into the supervisor: what it finds wrong goes to `on_violation`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol, cast, final
+from typing import TYPE_CHECKING, Final, final
 
 import trio
 
@@ -36,16 +35,6 @@ _ENDS: Final = frozenset(
     }
 )
 _STEADY: Final = {"down": "down", "restarting": "restarting"}
-
-
-class _Life(Protocol):
-    state: SupervisorState
-
-
-class _Inside(Protocol):
-    """What is looked at inside a supervisor: the moment in which it begins to stop is reported by nobody."""
-
-    _life: _Life
 
 
 @final
@@ -103,7 +92,9 @@ class Watched:
         if self._simulation.violation is None:
             try:
                 self.sync()
-                self._hear(report, "" if offender is None else offender.id, 0 if offender is None else offender.incarnation)
+                self._hear(
+                    report, "" if offender is None else offender.id, 0 if offender is None else offender.incarnation
+                )
             except Violation as violation:
                 self._simulation.violated(violation)
 
@@ -130,7 +121,7 @@ class Watched:
     def sync(self) -> None:
         """Tell the model if the supervisor has begun to stop since it was looked at last."""
         self.changed = True
-        if not self.model.stopping and cast("_Inside", self.supervisor)._life.state in _STOPPING:
+        if not self.model.stopping and self.supervisor.state in _STOPPING:
             self.model.stops(self._simulation.now, asked=self._asked_to_stop())
 
     def _asked_to_stop(self) -> bool:
@@ -173,10 +164,10 @@ class Watched:
             try:
                 self.sync()
                 self.model.began(self._simulation.now, child_id, number)
-                if running:
-                    raise Violation(f"supervisor {self.name}: two lives of {child_id} run their code at once")
             except Violation as violation:
                 self._simulation.violated(violation)
+            if running:
+                self._simulation.violated(Violation(f"supervisor {self.name}: two lives of {child_id} run at once"))
 
     # ---- calls
 
@@ -231,9 +222,7 @@ class Watched:
                 if real[child_id] == "down":
                     raise Violation(f"supervisor {self.name}: {child_id} lives, and is said to be down")
             elif real[child_id] != wanted[child_id]:
-                raise Violation(
-                    f"supervisor {self.name}: {child_id} is {real[child_id]} instead of {wanted[child_id]}"
-                )
+                raise Violation(f"supervisor {self.name}: {child_id} is {real[child_id]} instead of {wanted[child_id]}")
 
 
 _STOPPING: Final = frozenset({SupervisorState.STOPPING, SupervisorState.STOPPED})

@@ -1,17 +1,17 @@
-"""The simulated child: it takes messages at moments of a grid, uses its neighbours, and misbehaves at every fault point.
+"""The simulated child: it takes messages at moments of a grid, writes to neighbours, misbehaves at every fault point.
 
 Times come from a grid of half seconds, so that ties and the edges of windows occur all the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, Protocol, final
 
 import trio
 
 from supervisors.errors import Ignore, Shutdown
 from supervisors.incarnation import ChildStatus
+from supervisors.specs import ChildStart
 from supervisors.testing.choices import Stream
 from supervisors.testing.faults import Fault
 
@@ -19,7 +19,7 @@ GRID_SECONDS: Final = 0.5
 """All times are multiples of this."""
 PAUSES_MAX: Final = 7
 """How many such steps at most pass between two messages."""
-MAILBOX_CAPACITY: Final = 2
+MAILBOX_CAPACITY: Final = 4
 """Messages a worker's mailbox holds."""
 LONG_SECONDS: Final = 60.0
 """Longer than any patience in a scenario."""
@@ -218,7 +218,7 @@ class _Over(Exception):
     """A worker's way to end normally from anywhere inside."""
 
 
-def worker_of(world: Surroundings, mailboxes: dict[str, int]) -> Callable[..., object]:
+def worker_of(world: Surroundings, mailboxes: dict[str, int]) -> ChildStart:
     """Return the start function of simulated workers: `ChildSpec("a", worker, args=("a",))`."""
 
     async def worker(actor: str, *, task_status: ChildStatus) -> None:
