@@ -10,8 +10,8 @@ import trio
 
 from supervisors.any_supervisor import AnySupervisor
 from supervisors.errors import MaxRestartsExceeded, StartFailed
+from supervisors.forcing import Killed
 from supervisors.testing.choices import Schedule
-from supervisors.testing.kids import Violation
 from supervisors.testing.scenarios import Driver, Scenario, drive_by_chance, random_tree
 from supervisors.testing.scheduling import seed_scheduling
 from supervisors.testing.simulation import Note, Simulation, Strike
@@ -86,9 +86,10 @@ def simulate(
         melted = trio.run(
             _run, simulation, scenario, drive, horizon_seconds, clock=simulation.clock, instruments=[simulation]
         )
-    except trio.TrioInternalError as error:
-        # The clock has left a run that would wait for ever; what is left of it goes with this.
-        simulation.violated(Violation(str(error.__cause__)))
+    except (Killed, BaseExceptionGroup):
+        # After a violation a run that does not end is ended by force, and this is how that comes out.
+        if simulation.violation is None:
+            raise
     simulation.check_over()
     return Outcome(
         seed=seed,
@@ -106,6 +107,7 @@ def simulate(
 
 async def _run(simulation: Simulation, scenario: Scenario, drive: Driver | None, horizon_seconds: float) -> bool:
     melted = False
+    simulation.main_task = trio.lowlevel.current_task()
     with simulation.scope:
         async with trio.open_nursery() as nursery:
             root = scenario(simulation)

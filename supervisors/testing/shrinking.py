@@ -42,7 +42,7 @@ class _Shrinking:
         while before != self._weight() and self._left > 0:
             before = self._weight()
             for actor in list(self._choices):
-                self._try(actor, 0, len(self._choices[actor]))
+                self._try(actor, 0, len(self._choices.get(actor, ())))
             for actor in list(self._choices):
                 self._thin_out(actor)
         return self._best
@@ -52,14 +52,14 @@ class _Shrinking:
 
     def _thin_out(self, actor: str) -> None:
         """Turn ever smaller parts of what an actor chose into 0."""
-        size = len(self._choices[actor]) // 2
+        size = len(self._choices.get(actor, ())) // 2
         while size and self._left > 0:
-            for first in range(0, len(self._choices[actor]), size):
+            for first in range(0, len(self._choices.get(actor, ())), size):
                 self._try(actor, first, first + size)
             size //= 2
 
     def _try(self, actor: str, first: int, last: int) -> None:
-        chosen = self._choices[actor]
+        chosen = self._choices.get(actor, [])
         if self._left <= 0 or not any(chosen[first:last]):
             return
         self._left -= 1

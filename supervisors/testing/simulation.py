@@ -20,6 +20,7 @@ from supervisors.children import StartedChild
 from supervisors.dynamic import DynamicSupervisor
 from supervisors.errors import SupervisorError
 from supervisors.flags import Flags
+from supervisors.forcing import force_kill
 from supervisors.incarnation import ChildStatus, Incarnation
 from supervisors.specs import ChildSpec, ChildStart
 from supervisors.supervisor import Supervisor
@@ -32,6 +33,9 @@ from supervisors.testing.workers import worker_of
 
 QUIET_POINTS_MAX: Final = 20_000
 """A run that has more of them does not end by itself."""
+
+QUIET_POINTS_AFTER_VIOLATION_MAX: Final = 300
+"""How many of them a run may take to end by itself after its violation."""
 
 Note = tuple[float, str, str, str, int, str]
 """One line of a trace: when, which supervisor, what, which child, which life of it, how it ended."""
@@ -64,6 +68,8 @@ class Simulation(trio.abc.Instrument):
         """What is cancelled when something went wrong."""
         self.over = False
         """Whether the scenario has ended."""
+        self.main_task: trio.lowlevel.Task | None = None
+        """The task below which all happens, from the beginning of the run."""
         self.calls_answered = 0
         """How many calls got their answer."""
         self.quiet_points = 0
@@ -71,6 +77,7 @@ class Simulation(trio.abc.Instrument):
         self.worker: ChildStart = worker_of(self, {})
         """The start function of a misbehaving child: `ChildSpec("a", simulation.worker, args=("a",))`."""
         self._open: list[Watched] = []
+        self._quiet_points_left = QUIET_POINTS_AFTER_VIOLATION_MAX
         self.promises: dict[ChildStatus, tuple[str, float]] = {}
         """Who will break the promise of a beat, and when that must be noticed."""
         self._timekeeper = ""
@@ -192,10 +199,7 @@ class Simulation(trio.abc.Instrument):
             # Trio tidies up, and waits for a wake-up call to itself, which is no deadline.
             return self.quiet_points < 2 * QUIET_POINTS_MAX
         if self.violation is not None:
-            # Anything may happen now, also that the run does not end: then the clock leaves it.
-            if self.quiet_points > 2 * QUIET_POINTS_MAX:
-                raise Stuck("the run does not end after its violation")
-            return False
+            return self._end_by_force(deadline)
         try:
             self._check_quiet()
         except Violation as violation:
@@ -205,6 +209,16 @@ class Simulation(trio.abc.Instrument):
         elif self.quiet_points > QUIET_POINTS_MAX:
             self.violated(Violation(f"the run is not over after {QUIET_POINTS_MAX} quiet points"))
         return self.violation is not None
+
+    def _end_by_force(self, deadline: float) -> bool:
+        """Let a run end after its violation, and make it end where it cannot: anything may be broken now."""
+        self._quiet_points_left -= 1
+        if deadline < math.inf and self._quiet_points_left > 0:
+            return False
+        if self.main_task is None or self._quiet_points_left < -QUIET_POINTS_MAX:
+            raise Stuck("the run does not end after its violation")
+        force_kill(self.main_task)
+        return True
 
     def _check_quiet(self) -> None:
         now = self.clock.now

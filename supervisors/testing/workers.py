@@ -29,7 +29,7 @@ LIVES_OF_AN_IMMORTAL: Final = 4
 PERMILLE: Final[dict[Fault, int]] = {
     Fault.CRASH_AT_START: 40,
     Fault.SLOW_START: 80,
-    Fault.HANG_AT_START: 12,
+    Fault.HANG_AT_START: 30,
     Fault.IGNORE: 15,
     Fault.CRASH_WITH_STARTED: 20,
     Fault.CRASH_BEFORE_HANDLER: 40,
@@ -160,9 +160,11 @@ class Worker:
     def _send_to_a_neighbour(self) -> None:
         """Put a message into somebody's mailbox, which that one empties when it takes a message itself."""
         self._mailboxes[self._actor] = 0
-        neighbours = list(self._mailboxes)
+        neighbours = [self._actor, *(each for each in self._mailboxes if each != self._actor)]
         neighbour = neighbours[self._choices.below(len(neighbours))]
-        if self._mailboxes[neighbour] >= MAILBOX_CAPACITY and neighbour != self._actor:
+        if neighbour == self._actor:
+            return  # Nothing to say: the dullest choice.
+        if self._mailboxes[neighbour] >= MAILBOX_CAPACITY:
             self._world.struck(self._actor, Fault.FULL_MAILBOX)
             raise SimulatedCrash(Fault.FULL_MAILBOX)
         self._mailboxes[neighbour] += 1
