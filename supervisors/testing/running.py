@@ -18,7 +18,7 @@ from supervisors.testing.simulation import Note, Simulation, Strike
 
 HORIZON_SECONDS: Final = 12.0
 """How long faults strike."""
-SETTLING_SECONDS: Final = 60.0
+SETTLING_SECONDS: Final = 600.0
 """How long a tree may then take to converge: longer than anything in it that was begun."""
 
 
