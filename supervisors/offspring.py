@@ -340,17 +340,18 @@ class Offspring:
 
     def _settled(self, incarnation: Incarnation) -> None:
         """Wake the supervisor's task if it waits for just this, or has to do something about it."""
-        awaited = self._awaited is incarnation
-        if awaited:
+        awaited = False
+        if self._awaited is incarnation:
             self._awaited = None
-        elif self.quick is incarnation:
+            awaited = True
+        if self.quick is incarnation:
             # Ready: nobody has to do anything. Otherwise the supervisor finds it here, and tries again.
-            awaited = incarnation.ready_at is None
-            if not awaited:
+            awaited = awaited or incarnation.ready_at is None
+            if incarnation.ready_at is not None:
                 self.quick = None
-        elif self._crowd is not None and incarnation.exit is not None:
+        if self._crowd is not None and incarnation.exit is not None:
             self._crowd.discard(incarnation)
-            awaited = not self._crowd
+            awaited = awaited or not self._crowd
         if awaited and self._waiting is not None:
             self._waiting.wake()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -13,6 +16,8 @@ from supervisors import (
     SpecError,
     StartFailed,
     Supervisor,
+    SupervisorError,
+    SupervisorNotRunning,
     TooManyChildren,
     render_tree,
     supervisor_spec,
@@ -97,3 +102,49 @@ async def test_what_is_no_spec_or_no_flag_is_refused_in_the_callers_task(autojum
             with pytest.raises(TypeError):
                 await supervisor.change(no_flag=1)
             assert supervisor.statistics().state == "running"
+
+
+@pytest.mark.parametrize("kind", ["first start", "quick restart", "slow restart"])
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_supervisor_can_be_stopped_in_the_middle_of_any_start(autojump_clock, running, kind, ordered):
+    lives = []
+
+    async def child(*, task_status):
+        lives.append(1)
+        if kind == "first start" or len(lives) > 1:
+            await trio.sleep(20)
+        task_status.started()
+        await crash.wait()
+        raise ValueError
+
+    crash = trio.Event()
+    if ordered:
+        supervisor = Supervisor(name="s")
+        start = partial(supervisor.start_child, spec("c", child))
+    else:
+        supervisor = DynamicSupervisor(spec("c", child), name="s", max_children=None)
+        start = supervisor.start_child
+
+    async def start_one():
+        with suppress(SupervisorNotRunning):
+            await start()
+
+    async with trio.open_nursery() as nursery, running(supervisor) as run:
+        nursery.start_soon(start_one)
+        await wait_all_tasks_blocked()
+        crash.set()
+        await wait_all_tasks_blocked()
+        if kind == "slow restart":
+            nursery.start_soon(call_for_nobody, supervisor)  # It wakes the supervisor, which then waits for the start.
+            await wait_all_tasks_blocked()
+        supervisor.stop()
+        with trio.fail_after(10):
+            await run.over.wait()
+    assert len(lives) == (1 if kind == "first start" else 2)
+    assert (supervisor.statistics().forced, supervisor.statistics().fenced) == (0, 0)
+    assert trio.current_time() == 0
+
+
+async def call_for_nobody(supervisor):
+    with suppress(SupervisorError):
+        await supervisor.terminate_child("nobody")
