@@ -340,18 +340,17 @@ class Offspring:
 
     def _settled(self, incarnation: Incarnation) -> None:
         """Wake the supervisor's task if it waits for just this, or has to do something about it."""
-        awaited = False
-        if self._awaited is incarnation:
+        awaited = self._awaited is incarnation
+        if awaited:
             self._awaited = None
-            awaited = True
-        if self.quick is incarnation:
+        elif self.quick is incarnation:
             # Ready: nobody has to do anything. Otherwise the supervisor finds it here, and tries again.
-            awaited = awaited or incarnation.ready_at is None
-            if incarnation.ready_at is not None:
+            awaited = incarnation.ready_at is None
+            if not awaited:
                 self.quick = None
-        if self._crowd is not None and incarnation.exit is not None:
+        elif self._crowd is not None and incarnation.exit is not None:
             self._crowd.discard(incarnation)
-            awaited = awaited or not self._crowd
+            awaited = not self._crowd
         if awaited and self._waiting is not None:
             self._waiting.wake()
 
