@@ -193,9 +193,6 @@ class Supervision:
 
     def post(self, message: Message) -> None:
         """Put a message into the inbox of the supervisor's task."""
-        if self.state is SupervisorState.STOPPED:
-            message.refuse()
-            return
         self._inbox.append(message)
         if self._idle and self._waiting is not None:
             self._waiting.wake()

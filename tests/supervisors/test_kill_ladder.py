@@ -15,6 +15,7 @@ from supervisors import (
     ChildSpec,
     DynamicSupervisor,
     ExitKind,
+    Ignore,
     Killed,
     ReportKind,
     SpecError,
@@ -382,3 +383,17 @@ def test_grace_is_a_part_of_the_time_to_stop():
     with pytest.raises(SpecError, match="grace_seconds is a part of shutdown_seconds"):
         spec(grace_seconds=6.0)
     assert spec(grace_seconds=6.0, shutdown_seconds=6.0).grace_seconds == 6.0
+
+
+async def test_a_child_that_answers_ignore_and_then_does_not_end_is_late(autojump_clock, running):
+    async def child(*, task_status):
+        task_status.started(Ignore)
+        await deaf(50, task_status=trio.TASK_STATUS_IGNORED)
+
+    supervisor = Supervisor(name="s")
+    async with running(supervisor):
+        began = trio.current_time()
+        started = await supervisor.start_child(spec("a", child, start_timeout_seconds=2, shutdown_seconds=1))
+        assert trio.current_time() - began == pytest.approx(3)
+        assert started.ignored
+        assert supervisor.statistics().zombies == 0

@@ -246,3 +246,15 @@ async def test_an_end_while_the_supervisor_is_busy_shuts_it_down_as_well(autojum
         assert not over(run)
         await run.over.wait()
     assert run.error is None
+
+
+async def test_one_that_stays_significant_under_never_ends_without_a_consequence(autojump_clock, theatre, running):
+    """As in OTP: a change of flags alone does not look at children that it does not name."""
+    specs = [theatre.spec("a", Restart.TRANSIENT, significant=True)]
+    supervisor = Supervisor(specs, name="s", auto_shutdown=ANY)
+    async with running(supervisor) as run:
+        await supervisor.change(auto_shutdown=NEVER)
+        await theatre.finish("a")
+        assert not over(run)
+        assert states(supervisor) == {"a": DOWN}
+        assert not supervisor.ended_significantly
