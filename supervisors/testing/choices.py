@@ -65,3 +65,16 @@ class Choices:
     def schedule(self) -> dict[str, tuple[int, ...]]:
         """Return what was chosen so far, by actor."""
         return {actor: tuple(stream.taken) for actor, stream in self._streams.items()}
+
+
+@final
+class Dice(random.Random):
+    """Random numbers of which the last is known: where a supervisor's jitter comes from."""
+
+    last = 0.0
+    """The last number that was given."""
+
+    def random(self) -> float:
+        """Give the next number."""
+        self.last = super().random()
+        return self.last

@@ -62,7 +62,8 @@ class Kid:
 
     __slots__ = (
         "begun_at",
-        "delayed",
+        "delay",
+        "due",
         "end",
         "ended_at",
         "failures",
@@ -102,8 +103,10 @@ class Kid:
         """Whether a restart is pending or under way."""
         self.failures = 0
         """How many failures in a row its backoff counts."""
-        self.delayed: tuple[float, float] | None = None
-        """Between which moments its delayed restart must begin."""
+        self.delay: float | None = None
+        """How long its restart is delayed, before any jitter; None: there is no delay."""
+        self.due: float | None = None
+        """When its delayed restart is to begin."""
         self.end: End | None = None
         """How its last life ended."""
 

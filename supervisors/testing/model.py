@@ -10,6 +10,7 @@ It does not model: backoff under a group strategy, `change()`, interrupts, and a
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
@@ -75,8 +76,7 @@ class Model:
         self._inbox: deque[Callable[[], Operation]] = deque()
         self._waits: list[tuple[Wait, int]] = []
         self._operations: list[Operation] = []
-        self._fresh_at = -1.0
-        self._waiting_longest: list[Kid] = []
+        self._delayed: list[Kid] = []
         self._allowed: set[Kid] = set()
         self._may_begin: Kid | None = None
         self._now = 0.0
@@ -104,7 +104,7 @@ class Model:
             # An idle supervisor may restart in the dying task, and take no step of its own for it.
             self._advance(lambda: self._waiting_for(kid, "begin"))
             if not self._waiting_for(kid, "begin"):
-                self._interpose(kid)
+                raise self._violation(f"{child_id} began, but {self.expected()}")
         if number != kid.number + 1:
             raise self._violation(f"life {number} of {child_id} began after life {kid.number}")
         kid.begin(now)
@@ -136,22 +136,22 @@ class Model:
         self._advance()
 
     def tick(self, now: float) -> None:
-        """The timekeeper has rung what is due: delayed restarts whose moment is known take their place in the inbox."""
-        due = [
-            kid for kid in self._waiting_longest if kid.delayed is not None and kid.delayed[0] == kid.delayed[1] <= now
-        ]
-        for kid in sorted(due, key=lambda kid: kid.delayed or (0.0, 0.0)):
-            kid.delayed = None
-            self._waiting_longest.remove(kid)
+        """The timekeeper has rung what is due: the restarts whose delay is over take their place in the inbox."""
+        due = [kid for kid in self._delayed if kid.due is not None and kid.due <= now]
+        for kid in sorted(due, key=lambda kid: kid.due or 0.0):
+            kid.delay = kid.due = None
+            self._delayed.remove(kid)
             self._inbox.append(partial(self._restart_now, kid, kid.number))
 
-    def delayed(self, now: float, child_id: str) -> None:
-        """The real one says that it delays a restart."""
+    def delayed(self, now: float, child_id: str, chance: float) -> None:
+        """The real one says that it delays a restart; `chance` is what its dice have shown."""
         self._now = now
         kid = self.kids.get(child_id)
-        self._advance(lambda: kid is None or kid.delayed is not None)
-        if kid is None or kid.delayed is None or not kid.delayed[0] >= now:
+        self._advance(lambda: kid is None or kid.delay is not None)
+        if kid is None or kid.delay is None or kid.due is not None or kid.spec.backoff is None:
             raise self._violation(f"the restart of {child_id} is delayed, but {self.expected()}")
+        kid.due = now + kid.delay * (1.0 + chance * kid.spec.backoff.jitter)
+        self._delayed.append(kid)
 
     def gave_up(self, child_id: str) -> None:
         """The real one says that it has restarted too often."""
@@ -177,7 +177,9 @@ class Model:
             if wait.what == "begin":
                 self._may_begin = wait.kid
             elif wait.what == "end":
+                # It was asked already; nobody waits for it before those that come first in the order.
                 self._allowed.add(wait.kid)
+                wait.kid.stop_at = math.inf
         self._operations.clear()
         self._waits.clear()
         self._inbox.clear()
@@ -224,7 +226,7 @@ class Model:
             late = kid.overdue(now)
             if late is not None:
                 raise self._violation(late)
-            if kid.delayed is not None and now > kid.delayed[1] and not self._waits and not stopping:
+            if kid.delay is not None and (kid.due is None or now > kid.due) and not stopping:
                 raise self._violation(f"the delayed restart of {kid.id} does not come")
 
     @property
@@ -256,7 +258,7 @@ class Model:
     def stop(self, kid: Kid) -> Operation:
         """Stop a child, and cancel whatever was to happen to it."""
         kid.undecided = kid.restarting = False
-        kid.delayed = None
+        kid.delay = kid.due = None
         if kid.live:
             kid.stop_at = min(kid.stop_at, self._now + kid.spec.stop_seconds + FORCE_SECONDS_MAX)
             yield Wait(kid, "end")
@@ -360,10 +362,7 @@ class Model:
             kid.failures = 0
         seconds = min(backoff.max_seconds, backoff.min_seconds * 2.0 ** min(kid.failures, DOUBLINGS_MAX))
         kid.failures += 1
-        kid.delayed = (self._now + seconds, self._now + seconds * (1.0 + backoff.jitter))
-        if kid in self._waiting_longest:
-            self._waiting_longest.remove(kid)
-        self._waiting_longest.append(kid)
+        kid.delay = seconds
 
     def _ends_with(self, kid: Kid) -> bool:
         match self.flags.auto_shutdown:
@@ -393,27 +392,15 @@ class Model:
                 if not wait.over(number):
                     return
                 self._waits.pop()
-                self._fresh_at = -1.0
             elif not self._operations:
                 if not self._inbox:
                     return
-                self._fresh_at = self._now
                 self._operations.append(self._inbox.popleft()())
             wait = next(self._operations[-1], None)
             if wait is None:
                 self._operations.pop()
             else:
                 self._waits.append((wait, wait.kid.number))
-
-    def _interpose(self, kid: Kid) -> None:
-        """Accept that a delayed restart begins, before what the model had taken up in this same moment."""
-        due = kid.delayed
-        if due is None or not due[0] <= self._now <= due[1] or (self._waits and self._fresh_at != self._now):
-            raise self._violation(f"{kid.id} began, but {self.expected()}")
-        kid.delayed = None
-        self._operations.append(self._rebuild(kid))
-        wait = next(self._operations[-1])
-        self._waits.append((wait, kid.number))
 
     def _waiting_for(self, kid: Kid, what: str) -> bool:
         if not self._waits:

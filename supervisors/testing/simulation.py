@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import random
 from collections.abc import Iterable
 from typing import Final, Unpack, final
 
@@ -97,7 +96,7 @@ class Simulation(trio.abc.Instrument):
         watched = self._watch(checked)
         specs = [watched.observed(spec) for spec in children]
         given = {key: getattr(checked, key) for key in ("strategy", "intensity", "period_seconds", "auto_shutdown")}
-        supervisor = Supervisor(specs, name=name, listener=watched, rng=self._rng(name), **given)
+        supervisor = Supervisor(specs, name=name, listener=watched, rng=watched.dice, **given)
         self._by_supervisor[supervisor] = watched
         watched.adopt(supervisor, specs, None)
         return supervisor
@@ -108,7 +107,7 @@ class Simulation(trio.abc.Instrument):
         watched = self._watch(checked)
         template = watched.observed(template)
         given = {key: getattr(checked, key) for key in ("intensity", "period_seconds", "max_children")}
-        supervisor = DynamicSupervisor(template, name=name, listener=watched, rng=self._rng(name), **given)
+        supervisor = DynamicSupervisor(template, name=name, listener=watched, rng=watched.dice, **given)
         self._by_supervisor[supervisor] = watched
         watched.adopt(supervisor, [], template)
         return supervisor
@@ -249,9 +248,6 @@ class Simulation(trio.abc.Instrument):
                 self.violated(Violation(f"supervisor {watched.name} has not converged: {watched.model.expected()}"))
 
     # ---- inside
-
-    def _rng(self, name: str) -> random.Random:
-        return random.Random(f"{self.choices.seed}/{name}/jitter")  # noqa: S311 - repeatable on purpose
 
     def _watch(self, flags: Flags) -> Watched:
         task = trio.lowlevel.current_task()

@@ -17,6 +17,7 @@ from supervisors.flags import Flags, SupervisorState
 from supervisors.incarnation import ChildStatus, Incarnation
 from supervisors.listeners import Report, ReportContext, ReportKind
 from supervisors.specs import ChildSpec
+from supervisors.testing.choices import Dice
 from supervisors.testing.kids import ALIVE, End, Violation
 from supervisors.testing.model import Model
 from supervisors.testing.model_calls import REFUSED, ModelCalls, Reply
@@ -48,6 +49,8 @@ class Watched:
         """What watches the supervisor that it is a child of."""
         self.child_id = child_id
         """Its id there."""
+        self.dice = Dice(f"{simulation.choices.seed}/{flags.name}/jitter")
+        """Where the supervisor's jitter comes from."""
         self.stop_requested = False
         """Whether the scenario has stopped it."""
         self.bodies: dict[str, int] = {}
@@ -114,7 +117,7 @@ class Watched:
         elif kind is ReportKind.MAX_RESTARTS_EXCEEDED:
             model.gave_up(child_id)
         elif kind is ReportKind.RESTART_DELAYED:
-            model.delayed(now, child_id)
+            model.delayed(now, child_id, self.dice.last)
         elif kind is ReportKind.SUPERVISOR_STOPPED:
             model.has_stopped(report.reason)
 
