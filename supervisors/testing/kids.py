@@ -147,3 +147,24 @@ class Kid:
         if not self.ready and now > limit:
             return f"{self.id} is neither ready nor stopped after {now - self.begun_at:g} s"
         return None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What an operation waits for."""
+
+    kid: Kid
+    """Whose move it is."""
+    what: str
+    """begin, ready (or over), or end."""
+
+    def over(self, number: int) -> bool:
+        """Whether that has happened; `number` is the life that there was when the waiting began."""
+        match self.what:
+            case "begin":
+                return self.kid.number > number
+            case "ready":
+                return self.kid.ready or not self.kid.live
+            case _:
+                return not self.kid.live

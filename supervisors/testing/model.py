@@ -13,38 +13,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import final
 
 from supervisors.exits import ExitKind
 from supervisors.flags import AutoShutdown, Flags
 from supervisors.specs import ChildSpec, Restart, Strategy
-from supervisors.testing.kids import FORCE_SECONDS_MAX, RESTARTING, End, Kid, Violation
+from supervisors.testing.kids import FORCE_SECONDS_MAX, RESTARTING, End, Kid, Violation, Wait
 
 DOUBLINGS_MAX = 64
 """From here on doubling a delay changes nothing."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """What an operation waits for."""
-
-    kid: Kid
-    """Whose move it is."""
-    what: str
-    """begin, ready (or over), or end."""
-
-    def over(self, number: int) -> bool:
-        """Whether that has happened; `number` is the life that there was when the waiting began."""
-        match self.what:
-            case "begin":
-                return self.kid.number > number
-            case "ready":
-                return self.kid.ready or not self.kid.live
-            case _:
-                return not self.kid.live
 
 
 Operation = Generator[Wait, None, None]
