@@ -44,7 +44,7 @@ def intensity_off_by_one(patch: Patch) -> None:
     add = RestartWindow.add
 
     def generous(self, now_seconds: float) -> bool:
-        return add(self, now_seconds) or len(self._moments) <= self.intensity + 1 and self.intensity > 0
+        return add(self, now_seconds) or 0 < len(self._moments) - 1 <= self.intensity
 
     patch.setattr(RestartWindow, "add", generous)
 

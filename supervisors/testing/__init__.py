@@ -18,7 +18,7 @@ from supervisors.testing.kids import Violation
 from supervisors.testing.model import Model
 from supervisors.testing.running import Outcome, simulate
 from supervisors.testing.scenarios import Driver, Scenario, drive_by_chance, random_tree
-from supervisors.testing.scheduling import seed_scheduling
+from supervisors.testing.scheduling import seeded_scheduling
 from supervisors.testing.shrinking import shrink
 from supervisors.testing.simulation import Simulation
 
@@ -38,7 +38,7 @@ __all__ = [
     "Violation",
     "drive_by_chance",
     "random_tree",
-    "seed_scheduling",
+    "seeded_scheduling",
     "shrink",
     "simulate",
 ]

@@ -10,16 +10,20 @@ import trio
 
 from supervisors.any_supervisor import AnySupervisor
 from supervisors.errors import MaxRestartsExceeded, StartFailed
+from supervisors.exits import leaves
 from supervisors.forcing import Killed
 from supervisors.testing.choices import Schedule
+from supervisors.testing.kids import Violation
 from supervisors.testing.scenarios import Driver, Scenario, drive_by_chance, random_tree
-from supervisors.testing.scheduling import seed_scheduling
+from supervisors.testing.scheduling import seeded_scheduling
 from supervisors.testing.simulation import Note, Simulation, Strike
 
 HORIZON_SECONDS: Final = 12.0
 """How long faults strike."""
 SETTLING_SECONDS: Final = 600.0
 """How long a tree may then take to converge: longer than anything in it that was begun."""
+SETTLING_LOOKS: Final = 20
+"""How often it is looked at meanwhile."""
 
 
 @final
@@ -80,15 +84,15 @@ def simulate(
         horizon_seconds: how long faults strike.
     """
     simulation = Simulation(seed, schedule)
-    seed_scheduling(seed)
     melted = False
     try:
-        melted = trio.run(
-            _run, simulation, scenario, drive, horizon_seconds, clock=simulation.clock, instruments=[simulation]
-        )
-    except (Killed, BaseExceptionGroup):
-        # After a violation a run that does not end is ended by force, and this is how that comes out.
-        if simulation.violation is None:
+        with seeded_scheduling(seed):
+            melted = trio.run(
+                _run, simulation, scenario, drive, horizon_seconds, clock=simulation.clock, instruments=[simulation]
+            )
+    except (Killed, BaseExceptionGroup) as error:
+        # A run that does not end after its violation is ended by force, and this is how that comes out.
+        if not all(isinstance(leaf, Killed) for leaf in leaves(error)):
             raise
     simulation.check_over()
     return Outcome(
@@ -126,6 +130,12 @@ async def _run(simulation: Simulation, scenario: Scenario, drive: Driver | None,
 async def _end(simulation: Simulation, root: AnySupervisor, horizon_seconds: float) -> None:
     await trio.sleep(horizon_seconds)
     simulation.faults_on = False
-    await trio.sleep(SETTLING_SECONDS)
-    simulation.check_converged()
+    unsettled: str | None = None
+    for _ in range(SETTLING_LOOKS):
+        await trio.sleep(SETTLING_SECONDS / SETTLING_LOOKS)
+        unsettled = simulation.unsettled()
+        if unsettled is None:
+            break
+    else:
+        simulation.violated(Violation(unsettled or ""))
     simulation.stop(root)

@@ -1,14 +1,16 @@
 """Seeded scheduling: the one private thing of trio's that the simulation needs, named here and nowhere else.
 
 Trio shuffles the tasks that are ready at one moment. With its own switch (meant for Hypothesis) and a seed the shuffle
-is the same in every run. A test compares this with the trio that is installed. The switch is process-wide and stays on:
-it costs 2 us for each batch of tasks, so nothing is measured in a process that has simulated.
+is the same in every run. A test compares this with the trio that is installed. Both are process-wide, so they are put
+back afterwards: they are for one run in one thread at a time.
 """
 
 from __future__ import annotations
 
 import importlib
 import random
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final
 
 TESTED_TRIO_VERSIONS: Final = ("0.31", "0.32", "0.33", "0.34", "0.35")
@@ -21,9 +23,17 @@ DICE: Final = "_r"
 """In it: what shuffles."""
 
 
-def seed_scheduling(seed: int) -> None:
-    """Make the next trio run of this process schedule its tasks as `seed` says."""
+@contextmanager
+def seeded_scheduling(seed: int) -> Generator[None, None, None]:
+    """Have trio schedule the tasks of each run inside the block as `seed` says."""
     inside = importlib.import_module(MODULE)
-    setattr(inside, SWITCH, True)
+    before: bool = getattr(inside, SWITCH)
     dice: random.Random = getattr(inside, DICE)
+    setattr(inside, SWITCH, True)
     dice.seed(seed)
+    try:
+        yield
+    finally:
+        setattr(inside, SWITCH, before)
+        # Whatever runs afterwards is to be as unpredictable as it was before.
+        dice.seed()

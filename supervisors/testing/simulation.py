@@ -241,11 +241,12 @@ class Simulation(trio.abc.Instrument):
                 left = [child_id for child_id, bodies in watched.bodies.items() if bodies]
                 self.violated(Violation(f"supervisor {watched.name} left {left}, {len(watched.pending)} calls"))
 
-    def check_converged(self) -> None:
-        """Check, when no fault has struck for long, that each supervisor has come to rest."""
+    def unsettled(self) -> str | None:
+        """Say which supervisor has not come to rest, and what it waits for; None where all have."""
         for watched in self.watched:
             if not (watched.over or watched.model.stopping or watched.model.idle()):
-                self.violated(Violation(f"supervisor {watched.name} has not converged: {watched.model.expected()}"))
+                return f"supervisor {watched.name} has not converged: {watched.model.expected()}"
+        return None
 
     # ---- inside
 
