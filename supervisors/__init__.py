@@ -9,6 +9,13 @@ restarts, intensity       the pure core: does this exit restart, who restarts wi
 timekeeper, deathwatch    what is due when, and who wants to know of an end
 listeners, trees          what a supervisor tells: one report per event, and a picture of the tree
 counting, figures         the integers and histograms behind `statistics()`
+
+Imported by themselves, because not everybody needs them:
+
+process                   an OS process as a child (guardian: none outlives its supervisor; guarded_process: its start)
+partition, tasks          N copies of a child, routed to by key; functions run as tasks, and streams of them
+shutdown, draining        phases before a program ends; a tree that is drained, stopped by a deadline, or signalled
+testing                   simulation: a tree of your own under faults, in virtual time, beside a model
 """
 
 from supervisors.any_supervisor import AnySupervisor
