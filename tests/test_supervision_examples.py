@@ -23,7 +23,7 @@ shop         running 1.0s strategy=rest_for_one restarts_in_period=1/3
 
 
 def test_the_supervision_example_is_forty_lines_and_prints_its_tree() -> None:
-    path = EXAMPLES / "supervision.py"
+    path = EXAMPLES / "supervision_tree.py"
     assert path.read_text(encoding="utf-8").count("\n") <= 40
     environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
