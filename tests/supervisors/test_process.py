@@ -92,7 +92,7 @@ def cast(mark: str) -> Cast:
 
 
 async def test_a_program_is_ready_with_its_first_line_and_its_output_comes_by_the_line(cast, running) -> None:
-    program = cast.program("echo listening on 80; printf 'a\\nb' ; echo oops >&2; exec sleep 300", ready=Ready.LINE)
+    program = cast.program("echo oops >&2; echo listening on 80; printf 'a\\nb'; exec sleep 300", ready=Ready.LINE)
     async with open_guardian(None) as guardian:
         supervisor = Supervisor([process_spec("web", program, guardian=guardian)], name="top")
         async with running(supervisor):
