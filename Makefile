@@ -8,6 +8,7 @@ READY := $(VENV)/.ready
 LOG := $(VENV)/tests.log
 WORKERS ?= 2
 NAMES ?=
+SEEDS ?= 20000
 
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -36,7 +37,7 @@ endef
 
 CLOSING := (passed|failed|errors?|skipped|deselected|xfailed|xpassed|warnings?|no tests ran) in [0-9.]+s
 
-.PHONY: help setup run check format test bench picture lock
+.PHONY: help setup run check format test bench simulate picture lock
 
 help:
 	@echo "make setup   create $(VENV) with the project and its tools"
@@ -46,6 +47,7 @@ help:
 	@echo "make format  repair what a machine can repair"
 	@echo "make bench   every benchmark; NAMES='core store' BENCH_ARGS=--quick to choose"
 	@echo "make picture renew docs/images/run.svg from a run of examples/plans/demo.md"
+	@echo "make simulate  supervision under faults in virtual time; SEEDS=20000 to choose how often"
 	@echo "make lock    renew constraints.txt from a fresh environment"
 
 setup: $(READY)
@@ -96,6 +98,10 @@ picture: setup
 	@rm -rf build/picture && mkdir -p build/picture docs/images
 	@$(BIN)/vespera run examples/plans/demo.md --workspace build/picture --svg docs/images/run.svg
 	@rm -rf build/picture
+
+# Every seed is one run; the exit status is 1 if any of them broke a rule, and its replay command is printed.
+simulate: setup
+	@$(BIN)/python -m supervisors.testing --seeds $(SEEDS)
 
 # Names and versions only: where packages come from is the business of the machine that installs them.
 lock:

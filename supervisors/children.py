@@ -8,9 +8,10 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
+from supervisors.deathwatch import Terminated, Watch
 from supervisors.exits import Exit, ExitKind
 from supervisors.listeners import Offender
 from supervisors.specs import ChildSpec, ChildType, Restart
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 HISTORY_MAX: Final = 8
 """Failed ends kept per child: the last ones."""
+_CRASHED: Final = ExitKind.CRASHED
+_TEMPORARY: Final = Restart.TEMPORARY
 
 
 class ChildState(enum.StrEnum):
@@ -42,19 +45,28 @@ class Child:
     """One child of one supervisor; changed only by that supervisor."""
 
     __slots__ = (
+        "args",
         "ended_at",
         "exit",
+        "failures",
         "history",
+        "id",
         "incarnation",
         "incarnations",
         "restarts",
         "spec",
         "state",
         "undecided",
+        "watches",
     )
 
-    def __init__(self, spec: ChildSpec) -> None:
+    def __init__(self, child_id: str, spec: ChildSpec, args: tuple[object, ...] = ()) -> None:
+        self.id = child_id
+        """Its name among its siblings: the spec's id, or a number of its own where all share a template."""
         self.spec = spec
+        """What it is; shared with its siblings where it comes from a template."""
+        self.args = args
+        """Further start arguments, after those of the spec."""
         self.state = ChildState.DOWN
         self.incarnation: Incarnation | None = None
         """The newest life, also after its end."""
@@ -62,6 +74,8 @@ class Child:
         """How many lives it has had."""
         self.restarts = 0
         """How many of them were restarts, as offender or as bystander."""
+        self.failures = 0
+        """How many restarts in a row its backoff counts."""
         self.exit: Exit | None = None
         """How the last life ended."""
         self.ended_at: float | None = None
@@ -70,6 +84,8 @@ class Child:
         """A life that ended by itself while the supervisor was busy; until it decides, the child counts as alive."""
         self.history: deque[Exit] | None = None
         """Failed ends, oldest first; made with the first of them."""
+        self.watches: list[Watch] | None = None
+        """Who is told when it has ended for good; made with the first of them."""
 
     @property
     def alive(self) -> bool:
@@ -90,7 +106,11 @@ class Child:
     def offender(self, number: int | None = None) -> Offender:
         """Return it as a report names it; `number` is the life that is meant, the newest unless given."""
         spec = self.spec
-        return Offender(spec.id, spec.type.value, spec.restart.value, self.incarnations if number is None else number)
+        return Offender(self.id, spec.type.value, spec.restart.value, self.incarnations if number is None else number)
+
+    def info(self) -> ChildInfo:
+        """Return its line of which_children."""
+        return ChildInfo(self.id, self.state, self.spec.type, self.value)
 
     def lived_seconds(self, now: float) -> float:
         """Return how long the current life lasts, or the last one lasted."""
@@ -101,15 +121,21 @@ class Child:
     def remember(self, exit_: Exit) -> None:
         """Make `exit_` the last end, and keep it in the history where it failed."""
         self.exit = exit_
-        if exit_.kind.failed:
+        if exit_.kind is _CRASHED or exit_.kind.failed:
             if self.history is None:
                 self.history = deque(maxlen=HISTORY_MAX)
             self.history.append(exit_)
 
     def forget_arguments(self) -> None:
         """Give up the start arguments of a temporary child: it is never started again. Source: OTP supervisor.erl."""
-        if self.spec.restart is Restart.TEMPORARY and self.spec.args:
-            self.spec = replace(self.spec, args=())
+        if self.spec.restart is _TEMPORARY:
+            self.args = ()
+            if self.spec.args and self.id == self.spec.id:
+                self.spec = self.spec.without_arguments()
+
+    def terminated(self) -> Terminated:
+        """Return what those who watch it are told once it has ended for good."""
+        return Terminated(self.id, self.incarnations, self.exit)
 
 
 @final

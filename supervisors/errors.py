@@ -4,6 +4,7 @@
     ├── SpecError                   a child spec or a flag makes no sense (also a ValueError)
     ├── StartFailed                 a child did not become ready: start error or start timeout
     ├── MaxRestartsExceeded         more restarts than `intensity` in `period_seconds`: the supervisor gave up
+    ├── TooManyChildren             start_child: the dynamic supervisor has its `max_children`
     ├── SupervisorNotRunning        a call reached a supervisor that has not started or has ended
     └── CallRefused                 the supervisor runs, and the call does not fit the child's state
         ├── AlreadyStarted          start_child: this id runs
@@ -82,6 +83,20 @@ class SupervisorNotRunning(SupervisorError):
         """Name of the supervisor that was called."""
         self.state = state
         """Its state at that moment."""
+
+
+@final
+class TooManyChildren(SupervisorError):
+    """The dynamic supervisor has as many children as it may have, those that are being restarted included."""
+
+    def __init__(self, supervisor: str, children_max: int) -> None:
+        super().__init__(
+            f"supervisor {supervisor!r} has its {children_max} children: wait until one ends, or change max_children"
+        )
+        self.supervisor = supervisor
+        """Name of the supervisor that was called."""
+        self.children_max = children_max
+        """Its limit."""
 
 
 class CallRefused(SupervisorError):

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import enum
 import traceback
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import CodeType, TracebackType
-from typing import Final, cast, final
+from typing import Final, NamedTuple, cast, final
 
 import trio
 
 from supervisors.errors import Ignore, MaxRestartsExceeded, Shutdown
+from supervisors.forcing import Killed
 
 FRAMES_MAX: Final = 32
 """Frames kept per failure: the innermost ones."""
@@ -27,6 +26,8 @@ DEPTH_MAX: Final = 8
 """How far chains of causes and contexts are followed."""
 MESSAGE_CHARACTERS_MAX: Final = 500
 """Length at which an error's message is cut."""
+_INTERRUPTS: Final = (KeyboardInterrupt, SystemExit)
+_SPECIAL: Final = (ExceptionGroup, Shutdown, MaxRestartsExceeded)
 
 
 class ExitKind(enum.StrEnum):
@@ -43,9 +44,13 @@ class ExitKind(enum.StrEnum):
     SHUTDOWN_ERROR = "shutdown_error"
     """It was asked to stop, and an error came out or was hidden by the cancellation."""
     KILLED = "killed"
-    """It was stopped without time to clean up (shutdown_seconds=0.0)."""
+    """It was stopped by force and without being asked, as its spec says (shutdown_seconds=0.0)."""
+    STOP_TIMEOUT = "stop_timeout"
+    """It was asked to stop, went on past its time, and was stopped by force."""
     FENCED = "fenced"
-    """It was asked to stop and went on past its time: cut off, reported, replaced; its task may still run."""
+    """It could not even be stopped by force: cut off, reported, replaced; its task may still run."""
+    HUNG = "hung"
+    """It broke its promise of a beat, and was stopped for that."""
     IGNORED = "ignored"
     """It answered Ignore instead of becoming ready."""
     START_ERROR = "start_error"
@@ -58,21 +63,32 @@ class ExitKind(enum.StrEnum):
     @property
     def failed(self) -> bool:
         """Whether this end belongs into the crash history."""
-        return self not in {ExitKind.NORMAL, ExitKind.SHUTDOWN, ExitKind.KILLED, ExitKind.IGNORED}
+        return self not in _NOT_FAILED
+
+
+_NOT_FAILED: Final = (ExitKind.NORMAL, ExitKind.SHUTDOWN, ExitKind.KILLED, ExitKind.IGNORED)
+_CRASHED: Final = ExitKind.CRASHED
 
 
 class StopCause(enum.StrEnum):
-    """Why an incarnation was cancelled."""
+    """Why an incarnation is stopped; the child finds it as `task_status.stop_cause` and as the Cancelled's reason."""
 
     SHUTDOWN = "shutdown"
+    """For good: by a call, or because its supervisor ends for good."""
+    RESTART = "restart"
+    """As a bystander: another child of its group ended, and it is started again with the group."""
     KILL = "kill"
+    """By force, because its supervisor is stopped by force."""
     START_TIMEOUT = "start_timeout"
+    """It was not ready in time."""
     IGNORED = "ignored"
+    """It answered Ignore."""
+    HUNG = "hung"
+    """It broke its promise of a beat."""
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """What is kept of an exception: bounded, without frames or locals; text on demand."""
 
     type_name: str
@@ -93,14 +109,12 @@ class Failure:
         while len(members) == 1:
             error = members[0]
             members = _members(error)
+        parts: tuple[Failure, ...] = ()
+        if members and depth < DEPTH_MAX:
+            parts = tuple(cls.of(part, depth + 1) for part in members[:PARTS_MAX])
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        return cls(
-            type_name=_type_name(type(error)),
-            message=_message(error),
-            lines=tuple(_lines(error.__traceback__)),
-            parts=tuple(cls.of(part, depth + 1) for part in members[:PARTS_MAX]) if depth < DEPTH_MAX else (),
-            cause=cls.of(cause, depth + 1) if cause is not None and depth < DEPTH_MAX else None,
-        )
+        led_by = None if cause is None or depth >= DEPTH_MAX else cls.of(cause, depth + 1)
+        return cls(_type_name(type(error)), _message(error), _lines(error.__traceback__), parts, led_by)
 
     def __str__(self) -> str:
         return f"{self.type_name}: {self.message}" if self.message else self.type_name
@@ -122,9 +136,8 @@ class Failure:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """How one incarnation of a child ended."""
+class Exit(NamedTuple):
+    """How one incarnation of a child ended. A tuple, as Failure is: a frozen dataclass costs 1 us more per crash."""
 
     kind: ExitKind
     """In which way."""
@@ -146,41 +159,59 @@ def classify(
     ready: bool,
     stop_cause: StopCause | None,
     hidden: BaseException | None,
+    forced: ExitKind | None = None,
 ) -> tuple[ExitKind, BaseException | None]:
     """Name an end from what came out of the incarnation's scope, and return the error that explains it.
 
     Args:
         error: what left the scope; None where it ended quietly or its cancellation was absorbed.
         ready: whether the child had called started().
-        stop_cause: why the supervisor cancelled it; None where it ended by itself.
+        stop_cause: why the supervisor stopped it; None where it ended by itself.
         hidden: an error that a Cancelled replaced on its way out, see `hidden_error`.
+        forced: how an end by force is named, where it came to that: KILLED or STOP_TIMEOUT.
     """
+    if stop_cause is None and ready and _is_plain(error):
+        return _CRASHED, error  # The common case, before everything that takes time.
     found = error if error is not None else hidden
-    for leaf in leaves(found):
-        if isinstance(leaf, KeyboardInterrupt | SystemExit):
-            return ExitKind.ESCALATED, leaf
+    if found is None:
+        if stop_cause is None:
+            return (ExitKind.NORMAL if ready else ExitKind.START_ERROR), None
+    elif (interrupt := next((leaf for leaf in leaves(found) if isinstance(leaf, _INTERRUPTS)), None)) is not None:
+        return ExitKind.ESCALATED, interrupt
     if stop_cause is not None:
-        return _classify_stopped(found, stop_cause)
+        return _classify_stopped(found, stop_cause, forced)
+    assert error is not None, "nothing is hidden where nothing was cancelled"
+    return _classify_own(error, ready=ready)
+
+
+def _is_plain(error: object) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, _SPECIAL)
+
+
+def _classify_own(error: BaseException, *, ready: bool) -> tuple[ExitKind, BaseException | None]:
     if not ready:
-        ignored = error is not None and _only(error, Ignore)
-        return (ExitKind.IGNORED, None) if ignored else (ExitKind.START_ERROR, error)
-    if error is None:
-        return ExitKind.NORMAL, None
+        return (ExitKind.IGNORED, None) if _only(error, Ignore) else (ExitKind.START_ERROR, error)
     if _only(error, Shutdown):
         return ExitKind.SHUTDOWN, error
     return (ExitKind.MAX_RESTARTS_EXCEEDED if _only(error, MaxRestartsExceeded) else ExitKind.CRASHED), error
 
 
-def _classify_stopped(found: BaseException | None, cause: StopCause) -> tuple[ExitKind, BaseException | None]:
+def _classify_stopped(
+    found: BaseException | None, cause: StopCause, forced: ExitKind | None
+) -> tuple[ExitKind, BaseException | None]:
+    if found is not None and _only(found, Killed):
+        found = None  # It says that force was used, which is known, and nothing about the child.
     match cause:
         case StopCause.START_TIMEOUT:
             return ExitKind.START_TIMEOUT, found
+        case StopCause.HUNG:
+            return ExitKind.HUNG, found
         case StopCause.IGNORED:
             return (ExitKind.IGNORED, None) if found is None else (ExitKind.START_ERROR, found)
-        case StopCause.SHUTDOWN | StopCause.KILL:
-            if found is not None and not _only(found, (Shutdown, Ignore)):
+        case StopCause.SHUTDOWN | StopCause.RESTART | StopCause.KILL:
+            if found is not None and not _only(found, (Shutdown, Ignore, Killed)):
                 return ExitKind.SHUTDOWN_ERROR, found
-            return (ExitKind.KILLED if cause is StopCause.KILL else ExitKind.SHUTDOWN), None
+            return forced or (ExitKind.KILLED if cause is StopCause.KILL else ExitKind.SHUTDOWN), None
 
 
 def hidden_error(cancellation: BaseException) -> BaseException | None:
@@ -221,12 +252,12 @@ def _only(error: BaseException, kinds: type[BaseException] | tuple[type[BaseExce
     return all(isinstance(leaf, kinds) for leaf in leaves(error))
 
 
-def _lines(tb: TracebackType | None) -> Iterator[tuple[CodeType, int]]:
-    kept: deque[tuple[CodeType, int]] = deque(maxlen=FRAMES_MAX)
+def _lines(tb: TracebackType | None) -> tuple[tuple[CodeType, int], ...]:
+    lines: list[tuple[CodeType, int]] = []
     while tb is not None:
-        kept.append((tb.tb_frame.f_code, tb.tb_lineno))
+        lines.append((tb.tb_frame.f_code, tb.tb_lineno))
         tb = tb.tb_next
-    yield from kept
+    return tuple(lines[-FRAMES_MAX:])
 
 
 def _type_name(kind: type[BaseException]) -> str:

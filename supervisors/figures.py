@@ -23,6 +23,8 @@ class Figures:
     __slots__ = (
         "escalations",
         "fenced",
+        "forced",
+        "hung",
         "ignored",
         "restart_seconds",
         "restarts",
@@ -38,6 +40,8 @@ class Figures:
         self.restarts: Tally[ExitKind] = Tally()
         self.restart_seconds = Histogram()
         self.escalations = 0
+        self.forced = 0
+        self.hung = 0
         self.fenced = 0
         self.zombies = 0
 
@@ -67,9 +71,13 @@ class SupervisorStatistics:
     """How full the restart window is now: at 1.0 the next restart is one too many."""
     escalations: int
     """Times it gave up: too many restarts, or an interrupt passed up."""
+    forced: int
+    """Incarnations stopped by force because they went on past their time."""
+    hung: int
+    """Incarnations stopped because they broke their promise of a beat."""
     fenced: int
-    """Incarnations cut off because they went on past their time."""
+    """Incarnations cut off because not even force stopped them."""
     zombies: int
     """Those of them whose task is still running."""
     listener_failures: int
-    """Reports that the listener raised on."""
+    """Times the listener, or a watch, raised."""

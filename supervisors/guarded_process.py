@@ -4,8 +4,8 @@
 the group is registered with the guardian. Kill this process at any moment with SIGKILL: before the registration the
 gate sees the end of its pipe and exits without running the program, afterwards the guardian kills the group.
 
-`GuardedProcess` waits for the program and ends its group; it reads no output and knows no timeouts (that is
-`vespera_agents/capabilities/commands.py`), and it restarts nothing. POSIX only.
+`GuardedProcess` waits for the program and ends its group; it reads no output, knows no timeouts and restarts nothing.
+Who does: `supervisors.process`, for a program that is a child. POSIX only.
 """
 
 from __future__ import annotations
@@ -92,7 +92,14 @@ class GuardedProcess:
 
 
 def start_guarded(
-    guardian: Guardian, argv: Sequence[str], *, directory: Path, environment: Mapping[str, str], output: int
+    guardian: Guardian,
+    argv: Sequence[str],
+    *,
+    directory: Path,
+    environment: Mapping[str, str],
+    output: int,
+    errors: int | None = None,
+    inherited: Sequence[int] = (),
 ) -> GuardedProcess:
     """Start a program in a group of its own, registered with the guardian before its first instruction.
 
@@ -105,7 +112,9 @@ def start_guarded(
         directory: the working directory.
         environment: the whole environment. (The shell behind the gate adds PWD, and some drop names that no shell
             variable can have.)
-        output: a descriptor for standard output and standard error; standard input is empty.
+        output: a descriptor for standard output and, unless `errors` is given, standard error; standard input is empty.
+        errors: a descriptor for standard error alone.
+        inherited: further descriptors that the program gets, under the same numbers.
 
     Raises:
         OSError: the system cannot start it: directory, memory, process limit, argument size.
@@ -118,10 +127,11 @@ def start_guarded(
             ["/bin/sh", "-c", _GATE, "sh", *argv],
             stdin=gate,
             stdout=output,
-            stderr=output,
+            stderr=output if errors is None else errors,
             cwd=directory,
             env=environment,
             start_new_session=True,
+            pass_fds=inherited,
         )
     except BaseException:
         os.close(our_end)

@@ -1,26 +1,32 @@
-"""One life of a child: its trio task's cancel scope, its ready handshake, its end.
+"""One life of a child: its trio task, its ready handshake, its promises, the steps by which it is stopped, its end.
 
-It decides nothing: `supervisors.offspring` starts it, waits for it and draws the conclusions. An incarnation that was
-fenced (it went on past its time) keeps its number, and nothing it says is heard any more.
+It decides nothing: `supervisors.offspring` starts it, waits for it and draws the conclusions. A life that was fenced
+(not even force could end it) keeps its number, and nothing it says is heard any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import enum
+import math
+import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 import trio
+from trio.lowlevel import Task, current_task
 
 from supervisors.errors import Ignore
-from supervisors.exits import Exit, StopCause, hidden_error
+from supervisors.exits import Exit, ExitKind, StopCause, hidden_error
+from supervisors.forcing import Killed, force_kill
+from supervisors.timekeeper import Alarm, Timekeeper
 
 if TYPE_CHECKING:
-    from supervisors.listeners import Listener
-    from supervisors.specs import ChildSpec
+    from supervisors.children import Child
+    from supervisors.listeners import Listener, ReportContext
 
 KILL_GRACE_SECONDS: Final = 1.0
-"""How long a killed child's task may take to unwind before it is fenced."""
+"""How long a task may take to unwind once it is stopped by force; after half of that, force is used again."""
 
 
 @final
@@ -31,126 +37,305 @@ class Ground:
     nursery: trio.Nursery
     """Where every incarnation of the tree runs. One nursery for all, so that a task which cannot be stopped keeps
     only the root waiting at its very end, and never a supervisor in the middle of the tree."""
+    timekeeper: Timekeeper
+    """What rings for every start timeout, stop timeout, backoff and promise of the tree."""
+    rng: random.Random
+    """Where the jitter of the tree's backoffs comes from."""
     listener: Listener | None
     """The root's listener: supervisors below that have none of their own use it."""
 
 
+class ChildStatus(Protocol):
+    """What a child finds in its `task_status`, beyond trio's `started()`."""
+
+    @property
+    def incarnation(self) -> int:
+        """Which life this is, from 1: a number that only grows, to fence off the lives before."""
+        ...
+
+    @property
+    def fenced(self) -> bool:
+        """Whether this life was cut off; its replacement may run, so leave alone what both would own."""
+        ...
+
+    @property
+    def stop_cause(self) -> StopCause | None:
+        """Why it is being stopped; None while it is not."""
+        ...
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether it was asked to stop; with `grace_seconds` in its spec it has that long to return by itself."""
+        ...
+
+    async def wait_stop_requested(self) -> None:
+        """Wait until it is asked to stop."""
+        ...
+
+    def started(self, value: object = None) -> None:
+        """Say that the child is ready, with the value it is known by; or answer Ignore: "do not run me"."""
+        ...
+
+    def beat(self, within_seconds: float | None = None) -> None:
+        """Say that it lives, and promise to say so again within `within_seconds` (None: its spec's beat_seconds).
+
+        Raises:
+            Killed: this life was fenced; it has nothing to do any more.
+        """
+        ...
+
+    def rest(self) -> None:
+        """Take the promise back until the next beat: it waits for something that may take for ever."""
+        ...
+
+
+class Kin(Protocol):
+    """Who hears of a life, in its own task and without waiting."""
+
+    def became_ready(self, incarnation: Incarnation) -> None:
+        """It has called started()."""
+        ...
+
+    def broke_promise(self, incarnation: Incarnation) -> None:
+        """Its next beat is late, or the next step of stopping it for that is due."""
+        ...
+
+    def ended(self, incarnation: Incarnation, error: BaseException | None, hidden: BaseException | None) -> None:
+        """Its task ends; with what came out, and with what its cancellation hid."""
+        ...
+
+
+class Rung(enum.IntEnum):
+    """How far stopping it has come: the kill ladder."""
+
+    NONE = 0
+    """It is not being stopped."""
+    ASKED = 1
+    """It may end by itself."""
+    CANCELLED = 2
+    """Its scope is cancelled."""
+    FORCED = 3
+    """Killed was thrown into its tasks."""
+    FORCED_AGAIN = 4
+    """Once more: cleanup can hide again."""
+    FENCED = 5
+    """Nothing helped: it is cut off."""
+
+
+_UNTOUCHED: Final = Rung.NONE
+_FENCED: Final = Rung.FENCED
+
+
 @final
 class Incarnation:
-    """The live side of a child, from its start to the end of its trio task."""
+    """The live side of a child, from its start to the end of its trio task; also the `task_status` it is given."""
 
     __slots__ = (
+        "_alarm",
         "_answered",
-        "_on_ready",
-        "ended",
+        "_kin",
+        "_scope",
+        "_stop_event",
+        "_task",
+        "child",
+        "context",
         "error",
         "exit",
-        "fenced",
-        "hidden",
+        "forced",
+        "ground",
         "number",
-        "ready",
-        "scope",
-        "settled",
+        "ready_at",
+        "rung",
         "since",
         "stop_cause",
-        "stop_deadline",
+        "stop_due",
         "stop_requested_at",
         "value",
     )
 
-    def __init__(self, number: int, since: float, on_ready: Callable[[Incarnation], None]) -> None:
+    def __init__(self, child: Child, number: int, kin: Kin, ground: Ground, context: ReportContext) -> None:
+        self.child = child
+        """Whose life it is."""
         self.number = number
         """Which life of the child this is, from 1."""
-        self.since = since
+        self.ground = ground
+        """What its tree stands on: a supervisor that runs as a child finds it here."""
+        self.context = context
+        """Whether this is a start or a restart."""
+        self.since = ground.timekeeper.clock()
         """When it began, on trio's clock."""
-        self.scope = trio.CancelScope(shield=True)
-        """Its own scope, shielded: only its supervisor stops it, in the supervisor's order."""
-        self.ready = False
-        """Whether it called started() while that still counted."""
+        self.ready_at: float | None = None
+        """When it called started(), if that still counted."""
         self.value: object = None
         """What it gave to started()."""
-        self.settled = trio.Event()
-        """Set when it is ready, or has ended without becoming so."""
-        self.ended = trio.Event()
-        """Set when its trio task is over."""
         self.exit: Exit | None = None
         """How it ended."""
         self.error: BaseException | None = None
         """What a failed start raised, until whoever waits for the start has taken it."""
-        self.hidden: BaseException | None = None
-        """An error that its cancellation replaced."""
+        self.forced: ExitKind | None = None
+        """How its end is named if force was used: KILLED or STOP_TIMEOUT."""
+        self.rung = _UNTOUCHED
+        """How far stopping it has come."""
         self.stop_cause: StopCause | None = None
-        """Why it was cancelled; None while it was not."""
-        self.stop_requested_at = since
-        """When it was cancelled, once it was."""
-        self.stop_deadline = since
-        """When it is fenced, once it was cancelled."""
-        self.fenced = False
-        """Whether it went on past its time and was cut off."""
+        """Why it is being stopped; None while it is not."""
+        self.stop_requested_at = 0.0
+        """When that began."""
+        self.stop_due = math.inf
+        """When the next rung is due."""
+        # Shielded: only its supervisor stops it, in the supervisor's order.
+        self._scope = trio.CancelScope(shield=True)
+        self._task: Task | None = None
+        self._kin = kin
+        self._alarm: Alarm | None = None
+        self._stop_event: trio.Event | None = None
         self._answered = False
-        self._on_ready = on_ready
 
-    async def live(self, spec: ChildSpec, ground: Ground, on_end: Callable[[BaseException | None], None]) -> None:
-        """Run the child to its end and hand what came out to `on_end`; raises nothing, whatever the child does."""
+    # ---- its task
+
+    async def live(self, start: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
+        """Run the child to its end and tell its kin what came out; raises nothing, whatever the child does."""
         error: BaseException | None = None
+        hidden: BaseException | None = None
+        self._task = current_task()
         try:
-            with self.scope:
+            with self._scope:
                 try:
-                    child = spec.start(*spec.args, task_status=ChildStatus(self, ground))
-                    # The spec of a temporary child gives up its arguments once it runs; this frame must not keep them.
-                    del spec
+                    child = start(*args, task_status=self)
+                    # A temporary child gives up its arguments once it runs; this frame must not keep them.
+                    del args
                     await child
-                except BaseException as cancellation:
-                    self.hidden = hidden_error(cancellation)
+                except (trio.Cancelled, BaseExceptionGroup) as cancellation:
+                    if self.stop_cause is not None:
+                        hidden = hidden_error(cancellation)
                     raise
         except BaseException as caught:  # noqa: BLE001 - the boundary of supervision: a crash becomes a value here.
             error = caught
+        self._task = None
+        if self._alarm is not None:
+            self._alarm.discard()
+            self._alarm = None
         try:
-            on_end(error)
+            self._kin.ended(self, error, hidden)
         finally:
             # An error's traceback holds this frame, so keeping the error in it would make garbage of every crash.
-            del error
-            self.hidden = None
+            del error, hidden
 
-    def started(self, value: object) -> None:
+    # ---- what the child says
+
+    @property
+    def incarnation(self) -> int:
+        """Which life this is, as the child calls it."""
+        return self.number
+
+    @property
+    def fenced(self) -> bool:
+        """Whether it was cut off."""
+        return self.rung is _FENCED
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether it was asked to stop."""
+        return self.rung is not _UNTOUCHED
+
+    async def wait_stop_requested(self) -> None:
+        """Wait until it is asked to stop."""
+        if self._stop_event is None:
+            self._stop_event = trio.Event()
+            if self.stop_requested:
+                self._stop_event.set()
+        await self._stop_event.wait()
+
+    def started(self, value: object = None) -> None:
         """Take the child's answer: it is ready, or (Ignore) it does not want to run."""
         if self._answered:
             raise RuntimeError("started() was called twice; call it once, when the child is ready")
         self._answered = True
-        if self.stop_cause is not None or self.fenced:
+        if self.rung is not _UNTOUCHED:
             return
         if value is Ignore or isinstance(value, Ignore):
-            self.cancel(StopCause.IGNORED)
+            self.request_stop(StopCause.IGNORED, math.inf)
             return
         self.value = value
-        self.ready = True
-        self._on_ready(self)
-        self.settled.set()
+        self.ready_at = self.ground.timekeeper.clock()
+        if self.child.spec.beat_seconds < math.inf:
+            self.beat()
+        self._kin.became_ready(self)
+
+    def beat(self, within_seconds: float | None = None) -> None:
+        """Move the moment at which it counts as hung."""
+        if self.rung is not _UNTOUCHED or self.ready_at is None:
+            if self.fenced:
+                raise Killed("this life was cut off; its replacement may run")
+            return  # Its start and its stop have limits of their own.
+        promise = self.child.spec.beat_seconds if within_seconds is None else within_seconds
+        if self._alarm is None:
+            self._alarm = Alarm(self.ground.timekeeper, self._rang)
+        self._alarm.set(self.ground.timekeeper.clock() + promise)
+
+    def rest(self) -> None:
+        """Promise nothing until the next beat."""
+        if self._alarm is not None and self.rung is _UNTOUCHED:
+            self._alarm.set(math.inf)
+
+    def _rang(self) -> None:
+        self._kin.broke_promise(self)
+
+    # ---- how it is stopped
 
     def request_stop(self, cause: StopCause, patience_seconds: float) -> None:
-        """Cancel it, and set the moment at which it is fenced; asking again changes neither cause nor moment."""
-        if self.stop_cause is None or self.stop_cause is StopCause.IGNORED:
-            self.stop_requested_at = trio.current_time()
-            self.stop_deadline = self.stop_requested_at + patience_seconds
-            self.cancel(self.stop_cause or cause)
-
-    def cancel(self, cause: StopCause) -> None:
-        """Cancel it, once; what it does afterwards is classified by `cause`."""
+        """Take the first step: ask, cancel or kill; asking again gives a new cause at most, and never more time."""
+        if self.rung is not _UNTOUCHED:
+            if self.stop_cause in {StopCause.IGNORED, StopCause.HUNG} and self.stop_due == math.inf:
+                self.stop_due = self.ground.timekeeper.clock() + patience_seconds
+            if self.stop_cause is StopCause.HUNG:
+                self.stop_cause = cause
+            return
         self.stop_cause = cause
-        self.scope.cancel(reason=cause.value)
+        now = self.stop_requested_at = self.ground.timekeeper.clock()
+        if self._alarm is not None:
+            self._alarm.set(math.inf)
+        if self._stop_event is not None:
+            self._stop_event.set()
+        # Only one who could listen is asked: not one that hung, or was not even ready.
+        grace = self.child.spec.grace_seconds if cause in {StopCause.SHUTDOWN, StopCause.RESTART} else 0.0
+        if patience_seconds == 0.0:
+            self.force(ExitKind.KILLED)
+        elif grace > 0.0:
+            self.rung = Rung.ASKED
+            self.stop_due = now + grace
+        else:
+            self._cancel(now + patience_seconds)
 
+    def climb(self, patience_seconds: float) -> None:
+        """Take the next step, because its time has come."""
+        match self.rung:
+            case Rung.ASKED:
+                self._cancel(self.stop_requested_at + patience_seconds)
+            case Rung.CANCELLED | Rung.FORCED:
+                self.force(self.forced or ExitKind.STOP_TIMEOUT)
+            case _:
+                self.rung = _FENCED
+                self.stop_due = math.inf
 
-@final
-class ChildStatus:
-    """The `task_status` a child is given. A supervisor that runs as a child finds the tree's ground in it."""
+    def force(self, named: ExitKind) -> None:
+        """Throw Killed into all its tasks; `named` is how its end is called if that is what ends it."""
+        self.rung = Rung.FORCED_AGAIN if self.rung is Rung.FORCED else Rung.FORCED
+        self.forced = named
+        self.stop_due = self.ground.timekeeper.clock() + KILL_GRACE_SECONDS / 2
+        self._cancel_scope()
+        if self._task is not None:
+            force_kill(self._task)
 
-    __slots__ = ("_incarnation", "ground")
+    def drive(self) -> None:
+        """Have its own alarm ring when the next rung is due: nobody waits for it."""
+        if self._alarm is not None:
+            self._alarm.set(self.stop_due)
 
-    def __init__(self, incarnation: Incarnation, ground: Ground) -> None:
-        self._incarnation = incarnation
-        self.ground = ground
-        """What the tree stands on."""
+    def _cancel(self, due: float) -> None:
+        self.rung = Rung.CANCELLED
+        self.stop_due = due
+        self._cancel_scope()
 
-    def started(self, value: object = None) -> None:
-        """Say that the child is ready, with the value it is known by; or answer Ignore: "do not run me"."""
-        self._incarnation.started(value)
+    def _cancel_scope(self) -> None:
+        if self.stop_cause is not None and not self._scope.cancel_called:
+            self._scope.cancel(reason=self.stop_cause.value)

@@ -29,9 +29,14 @@ class RestartWindow:
         if len(self._moments) <= self.intensity:
             return True
         # The window is over the limit whatever else happens, so the oldest moment is not needed to say so again.
-        if len(self._moments) > self.intensity + 1:
+        while len(self._moments) > self.intensity + 1:
             self._moments.popleft()
         return False
+
+    def change(self, intensity: int, period_seconds: float) -> None:
+        """Take other limits from now on; what was counted goes on counting."""
+        self.intensity = intensity
+        self.period_seconds = period_seconds
 
     def used(self, now_seconds: float) -> int:
         """Return how many restarts count at `now_seconds`."""

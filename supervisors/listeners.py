@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import enum
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, final
 
 import trio
@@ -40,12 +42,18 @@ class ReportKind(enum.StrEnum):
     """A child did not become ready: error or timeout."""
     SHUTDOWN_ERROR = "shutdown_error"
     """A child that was asked to stop ended with an error."""
+    CHILD_HUNG = "child_hung"
+    """A child broke its promise of a beat and is being stopped; its end is reported when it comes."""
+    RESTART_DELAYED = "restart_delayed"
+    """A child will be restarted when its backoff is over."""
     CHILD_FENCED = "child_fenced"
-    """A child went on past its stop time and was cut off."""
+    """A child went on although it was stopped by force, and was cut off."""
     ZOMBIE_ENDED = "zombie_ended"
     """The task of a fenced child is over at last."""
     ZOMBIES_LEFT = "zombies_left"
     """A supervisor has ended and tasks of fenced children still run; the root waits for them."""
+    AUTO_SHUTDOWN = "auto_shutdown"
+    """A significant child has ended by itself, and so the supervisor ends."""
     MAX_RESTARTS_EXCEEDED = "max_restarts_exceeded"
     """The supervisor gives up."""
     ESCALATED = "escalated"
@@ -136,7 +144,7 @@ class Reporter:
     def __init__(self, name: str, listener: Listener | None) -> None:
         self._name = name
         self.failures = 0
-        """Reports the listener raised on."""
+        """Times the listener, or a watch, raised."""
         self.listener = listener
         """Who is told; a nested supervisor without its own takes its root's when it starts."""
 
@@ -153,8 +161,12 @@ class Reporter:
         if self.listener is None:
             return
         report = Report(kind, self._name, context, reason, offender, trio.current_time(), exit_)
+        self.survive(partial(self.listener.on_report, report))
+
+    def survive(self, tell: Callable[[], None]) -> None:
+        """Make a call into foreign code; what it raises is logged and counted, and changes nothing."""
         try:
-            self.listener.on_report(report)
+            tell()
         except Exception:  # noqa: BLE001 - foreign code at the boundary: a broken listener must not take a tree down.
             self.failures += 1
-            _log.exception("the listener of supervisor %r raised on a %s report", self._name, kind.value)
+            _log.exception("a listener or a watch of supervisor %r raised", self._name)

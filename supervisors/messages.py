@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar, final
 
-import trio
+from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
 
 from supervisors.errors import SupervisorError
 
@@ -45,18 +45,17 @@ class Notice:
 
 @final
 class Call(Generic[AnswerT]):
-    """One call: what to do, and then its answer or refusal."""
+    """One call: what to do, and then its answer or refusal. Made in the task of its caller, who waits here."""
 
-    __slots__ = ("_answers", "_done", "_operation", "_refusal", "_stopped", "_withdrawn")
+    __slots__ = ("_answers", "_operation", "_refusal", "_stopped", "_task")
 
     def __init__(self, operation: Callable[[], Awaitable[AnswerT]], stopped: Callable[[], SupervisorError]) -> None:
         """Make a call of `operation`; `stopped` makes the refusal for a call the supervisor did not live to finish."""
         self._operation = operation
         self._stopped = stopped
-        self._done = trio.Event()
+        self._task: Task | None = None
         self._answers: list[AnswerT] = []
         self._refusal: SupervisorError | None = None
-        self._withdrawn = False
 
     async def answer(self) -> AnswerT:
         """Wait for the answer. Cancelled: withdrawn if not begun; a call that has begun is finished all the same.
@@ -64,18 +63,19 @@ class Call(Generic[AnswerT]):
         Raises:
             SupervisorError: the call was refused, or its start failed, or the supervisor ended first.
         """
-        try:
-            await self._done.wait()
-        except trio.Cancelled:
-            self._withdrawn = True
-            raise
+        self._task = current_task()
+        await wait_task_rescheduled(self._withdraw)
         if self._refusal is not None:
             raise self._refusal
         return self._answers[0]
 
+    def _withdraw(self, _raise_cancel: RaiseCancelT) -> Abort:
+        self._task = None
+        return Abort.SUCCEEDED
+
     async def carry_out(self) -> None:
         """Do what was asked; a refusal is the caller's business, anything else that is raised is a bug of ours."""
-        if self._withdrawn:
+        if self._task is None:
             return
         try:
             self._answers.append(await self._operation())
@@ -84,9 +84,14 @@ class Call(Generic[AnswerT]):
         finally:
             if not self._answers and self._refusal is None:
                 self._refusal = self._stopped()
-            self._done.set()
+            self._answer()
 
     def refuse(self) -> None:
         """Answer that the supervisor has ended."""
         self._refusal = self._stopped()
-        self._done.set()
+        self._answer()
+
+    def _answer(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            reschedule(task)

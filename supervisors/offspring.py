@@ -1,4 +1,4 @@
-"""The ordered children of one supervisor: starts one, stops one, stops all, and sees every end.
+"""What a supervisor does with its children: starts one, stops one, stops all, and sees every end.
 
 It makes no decision about restarts: an end that nobody asked for goes to `on_end`, an interrupt to `on_escalation`,
 both at once and in the ending task (`supervisors.supervision` has both). The child's spec bounds every wait here.
@@ -6,22 +6,22 @@ both at once and in the ending task (`supervisors.supervision` has both). The ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import final
-
-import trio
+from typing import Final, final
 
 from supervisors.children import Child, ChildState
-from supervisors.errors import ChildNotFound, SpecError
-from supervisors.exits import Exit, ExitKind, Failure, StopCause, classify
+from supervisors.deathwatch import Watch
+from supervisors.endings import exit_of, report_end
+from supervisors.exits import Exit, ExitKind, StopCause, classify
 from supervisors.figures import Figures
-from supervisors.incarnation import KILL_GRACE_SECONDS, Ground, Incarnation
+from supervisors.incarnation import KILL_GRACE_SECONDS, Ground, Incarnation, Rung
 from supervisors.listeners import ReportContext, Reporter, ReportKind
-from supervisors.specs import ChildSpec, Restart
-
-NOT_READY = "ended without calling task_status.started(); call it once the child is ready"
+from supervisors.roster import Roster
+from supervisors.specs import Restart
+from supervisors.waiting import Waiting
 
 
 @final
@@ -35,15 +35,35 @@ class FailedStart:
     """What the child raised, where it raised something."""
 
 
+_DOWN: Final = ChildState.DOWN
+_RUNNING: Final = ChildState.RUNNING
+_RESTART: Final = ReportContext.RESTART
+_FENCED: Final = Rung.FENCED
+_ESCALATED: Final = ExitKind.ESCALATED
+
+
 @final
 class Offspring:
-    """The children of one supervisor, in start order."""
+    """The living side of one supervisor's children; who they are is in its roster."""
 
-    __slots__ = ("_children", "_figures", "_name", "_on_end", "_on_escalation", "_reporter", "ground")
+    __slots__ = (
+        "_awaited",
+        "_crowd",
+        "_figures",
+        "_ground",
+        "_name",
+        "_on_end",
+        "_on_escalation",
+        "_reporter",
+        "_roster",
+        "_waiting",
+        "quick",
+    )
 
     def __init__(
         self,
         name: str,
+        roster: Roster,
         figures: Figures,
         reporter: Reporter,
         *,
@@ -55,212 +75,287 @@ class Offspring:
         self._reporter = reporter
         self._on_end = on_end
         self._on_escalation = on_escalation
-        self._children: dict[str, Child] = {}
-        self.ground: Ground | None = None
-        """What the children run on; there from the moment the supervisor runs."""
+        self._roster = roster
+        self._ground: Ground | None = None
+        self._waiting: Waiting | None = None
+        self._awaited: Incarnation | None = None
+        self._crowd: set[Incarnation] | None = None
+        self.quick: Incarnation | None = None
+        """A new life that was begun in the dying task of the last one, and for which nobody waits yet."""
 
-    def __iter__(self) -> Iterator[Child]:
-        """Go through the children in start order."""
-        return iter(self._children.values())
-
-    def find(self, child_id: str) -> Child | None:
-        """Return the child with this id, or None."""
-        return self._children.get(child_id)
-
-    def get(self, child_id: str) -> Child:
-        """Return the child with this id.
-
-        Raises:
-            ChildNotFound: there is none.
-        """
-        child = self._children.get(child_id)
-        if child is None:
-            raise ChildNotFound(child_id, "unknown")
-        return child
-
-    def add(self, spec: ChildSpec) -> Child:
-        """Record a child at the end of the order, without starting it.
-
-        Raises:
-            SpecError: the spec makes no sense below this supervisor.
-        """
-        if spec.significant:
-            # OTP refuses significant children where auto_shutdown is never, and no supervisor here shuts itself down.
-            raise SpecError(f"child {spec.id!r}: supervisor {self._name!r} has no use for a significant child")
-        if spec.id in self._children:
-            raise SpecError(f"supervisor {self._name!r}: two children have the id {spec.id!r}; ids are unique")
-        child = self._children[spec.id] = Child(spec)
-        return child
+    def settle(self, ground: Ground, waiting: Waiting) -> None:
+        """Give the children what they run on; `waiting` is that of the task which starts and stops them."""
+        self._ground = ground
+        self._waiting = waiting
 
     def discard(self, child: Child) -> None:
         """Forget a child that is not running."""
-        self._children.pop(child.spec.id, None)
+        if self._roster.remove(child):
+            # It and its last life know each other; a pair that nobody else knows would be garbage.
+            child.incarnation = None
+            self.say_farewell(child)
+
+    def say_farewell(self, child: Child) -> None:
+        """Tell those who watch a child that it has ended for good."""
+        if child.watches:
+            watches, child.watches = child.watches, None
+            for watch in watches:
+                self.tell(watch, child)
+
+    def tell(self, watch: Watch, child: Child) -> None:
+        """Tell one of them, and survive what it raises."""
+        self._reporter.survive(partial(watch.fire, child.terminated()))
+
+    # ---- starting
 
     async def start(self, child: Child, context: ReportContext) -> FailedStart | None:
         """Start a new life and wait until it is ready, has ended or is late; None where nothing went wrong.
 
-        A child that answers Ignore is down afterwards (`child.ignored`); a temporary one is forgotten. A child that
-        becomes ready and crashes in the same step has started: its crash is the supervisor's next message.
         Cancelled: the new life goes on, and the supervisor's ordered stop ends it.
         """
-        ground = self.ground
+        return await self.await_start(child, self.spawn(child, context))
+
+    def spawn(self, child: Child, context: ReportContext) -> Incarnation:
+        """Begin a new life, without waiting; whoever does, goes on with `await_start`."""
+        ground, waiting = self._ground, self._waiting
         assert ground is not None, "a supervisor that starts children is running"
-        child.incarnations += 1
-        on_ready = partial(self._ready, child, context)
-        incarnation = child.incarnation = Incarnation(child.incarnations, trio.current_time(), on_ready)
-        child.state = ChildState.RESTARTING if context is ReportContext.RESTART else ChildState.STARTING
-        start_soon = partial(
-            ground.nursery.start_soon,
-            name=f"{self._name}/{child.spec.id}#{incarnation.number}",
-        )
-        on_end = partial(self._ended, child, incarnation, context)
+        assert waiting is not None, "a supervisor that starts children is running"
+        child.incarnations = number = child.incarnations + 1
+        incarnation = child.incarnation = Incarnation(child, number, self, ground, context)
+        child.state = ChildState.RESTARTING if context is _RESTART else ChildState.STARTING
+        spec = child.spec
+        args = (*spec.args, *child.args) if child.args else spec.args
         # Each life starts with the context variables of the spec, never with those of whoever restarts it. The copy
         # allows supervisors in two threads to share a spec: a context can be entered only once at a time.
-        child.spec.context.copy().run(start_soon, incarnation.live, child.spec, ground, on_end)
-        with trio.move_on_after(child.spec.start_timeout_seconds):
-            await incarnation.settled.wait()
-        if not incarnation.settled.is_set():
-            await self._end(child, incarnation, StopCause.START_TIMEOUT)
-        if incarnation.ready:
+        spec.context.copy().run(
+            ground.nursery.start_soon, incarnation.live, spec.start, args, name=f"{self._name}/{child.id}#{number}"
+        )
+        waiting.alarm.set(incarnation.since + spec.start_timeout_seconds)
+        return incarnation
+
+    async def await_start(self, child: Child, incarnation: Incarnation) -> FailedStart | None:
+        """Wait until a new life is ready, has ended or is late; None where nothing went wrong.
+
+        A child that answers Ignore is down afterwards (`child.ignored`); a temporary one is forgotten. A child that
+        becomes ready and crashes in the same step has started: its crash is the supervisor's next message.
+        """
+        waiting = self._waiting
+        assert waiting is not None, "a supervisor that starts children is running"
+        due = incarnation.since + child.spec.start_timeout_seconds
+        while incarnation.ready_at is None and incarnation.exit is None:
+            # Looked at before waiting: the alarm of a start that was begun in a dying task may have rung already.
+            if waiting.clock() >= due:
+                await self._end(child, incarnation, StopCause.START_TIMEOUT)
+            else:
+                self._awaited = incarnation
+                await waiting.park()
+        self._awaited = None
+        if incarnation.ready_at is not None:
             return None
+        error, incarnation.error = incarnation.error, None
         if child.ignored:
             if child.spec.restart is Restart.TEMPORARY:
                 self.discard(child)
             return None
-        error, incarnation.error = incarnation.error, None
         exit_ = incarnation.exit
         assert exit_ is not None, "a start that is over is ready or has an exit"
         return FailedStart(exit_, error)
 
-    async def stop(self, child: Child) -> None:
+    # ---- stopping
+
+    async def stop(self, child: Child, cause: StopCause = StopCause.SHUTDOWN) -> None:
         """Stop a child and wait until it has ended or is fenced; a pending restart is cancelled; idempotent.
 
         Cancelled: the child stays asked to stop, and stopping it again waits only for the rest of its time.
         """
+        incarnation = self._put_down(child)
+        if incarnation is not None:
+            await self._end(child, incarnation, cause)
+        if cause is not StopCause.RESTART:
+            self.say_farewell(child)
+
+    async def stop_all(self, children: Iterable[Child], cause: StopCause = StopCause.SHUTDOWN) -> None:
+        """Stop `children` one after the other, last started first; temporary ones are forgotten."""
+        for child in reversed(list(children)):
+            temporary = child.spec.restart is Restart.TEMPORARY
+            await self.stop(child, StopCause.SHUTDOWN if temporary and cause is StopCause.RESTART else cause)
+            if temporary:
+                self.discard(child)
+
+    async def stop_together(self, cause: StopCause) -> None:
+        """Stop all children at once, each within its own time, and forget them."""
+        await self._await_crowd(cause, math.inf)
+        for child in list(self._roster):
+            self.say_farewell(child)
+            self.discard(child)
+
+    async def kill_all(self) -> None:
+        """Stop all children at once and by force, because this supervisor is; what resists is cut off quickly."""
+        assert self._waiting is not None, "a supervisor that is killed was running"
+        try:
+            await self._await_crowd(StopCause.KILL, self._waiting.clock() + KILL_GRACE_SECONDS / 4)
+        finally:
+            # Also when this supervisor is killed for the second time: nothing of it may be heard after its own end.
+            for child in list(self._roster):
+                if child.incarnation is not None and child.incarnation.exit is None:
+                    self._fence(child, child.incarnation)
+                self.say_farewell(child)
+
+    async def _await_crowd(self, cause: StopCause, until: float) -> None:
+        waiting = self._waiting
+        assert waiting is not None, "a supervisor that stops children was running"
+        # A start whose waiting was cancelled is awaited still, and the end of that child must reach the crowd.
+        self._awaited = self.quick = None
+        self._crowd = set()
+        for child in list(self._roster):
+            incarnation = self._put_down(child)
+            if incarnation is not None:
+                self._crowd.add(incarnation)
+                self._ask(child, incarnation, cause)
+        while self._crowd and (now := waiting.clock()) < until:
+            for incarnation in [each for each in self._crowd if each.stop_due <= now]:
+                self._climb(incarnation.child, incarnation)
+            if self._crowd:
+                waiting.alarm.set(min(until, *(each.stop_due for each in self._crowd)))
+                await waiting.park()
+        self._crowd = None
+
+    def _put_down(self, child: Child) -> Incarnation | None:
+        """Cancel whatever is to happen to a child; return its life, if that must still be ended."""
         child.undecided = None
         child.ended_at = None
         if child.incarnation is None or child.incarnation.exit is not None:
             child.state = ChildState.DOWN
-            return
-        cause = StopCause.SHUTDOWN if child.spec.stop_seconds > 0.0 else StopCause.KILL
-        await self._end(child, child.incarnation, cause)
-
-    async def stop_all(self, children: Iterable[Child]) -> None:
-        """Stop `children` one after the other, last started first; temporary ones are forgotten."""
-        for child in reversed(list(children)):
-            await self.stop(child)
-            if child.spec.restart is Restart.TEMPORARY:
-                self.discard(child)
+            return None
+        return child.incarnation
 
     async def _end(self, child: Child, incarnation: Incarnation, cause: StopCause) -> None:
-        child.state = ChildState.STOPPING
-        incarnation.request_stop(cause, KILL_GRACE_SECONDS if cause is StopCause.KILL else child.spec.stop_seconds)
-        with trio.move_on_at(incarnation.stop_deadline):
-            await incarnation.ended.wait()
-        if not incarnation.ended.is_set():
-            self._fence(child, incarnation)
+        waiting = self._waiting
+        assert waiting is not None, "a supervisor that stops children was running"
+        self._ask(child, incarnation, cause)
+        self._awaited = incarnation
+        while incarnation.exit is None:
+            waiting.alarm.set(incarnation.stop_due)
+            await waiting.park()
+            if incarnation.exit is None and waiting.clock() >= incarnation.stop_due:
+                self._climb(child, incarnation)
+        self._awaited = None
 
-    def _ready(self, child: Child, context: ReportContext, incarnation: Incarnation) -> None:
-        child.state = ChildState.RUNNING
+    def _ask(self, child: Child, incarnation: Incarnation, cause: StopCause) -> None:
+        child.state = ChildState.STOPPING
+        incarnation.request_stop(cause, 0.0 if cause is StopCause.KILL else child.spec.stop_seconds)
+        if cause is StopCause.KILL and incarnation.rung < Rung.FORCED:
+            incarnation.force(ExitKind.KILLED)
+
+    def _climb(self, child: Child, incarnation: Incarnation) -> None:
+        if incarnation.rung is Rung.FORCED_AGAIN:
+            self._fence(child, incarnation)
+        else:
+            incarnation.climb(child.spec.stop_seconds)
+
+    # ---- what incarnations say, in their own tasks and without waiting
+
+    def became_ready(self, incarnation: Incarnation) -> None:
+        """Take note that a child is ready."""
+        child, context = incarnation.child, incarnation.context
+        child.state = _RUNNING
         child.forget_arguments()
         self._figures.starts += 1
-        kind = ReportKind.CHILD_STARTED
-        if context is ReportContext.RESTART:
-            kind = ReportKind.CHILD_RESTARTED
-            child.restarts += 1
-        if child.ended_at is not None:
-            self._figures.restart_seconds.observe(trio.current_time() - child.ended_at)
+        restarted = context is _RESTART
+        child.restarts += restarted
+        if child.ended_at is not None and incarnation.ready_at is not None:
+            self._figures.restart_seconds.observe(incarnation.ready_at - child.ended_at)
             child.ended_at = None
-        self._reporter.report(kind, context, offender=child.offender(incarnation.number))
+        if self._reporter.listener is not None:
+            kind = ReportKind.CHILD_RESTARTED if restarted else ReportKind.CHILD_STARTED
+            self._reporter.report(kind, context, offender=child.offender(incarnation.number))
+        self._settled(incarnation)
 
-    def _ended(
-        self,
-        child: Child,
-        incarnation: Incarnation,
-        context: ReportContext,
-        error: BaseException | None,
-    ) -> None:
-        """Take note of an end, in the ending task and without waiting."""
-        kind, found = classify(
-            error,
-            ready=incarnation.ready,
-            stop_cause=incarnation.stop_cause,
-            hidden=incarnation.hidden,
-        )
-        if kind is ExitKind.ESCALATED and found is not None:
-            self._on_escalation(found)
-        if incarnation.fenced:
-            self._figures.zombies -= 1
-            offender = child.offender(incarnation.number)
-            self._reporter.report(ReportKind.ZOMBIE_ENDED, ReportContext.STOP, offender=offender)
-            return
-        exit_ = incarnation.exit = self._exit(child, incarnation, kind, found)
-        again = context is ReportContext.RESTART and kind in {ExitKind.START_ERROR, ExitKind.START_TIMEOUT}
-        child.state = ChildState.RESTARTING if again else ChildState.DOWN
-        child.remember(exit_)
-        by_itself = incarnation.ready and incarnation.stop_cause is None
-        if not incarnation.ready:
-            incarnation.error = found
-        elif incarnation.stop_cause is None:
-            context = ReportContext.RUN
+    def broke_promise(self, incarnation: Incarnation) -> None:
+        """Stop a child that hung, step by step; nobody waits for that, so its supervisor goes on serving others."""
+        child = incarnation.child
+        if incarnation.rung is Rung.NONE:
+            self._figures.hung += 1
+            self._report_about(ReportKind.CHILD_HUNG, incarnation, "no beat when one was promised; it is stopped")
+            child.state = ChildState.STOPPING
+            incarnation.request_stop(StopCause.HUNG, child.spec.stop_seconds)
+        elif incarnation.stop_cause is StopCause.HUNG:
+            self._climb(child, incarnation)
         else:
-            context = ReportContext.STOP
-        self._report_end(child, exit_, context)
-        if by_itself:
-            child.undecided = incarnation
-            if child.ended_at is None:
-                child.ended_at = exit_.at
-            self._on_end(child, incarnation)
-        incarnation.settled.set()
-        incarnation.ended.set()
+            return  # Somebody stops it in the meantime, and waits for each step.
+        incarnation.drive()
+
+    def ended(self, incarnation: Incarnation, error: BaseException | None, hidden: BaseException | None) -> None:
+        """Take note of an end."""
+        child, cause, ready = incarnation.child, incarnation.stop_cause, incarnation.ready_at is not None
+        kind, found = classify(error, ready=ready, stop_cause=cause, hidden=hidden, forced=incarnation.forced)
+        if kind is _ESCALATED and found is not None:
+            self._on_escalation(found)
+        if incarnation.rung is _FENCED:
+            self._figures.zombies -= 1
+            self._report_about(ReportKind.ZOMBIE_ENDED, incarnation, "")
+            return
+        context = incarnation.context
+        exit_ = incarnation.exit = exit_of(incarnation, kind, found)
+        child.state = _DOWN
+        child.remember(exit_)
+        by_itself = ready and (cause is None or cause is StopCause.HUNG)
+        if not ready:
+            incarnation.error = found
+            if context is _RESTART and kind in {ExitKind.START_ERROR, ExitKind.START_TIMEOUT}:
+                child.state = ChildState.RESTARTING
+        else:
+            context = ReportContext.RUN if by_itself else ReportContext.STOP
+        report_end(self._reporter, self._figures, child, exit_, context)
+        self._over(child, incarnation, by_itself=by_itself)
 
     def _fence(self, child: Child, incarnation: Incarnation) -> None:
-        """Cut off a life that went on past its time: whatever it still says or does, the child is down."""
-        incarnation.fenced = True
+        """Cut off a life that nothing could end: whatever it still says or does, the child is down."""
+        incarnation.rung = Rung.FENCED
         self._figures.fenced += 1
         self._figures.zombies += 1
-        late_start = incarnation.stop_cause is StopCause.START_TIMEOUT
-        kind = ExitKind.START_TIMEOUT if late_start else ExitKind.FENCED
-        exit_ = incarnation.exit = self._exit(child, incarnation, kind, None)
+        kind = {StopCause.START_TIMEOUT: ExitKind.START_TIMEOUT, StopCause.HUNG: ExitKind.HUNG}.get(
+            incarnation.stop_cause or StopCause.SHUTDOWN, ExitKind.FENCED
+        )
+        exit_ = incarnation.exit = exit_of(incarnation, kind, None)
         child.state = ChildState.DOWN
         child.remember(exit_)
         offender = child.offender(incarnation.number)
         self._reporter.report(
             ReportKind.CHILD_FENCED, ReportContext.STOP, exit_.reason, offender=offender, exit_=exit_,
         )  # fmt: skip
-        if late_start:
-            self._report_end(child, exit_, ReportContext.START)
+        by_itself = kind is ExitKind.HUNG
+        if kind is not ExitKind.FENCED:
+            context = ReportContext.RUN if by_itself else ReportContext.START
+            report_end(self._reporter, self._figures, child, exit_, context)
+        self._over(child, incarnation, by_itself=by_itself)
 
-    def _report_end(self, child: Child, exit_: Exit, context: ReportContext) -> None:
-        match exit_.kind:
-            case ExitKind.NORMAL | ExitKind.SHUTDOWN | ExitKind.KILLED:
-                kind = ReportKind.CHILD_ENDED
-            case ExitKind.IGNORED:
-                kind = ReportKind.CHILD_IGNORED
-                self._figures.ignored += 1
-            case ExitKind.START_ERROR | ExitKind.START_TIMEOUT:
-                kind = ReportKind.START_FAILED
-                self._figures.start_failures += 1
-            case ExitKind.SHUTDOWN_ERROR:
-                kind = ReportKind.SHUTDOWN_ERROR
-            case ExitKind.ESCALATED:
-                kind = ReportKind.ESCALATED
-            case ExitKind.CRASHED | ExitKind.MAX_RESTARTS_EXCEEDED | ExitKind.FENCED:
-                kind = ReportKind.CHILD_CRASHED
-        self._reporter.report(kind, context, exit_.reason, offender=child.offender(exit_.incarnation), exit_=exit_)
+    def _over(self, child: Child, incarnation: Incarnation, *, by_itself: bool) -> None:
+        if by_itself:
+            child.undecided = incarnation
+            if child.ended_at is None and incarnation.exit is not None:
+                child.ended_at = incarnation.exit.at
+            self._on_end(child, incarnation)
+        self._settled(incarnation)
 
-    def _exit(self, child: Child, incarnation: Incarnation, kind: ExitKind, error: BaseException | None) -> Exit:
-        now = trio.current_time()
-        failure = None if error is None else Failure.of(error)
-        if kind is ExitKind.START_TIMEOUT:
-            reason = (
-                f"not ready within {child.spec.start_timeout_seconds:g} s; raise start_timeout_seconds or start faster"
-            )
-        elif kind is ExitKind.FENCED:
-            late = now - incarnation.stop_requested_at
-            reason = f"still running {late:g} s after it was cancelled; cut off, its task may go on"
-        elif failure is not None:
-            reason = str(failure)
-        else:
-            reason = NOT_READY if kind is ExitKind.START_ERROR else kind.value
-        return Exit(kind, reason, incarnation.number, now, now - incarnation.since, failure)
+    def _settled(self, incarnation: Incarnation) -> None:
+        """Wake the supervisor's task if it waits for just this, or has to do something about it."""
+        awaited = self._awaited is incarnation
+        if awaited:
+            self._awaited = None
+        elif self.quick is incarnation:
+            # Ready: nobody has to do anything. Otherwise the supervisor finds it here, and tries again.
+            awaited = incarnation.ready_at is None
+            if not awaited:
+                self.quick = None
+        elif self._crowd is not None and incarnation.exit is not None:
+            self._crowd.discard(incarnation)
+            awaited = not self._crowd
+        if awaited and self._waiting is not None:
+            self._waiting.wake()
+
+    def _report_about(self, kind: ReportKind, incarnation: Incarnation, reason: str) -> None:
+        if self._reporter.listener is not None:
+            offender = incarnation.child.offender(incarnation.number)
+            context = ReportContext.RUN if kind is ReportKind.CHILD_HUNG else ReportContext.STOP
+            self._reporter.report(kind, context, reason, offender=offender)

@@ -1,6 +1,7 @@
 """What a child is, before it lives: `ChildSpec` and the enums it is made of; validated, frozen, in OTP's words.
 
 It starts nothing. `supervisors.supervisor` turns specs into children; `supervisor_spec` there makes one for a subtree.
+What a supervisor is, before it lives, is `supervisors.flags`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import enum
 import math
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final, final
 
+from supervisors.backoff import Backoff
 from supervisors.errors import SpecError
 
 WORKER_SHUTDOWN_SECONDS: Final = 5.0
@@ -66,13 +68,19 @@ class ChildSpec:
     restart: Restart = field(default=Restart.PERMANENT, kw_only=True)
     """When it is started again."""
     shutdown_seconds: float | None = field(default=None, kw_only=True)
-    """How long it may take to end once cancelled; 0.0 kills, math.inf waits, None is 5 s or for supervisors inf."""
+    """How long it may take to end once asked; 0.0 kills, math.inf waits, None is 5 s or for supervisors inf."""
+    grace_seconds: float = field(default=0.0, kw_only=True)
+    """The first part of shutdown_seconds, in which it is only asked (`stop_requested`) and not yet cancelled."""
     start_timeout_seconds: float = field(default=30.0, kw_only=True)
     """How long it may take to call `started()`; more than 0, math.inf waits for ever."""
     type: ChildType = field(default=ChildType.WORKER, kw_only=True)
     """Worker or supervisor."""
     significant: bool = field(default=False, kw_only=True)
-    """Whether its end may end the supervisor; never for a permanent child."""
+    """Whether its end may end the supervisor (see AutoShutdown); never for a permanent child."""
+    backoff: Backoff | None = field(default=None, kw_only=True)
+    """How long to wait before each restart; None restarts at once."""
+    beat_seconds: float = field(default=math.inf, kw_only=True)
+    """It promises a `beat()` at least this often once it is ready, and counts as hung if it breaks that; > 0."""
     context: Context = field(default_factory=copy_context, kw_only=True, repr=False, compare=False)
     """The context variables each incarnation starts with: those of the place where the spec was made."""
 
@@ -84,6 +92,13 @@ class ChildSpec:
         if self.shutdown_seconds is not None:
             _check_seconds(self.id, "shutdown_seconds", self.shutdown_seconds, zero_allowed=True)
         _check_seconds(self.id, "start_timeout_seconds", self.start_timeout_seconds, zero_allowed=False)
+        _check_seconds(self.id, "grace_seconds", self.grace_seconds, zero_allowed=True)
+        _check_seconds(self.id, "beat_seconds", self.beat_seconds, zero_allowed=False)
+        _check_backoff(self.id, self.backoff)
+        if self.grace_seconds > self.stop_seconds:
+            raise SpecError(
+                f"child {self.id!r}: grace_seconds is a part of shutdown_seconds ({self.stop_seconds:g}), and no longer"
+            )
         if self.significant and self.restart is Restart.PERMANENT:
             raise SpecError(f"child {self.id!r}: a significant child is transient or temporary, never permanent")
 
@@ -94,21 +109,12 @@ class ChildSpec:
             return self.shutdown_seconds
         return math.inf if self.type is ChildType.SUPERVISOR else WORKER_SHUTDOWN_SECONDS
 
-
-def check_flags(name: object, intensity: object, period_seconds: object, strategy: object) -> None:
-    """Check the flags of a supervisor.
-
-    Raises:
-        SpecError: naming the flag and what it accepts.
-    """
-    if not isinstance(name, str) or not name:
-        raise SpecError(f"a supervisor's name is a non-empty string, not {name!r}")
-    if not isinstance(intensity, int) or isinstance(intensity, bool) or intensity < 0:
-        raise SpecError(f"supervisor {name!r}: intensity is a whole number of restarts >= 0, not {intensity!r}")
-    if not _is_seconds(period_seconds) or period_seconds == 0.0:
-        raise SpecError(f"supervisor {name!r}: period_seconds is a number of seconds > 0, not {period_seconds!r}")
-    if not isinstance(strategy, Strategy):
-        raise SpecError(f"supervisor {name!r}: strategy is one of {_members(Strategy)}, not {strategy!r}")
+    def without_arguments(self) -> ChildSpec:
+        """Return the same spec with no start arguments; not validated again."""
+        bare = object.__new__(ChildSpec)
+        for each in fields(ChildSpec):
+            object.__setattr__(bare, each.name, () if each.name == "args" else getattr(self, each.name))
+        return bare
 
 
 def _check_id(child_id: object) -> None:
@@ -123,22 +129,29 @@ def _check_start(child_id: str, start: object, args: object) -> None:
         raise SpecError(f"child {child_id!r}: args is a tuple of positional arguments, not {args!r}")
 
 
+def _check_backoff(child_id: str, backoff: object) -> None:
+    if backoff is not None and not isinstance(backoff, Backoff):
+        raise SpecError(f"child {child_id!r}: backoff is a Backoff or None, not {backoff!r}")
+
+
 def _check_enum(child_id: str, name: str, value: object, kind: type[enum.StrEnum]) -> None:
     if not isinstance(value, kind):
-        raise SpecError(f"child {child_id!r}: {name} is one of {_members(kind)}, not {value!r}")
+        raise SpecError(f"child {child_id!r}: {name} is one of {members_of(kind)}, not {value!r}")
 
 
 def _check_seconds(child_id: str, name: str, value: object, *, zero_allowed: bool) -> None:
-    if not _is_seconds(value) or (value == 0.0 and not zero_allowed):
+    if not is_seconds(value) or (value == 0.0 and not zero_allowed):
         least = ">= 0" if zero_allowed else "> 0"
         raise SpecError(
             f"child {child_id!r}: {name} is a number of seconds {least} (math.inf: no limit), not {value!r}"
         )
 
 
-def _is_seconds(value: object) -> bool:
+def is_seconds(value: object) -> bool:
+    """Whether `value` is a number of seconds: not negative, math.inf allowed."""
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0.0 and not math.isnan(value)
 
 
-def _members(kind: type[enum.StrEnum]) -> str:
+def members_of(kind: type[enum.StrEnum]) -> str:
+    """Return what an enum accepts, for an error message."""
     return ", ".join(f"{kind.__name__}.{member.name}" for member in kind)

@@ -1,56 +1,41 @@
 """The engine of a supervisor: one trio task that hears of every end, restarts by OTP's rules and carries out calls.
 
 All that waits is done by that one task, one message at a time: ends of children, retries of failed restarts, calls.
-What it knows of its children is in `supervisors.offspring`; the rules are in `supervisors.restarts` and
-`supervisors.intensity`, pure; the public face is `supervisors.supervisor`. Source: OTP `supervisor.erl`.
+Only what needs no waiting is decided in the dying task itself, and only while this one has nothing else to do: that
+saves 5 us of a crash. Its children are in `supervisors.roster` and `supervisors.offspring`; the rules are in
+`supervisors.restarts`, `supervisors.intensity` and `supervisors.backoff`, pure; the calls are `supervisors.calls`; the
+public face is `supervisors.supervisor`. Source: OTP `supervisor.erl`.
 """
 
 from __future__ import annotations
 
-import enum
+import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import TypeVar, final
+from typing import Final, final
 
 import trio
 
-from supervisors.children import Child, ChildState, StartedChild
-from supervisors.errors import (
-    AlreadyPresent,
-    AlreadyStarted,
-    ChildRestarting,
-    ChildRunning,
-    MaxRestartsExceeded,
-    StartFailed,
-    SupervisorNotRunning,
-)
-from supervisors.exits import Exit
+from supervisors.children import Child, ChildState
+from supervisors.errors import MaxRestartsExceeded, StartFailed, SupervisorNotRunning
+from supervisors.exits import Exit, StopCause
 from supervisors.figures import Figures
+from supervisors.flags import LIVE, AutoShutdown, Flags, SupervisorState
+from supervisors.forcing import Killed
 from supervisors.incarnation import Ground, Incarnation
 from supervisors.intensity import RestartWindow
 from supervisors.listeners import Listener, ReportContext, Reporter, ReportKind
-from supervisors.messages import Call, Message, Notice
+from supervisors.messages import Message, Notice
 from supervisors.offspring import FailedStart, Offspring
 from supervisors.restarts import Action, decide, restart_group
+from supervisors.roster import Roster
 from supervisors.specs import ChildSpec, Restart, Strategy
+from supervisors.timekeeper import Alarm
+from supervisors.waiting import Waiting
 
-AnswerT = TypeVar("AnswerT")
-
-
-class SupervisorState(enum.StrEnum):
-    """Where a supervisor is in its one life."""
-
-    NEW = "new"
-    """Not started."""
-    STARTING = "starting"
-    """Its static children are being started."""
-    RUNNING = "running"
-    """All static children were ready; it supervises."""
-    STOPPING = "stopping"
-    """Its children are being stopped in reverse order."""
-    STOPPED = "stopped"
-    """It has ended."""
+_RESTART: Final = Action.RESTART
+_ONE_FOR_ONE: Final = Strategy.ONE_FOR_ONE
 
 
 @final
@@ -58,24 +43,33 @@ class Supervision:
     """One life of one supervisor."""
 
     __slots__ = (
+        "_delays",
+        "_idle",
         "_inbox",
         "_life",
-        "_mail",
-        "_name",
-        "_strategy",
+        "_rng",
+        "_waiting",
+        "ended_significantly",
         "figures",
+        "flags",
         "offspring",
         "reporter",
+        "roster",
         "started_at",
         "state",
+        "template",
         "verdict",
         "window",
     )
 
-    def __init__(self, name: str, strategy: Strategy, window: RestartWindow, listener: Listener | None) -> None:
-        self._name = name
-        self._strategy = strategy
-        self.window = window
+    def __init__(
+        self, flags: Flags, listener: Listener | None, rng: random.Random | None, template: ChildSpec | None = None
+    ) -> None:
+        self.flags = flags
+        """How it supervises; may change while it does."""
+        self.template = template
+        """What every child is made of, where it is dynamic (OTP: simple_one_for_one)."""
+        self.window = RestartWindow(flags.intensity, flags.period_seconds)
         """The restarts of the last period."""
         self.state = SupervisorState.NEW
         """Where it is in its life."""
@@ -83,132 +77,199 @@ class Supervision:
         """When it began, on trio's clock."""
         self.verdict: BaseException | None = None
         """What `run` raises at the end; None while nothing speaks against a quiet one."""
+        self.ended_significantly = False
+        """Whether it ends because its significant children have."""
         self.figures = Figures()
         """Its numbers."""
-        self.reporter = Reporter(name, listener)
+        self.reporter = Reporter(flags.name, listener)
         """Its voice."""
+        self.roster = Roster(flags.name)
+        """Who its children are."""
         self.offspring = Offspring(
-            name,
+            flags.name,
+            self.roster,
             self.figures,
             self.reporter,
             on_end=self._child_ended,
             on_escalation=self._escalate,
         )
-        """Its children."""
+        """What it does with them."""
+        self._rng = rng
         self._life = trio.CancelScope()
         self._inbox: deque[Message] = deque()
-        self._mail = trio.Event()
+        self._waiting: Waiting | None = None
+        self._idle = False
+        self._delays: dict[Child, Alarm] = {}
 
     # ---- its life
 
-    async def live(self, ground: Ground, on_running: Callable[[], None]) -> None:
-        """Start all, call `on_running`, serve until something ends it, stop all in reverse; then see `verdict`."""
+    async def live(self, ground: Ground, own: Incarnation | None, on_running: Callable[[], None]) -> None:
+        """Start all, call `on_running`, serve until something ends it, stop all in reverse; then see `verdict`.
+
+        `own` is its life as a child, where it is one: how that is stopped decides what its children are told.
+        """
         if self.reporter.listener is None:
             self.reporter.listener = ground.listener
-        self.offspring.ground = Ground(ground.nursery, self.reporter.listener)
-        self.started_at = trio.current_time()
+        if self._rng is None:
+            self._rng = ground.rng
+        ground = Ground(ground.nursery, ground.timekeeper, self._rng, self.reporter.listener)
+        self._waiting = Waiting(ground.timekeeper)
+        self.offspring.settle(ground, self._waiting)
+        self.started_at = ground.timekeeper.clock()
+        killed = False
         try:
             with self._life:
                 if await self._start_all():
                     self.state = SupervisorState.RUNNING
                     self.reporter.report(ReportKind.SUPERVISOR_STARTED, ReportContext.START)
                     on_running()
-                    await self._serve()
+                    await self._serve(self._waiting)
+        except Killed:
+            killed = True
+            raise
         finally:
             self.state = SupervisorState.STOPPING
-            # Shielded: whoever cancels this supervisor must not break the order. Bounded: each child by its own spec.
-            with trio.CancelScope(shield=True):
-                await self.offspring.stop_all(self.offspring)
-            self.state = SupervisorState.STOPPED
-            while self._inbox:
-                self._inbox.popleft().refuse()
-            self._report_stopped()
+            again = own is not None and own.stop_cause is StopCause.RESTART
+            try:
+                # Shielded: whoever cancels this supervisor must not break the order. Bounded: by each child's spec.
+                with trio.CancelScope(shield=True):
+                    await self._stop_children(StopCause.RESTART if again else StopCause.SHUTDOWN, killed=killed)
+            finally:
+                self._close(self._waiting)
 
     def end(self, reason: str) -> None:
         """Make `live` go on to its last part: stop all in reverse. At once and from anywhere in the event loop."""
         self._life.cancel(reason=reason)
 
     async def _start_all(self) -> bool:
-        for child in list(self.offspring):
+        for child in list(self.roster):
             failed = await self.offspring.start(child, ReportContext.START)
             if failed is not None:
                 if self.verdict is None:
-                    self.verdict = self._start_failed(child.spec.id, failed)
+                    self.verdict = self.start_failed(child.id, failed)
                 return False
         return True
 
-    async def _serve(self) -> None:
-        while self.verdict is None:
-            if not self._inbox:
-                self._mail = trio.Event()
-                await self._mail.wait()
-            await self._inbox.popleft().carry_out()
+    async def _serve(self, waiting: Waiting) -> None:
+        while self.verdict is None and not self.ended_significantly:
+            quick = self.offspring.quick
+            if quick is not None:
+                await self._finish_quick(quick)
+            elif self._inbox:
+                await self._inbox.popleft().carry_out()
+            else:
+                self._idle = True
+                try:
+                    await waiting.park()
+                finally:
+                    self._idle = False
 
-    def _post(self, message: Message) -> None:
-        self._inbox.append(message)
-        self._mail.set()
+    async def _stop_children(self, cause: StopCause, *, killed: bool) -> None:
+        if not killed:
+            try:
+                if self.template is None:
+                    await self.offspring.stop_all(self.roster, cause)
+                else:
+                    await self.offspring.stop_together(cause)
+            except Killed:
+                await self.offspring.kill_all()
+                raise
+        else:
+            await self.offspring.kill_all()
 
-    def _report_stopped(self) -> None:
+    def _close(self, waiting: Waiting) -> None:
+        self.state = SupervisorState.STOPPED
+        waiting.alarm.discard()
+        for alarm in self._delays.values():
+            alarm.discard()
+        self._delays.clear()
+        while self._inbox:
+            self._inbox.popleft().refuse()
         reason = "stopped" if self.verdict is None else f"{type(self.verdict).__name__}: {self.verdict}"
         if self.figures.zombies:
             left = f"{self.figures.zombies} fenced tasks still run; the root of the tree waits for them"
             self.reporter.report(ReportKind.ZOMBIES_LEFT, ReportContext.STOP, left)
         self.reporter.report(ReportKind.SUPERVISOR_STOPPED, ReportContext.STOP, reason)
 
-    # ---- ends and restarts
+    def post(self, message: Message) -> None:
+        """Put a message into the inbox of the supervisor's task."""
+        self._inbox.append(message)
+        if self._idle and self._waiting is not None:
+            self._waiting.wake()
+
+    # ---- ends
 
     def _child_ended(self, child: Child, incarnation: Incarnation) -> None:
-        self._post(Notice(partial(self._decide, child, incarnation)))
+        """Hear, in the dying task, that a child has ended by itself; decide here and now if nothing has to wait."""
+        idle = self._idle and self._waiting is not None and self._waiting.parked
+        if idle and not self._inbox and self.offspring.quick is None and incarnation.exit is not None:
+            action = decide(child.spec.restart, incarnation.exit.kind)
+            if action is not _RESTART:
+                child.undecided = None
+                self._conclude(child, action)
+                return
+            if self.flags.strategy is _ONE_FOR_ONE and child.spec.backoff is None:
+                child.undecided = None
+                if self._count(child, incarnation.exit):
+                    self.offspring.quick = self.offspring.spawn(child, ReportContext.RESTART)
+                return
+        self.post(Notice(partial(self._decide, child, incarnation)))
 
     def _escalate(self, interrupt: BaseException) -> None:
         self.figures.escalations += 1
         if self.verdict is None or isinstance(self.verdict, Exception):
             self.verdict = interrupt
-        self.end(f"{type(interrupt).__name__} in a child of supervisor {self._name!r}")
+        self.end(f"{type(interrupt).__name__} in a child of supervisor {self.flags.name!r}")
 
     async def _decide(self, child: Child, incarnation: Incarnation) -> None:
         if child.undecided is not incarnation or incarnation.exit is None:
             return  # It was stopped, or restarted with its group, before this notice was read.
         child.undecided = None
-        match decide(child.spec.restart, incarnation.exit.kind):
-            case Action.DELETE:
-                self.offspring.discard(child)
-            case Action.KEEP:
-                child.ended_at = None
-            case Action.RESTART:
-                await self._restart(child, incarnation.exit)
+        action = decide(child.spec.restart, incarnation.exit.kind)
+        if action is Action.RESTART:
+            await self._restart(child, incarnation.exit)
+        else:
+            self._conclude(child, action)
 
-    async def _retry(self, child: Child, incarnation: Incarnation | None, exit_: Exit) -> None:
-        # A call may have cancelled this restart, or another child's group restart may have tried it in the meantime.
-        if child.state is ChildState.RESTARTING and child.incarnation is incarnation:
-            await self._restart(child, exit_)
+    def _conclude(self, child: Child, action: Action) -> None:
+        """Draw the conclusions from an end that no restart follows."""
+        significant = child.spec.significant
+        if action is Action.DELETE or self.template is not None:
+            self.offspring.discard(child)
+        else:
+            child.ended_at = None
+            self.offspring.say_farewell(child)
+        if significant and self._ends_with(child):
+            self.ended_significantly = True
+            self.reporter.report(
+                ReportKind.AUTO_SHUTDOWN,
+                ReportContext.RUN,
+                f"{self.flags.auto_shutdown.value}: significant child {child.id!r} has ended",
+                offender=child.offender(),
+                exit_=child.exit,
+            )
+            if self._waiting is not None:
+                self._waiting.wake()
 
-    async def _restart(self, child: Child, exit_: Exit) -> None:
-        """Restart `child` and its group once; a start that fails is tried again by a notice, and counted again."""
-        if not self.window.add(trio.current_time()):
-            self._give_up(child, exit_)
-            return
-        self.figures.restarts.increment(exit_.kind)
-        child.state = ChildState.RESTARTING
-        order = (other.spec.id for other in self.offspring)
-        group = [self.offspring.get(id_) for id_ in restart_group(self._strategy, order, child.spec.id)]
-        await self.offspring.stop_all(other for other in group if other is not child)
-        for member in group:
-            if self.offspring.find(member.spec.id) is not member:
-                continue  # A temporary bystander: stopped and forgotten, never restarted.
-            failed = await self.offspring.start(member, ReportContext.RESTART)
-            if failed is not None:
-                if child.state is ChildState.RESTARTING:
-                    child.state = ChildState.DOWN  # The retry is the failed member's; this one comes up with it.
-                member.state = ChildState.RESTARTING
-                if member.ended_at is None:
-                    member.ended_at = failed.exit.at
-                self._post(Notice(partial(self._retry, member, member.incarnation, failed.exit)))
-                return
+    def _ends_with(self, child: Child) -> bool:
+        match self.flags.auto_shutdown:
+            case AutoShutdown.NEVER:
+                return False
+            case AutoShutdown.ANY_SIGNIFICANT:
+                return True
+            case AutoShutdown.ALL_SIGNIFICANT:
+                others = (each for each in self.roster if each.spec.significant and each is not child)
+                return not any(each.alive or each.state is ChildState.RESTARTING for each in others)
 
-    def _give_up(self, child: Child, exit_: Exit) -> None:
+    # ---- restarts
+
+    def _count(self, child: Child, exit_: Exit) -> bool:
+        """Count a restart; False when it is one too many, and the supervisor gives up."""
         window = self.window
-        verdict = MaxRestartsExceeded(self._name, child.spec.id, exit_, window.intensity, window.period_seconds)
+        if window.add(trio.current_time()):
+            self.figures.restarts.increment(exit_.kind)
+            return True
+        verdict = MaxRestartsExceeded(self.flags.name, child.id, exit_, window.intensity, window.period_seconds)
         self.verdict = verdict
         self.figures.escalations += 1
         self.reporter.report(
@@ -218,67 +279,116 @@ class Supervision:
             offender=child.offender(exit_.incarnation),
             exit_=exit_,
         )
+        if self._waiting is not None:
+            self._waiting.wake()
+        return False
 
-    # ---- calls: `call` is for callers, the others are the operations it carries out in the supervisor's task
+    async def _restart(self, child: Child, exit_: Exit) -> None:
+        """Restart `child` and its group, now or when its backoff is over."""
+        if not self._count(child, exit_):
+            return
+        child.state = ChildState.RESTARTING
+        if child.spec.backoff is None:
+            await self._rebuild(child)
+        else:
+            # The group does not run on without the one it depends on, while that one waits.
+            await self._clear(child)
+            self._delay(child, exit_)
 
-    async def call(self, operation: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
-        """Have `operation` carried out by the supervisor's task, and wait for its answer."""
-        if self.state not in {SupervisorState.STARTING, SupervisorState.RUNNING}:
-            raise self._not_running()
-        call = Call(operation, self._not_running)
-        self._post(call)
-        return await call.answer()
+    def _group(self, child: Child) -> list[Child]:
+        order = (other.id for other in self.roster)
+        return [self.roster.get(id_) for id_ in restart_group(self.flags.strategy, order, child.id)]
 
-    def _not_running(self) -> SupervisorNotRunning:
-        # A running supervisor refuses only what its own end interrupts.
-        running = self.state in {SupervisorState.STARTING, SupervisorState.RUNNING}
-        return SupervisorNotRunning(self._name, (SupervisorState.STOPPING if running else self.state).value)
+    async def _clear(self, child: Child) -> list[Child]:
+        """Stop all of the group but `child`; return who is left of it: all but the temporary ones."""
+        group = self._group(child)
+        await self.offspring.stop_all((other for other in group if other is not child), StopCause.RESTART)
+        return [member for member in group if self.roster.find(member.id) is member]
 
-    async def start_child(self, spec: ChildSpec) -> StartedChild:
-        """Add and start a child; forget it if its start fails."""
-        present = self.offspring.find(spec.id)
-        if present is not None:
-            refusal = AlreadyPresent if present.state is ChildState.DOWN and not present.alive else AlreadyStarted
-            raise refusal(spec.id, present.state.value)
-        child = self.offspring.add(spec)
-        try:
-            return await self._start_by_call(child)
-        except StartFailed:
-            self.offspring.discard(child)
-            raise
+    async def _rebuild(self, child: Child) -> None:
+        """Start `child` and its group; a start that fails is tried again by a notice, and counted again."""
+        for member in await self._clear(child):
+            failed = await self.offspring.start(member, ReportContext.RESTART)
+            if failed is not None:
+                if child.state is ChildState.RESTARTING:
+                    child.state = ChildState.DOWN  # The retry is the failed member's; this one comes up with it.
+                self._try_again(member, failed)
+                return
+            if self.template is not None and member.state is ChildState.DOWN and member.ignored:
+                self.offspring.discard(member)
 
-    async def terminate_child(self, child_id: str) -> None:
-        """Stop a child; forget it if it is temporary."""
-        child = self.offspring.get(child_id)
-        await self.offspring.stop(child)
-        if child.spec.restart is Restart.TEMPORARY:
-            self.offspring.discard(child)
+    def _try_again(self, child: Child, failed: FailedStart) -> None:
+        child.state = ChildState.RESTARTING
+        if child.ended_at is None:
+            child.ended_at = failed.exit.at
+        self.post(Notice(partial(self._retry, child, child.incarnation, failed.exit)))
 
-    async def restart_child(self, child_id: str) -> StartedChild:
-        """Start a child that is down."""
-        return await self._start_by_call(self._down(child_id))
+    async def _retry(self, child: Child, incarnation: Incarnation | None, exit_: Exit) -> None:
+        # A call may have cancelled this restart, or another child's group restart may have tried it in the meantime.
+        if child.state is ChildState.RESTARTING and child.incarnation is incarnation:
+            await self._restart(child, exit_)
 
-    async def delete_child(self, child_id: str) -> None:
-        """Forget a child that is down."""
-        self.offspring.discard(self._down(child_id))
-
-    def _down(self, child_id: str) -> Child:
-        child = self.offspring.get(child_id)
-        if child.alive:
-            raise ChildRunning(child_id, child.state.value)
-        if child.state is ChildState.RESTARTING:
-            raise ChildRestarting(child_id, child.state.value)
-        return child
-
-    async def _start_by_call(self, child: Child) -> StartedChild:
-        failed = await self.offspring.start(child, ReportContext.START)
+    async def _finish_quick(self, quick: Incarnation) -> None:
+        """Wait for a restart that was begun in the dying task, as for any other."""
+        self.offspring.quick = None
+        child = quick.child
+        failed = await self.offspring.await_start(child, quick)
         if failed is not None:
-            raise self._start_failed(child.spec.id, failed)
-        incarnation = child.incarnation
-        assert incarnation is not None, "a child that was started has an incarnation"
-        return StartedChild(child.spec.id, incarnation.value, incarnation.number, ignored=not incarnation.ready)
+            self._try_again(child, failed)
+        elif self.template is not None and child.ignored:
+            self.offspring.discard(child)
 
-    def _start_failed(self, child_id: str, failed: FailedStart) -> StartFailed:
-        error = StartFailed(self._name, child_id, failed.exit)
+    def _delay(self, child: Child, exit_: Exit) -> None:
+        """Restart `child` when its backoff is over, unless something happens to it before."""
+        backoff, incarnation, waiting, rng = child.spec.backoff, child.incarnation, self._waiting, self._rng
+        assert backoff is not None, "only a child with a backoff is delayed"
+        assert incarnation is not None, "a child that is restarted has had a life"
+        assert waiting is not None, "a supervisor that restarts children is running"
+        assert rng is not None, "a supervisor that restarts children is running"
+        ready = 0.0 if incarnation.ready_at is None else exit_.at - incarnation.ready_at
+        failures = backoff.series(child.failures, ready)
+        child.failures = failures + 1
+        seconds = backoff.delay_seconds(failures, rng.random())
+        self.forget_delay(child)
+        ring = partial(self._delay_over, child, incarnation)
+        alarm = self._delays[child] = Alarm(incarnation.ground.timekeeper, ring)
+        alarm.set(waiting.clock() + seconds)
+        self.reporter.report(
+            ReportKind.RESTART_DELAYED,
+            ReportContext.RESTART,
+            f"restart in {seconds:g} s, after {failures + 1} failures in a row",
+            offender=child.offender(exit_.incarnation),
+            exit_=exit_,
+        )
+
+    def _delay_over(self, child: Child, incarnation: Incarnation) -> None:
+        self.forget_delay(child)
+        self.post(Notice(partial(self._restart_now, child, incarnation)))
+
+    def forget_delay(self, child: Child) -> None:
+        """Let the backoff of a child, if it waits for one, end in nothing."""
+        alarm = self._delays.pop(child, None)
+        if alarm is not None:
+            alarm.discard()
+
+    async def _restart_now(self, child: Child, incarnation: Incarnation) -> None:
+        if child.state is ChildState.RESTARTING and child.incarnation is incarnation:
+            await self._rebuild(child)
+
+    # ---- what it says when it cannot
+
+    def not_running(self) -> SupervisorNotRunning:
+        """Make the refusal of a call that it cannot carry out, or not finish."""
+        # A running supervisor refuses only what its own end interrupts.
+        state = SupervisorState.STOPPING if self.state in LIVE else self.state
+        return SupervisorNotRunning(self.flags.name, state.value)
+
+    def start_failed(self, child_id: str, failed: FailedStart) -> StartFailed:
+        """Make the error of a start that failed, with what the child raised as its cause."""
+        error = StartFailed(self.flags.name, child_id, failed.exit)
         error.__cause__ = failed.error
         return error
+
+    def is_temporary(self, child: Child) -> bool:
+        """Whether nothing is kept of a child that is stopped: a temporary one, or one of a template."""
+        return self.template is not None or child.spec.restart is Restart.TEMPORARY

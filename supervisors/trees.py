@@ -74,7 +74,7 @@ def node_of(child: Child, now: float) -> TreeNode:
     """Return the node of one child at `now` (seconds of trio's clock), with everything below it."""
     value = child.value
     return TreeNode(
-        id=child.spec.id,
+        id=child.id,
         type=child.spec.type,
         state=child.state.value,
         restarts=child.restarts,

@@ -31,11 +31,14 @@ LONG_MODULES: Mapping[str, str] = {}
 """Source modules over 400 lines, each with its reason; none may pass 600."""
 
 BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
+    "supervisors/draining.py": (2, "a root's error is kept for whoever leaves its block; a child's snapshot may fail"),
     "supervisors/exits.py": (1, "a child's own __str__ runs while its crash is described"),
     "supervisors/guarded_process.py": (1, "closes its end of the gate when the start fails in any way, then raises on"),
     "supervisors/guardian.py": (1, "closes the lock's descriptor when waiting for it ends in any way, then raises on"),
-    "supervisors/incarnation.py": (2, "the boundary of supervision: here a crash becomes a value"),
+    "supervisors/incarnation.py": (1, "the boundary of supervision: here a crash becomes a value"),
     "supervisors/listeners.py": (1, "a listener is foreign code: a broken one must not take a tree down"),
+    "supervisors/shutdown.py": (1, "one task's failure must not keep the others from being run"),
+    "supervisors/testing/workers.py": (1, "the simulated child that nothing ends, force included"),
     "supervisors/trees.py": (1, "a child's own tree_detail runs: its mistake must not hide the rest of the tree"),
     "vespera_agents/actors/cell.py": (
         3,
@@ -65,6 +68,7 @@ MAY_PRINT = ("vespera_agents/cli.py", "vespera_agents/cli/", "vespera_agents/__m
 MAY_BE_SUBCLASSED: Mapping[str, str] = {
     "Actor": "an actor is written by subclassing it",
     "OpenFacts": "the items and phases of a plan that is being read are facts with more fields",
+    "AnySupervisor": "the two kinds of supervisors share their life, their questions and their place in the tree",
     "Request": "a message that wants an answer names its answer's type by subclassing it",
 }
 """Public classes that are neither protocols nor data, and that others are meant to subclass, with the reason."""

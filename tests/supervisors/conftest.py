@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -122,6 +122,21 @@ async def play_stubborn(seconds: float, *, task_status: trio.TaskStatus[object])
     with trio.CancelScope(shield=True):
         task_status.started()
         await trio.sleep(seconds)
+
+
+async def play_undying(seconds: float, *, task_status: trio.TaskStatus[object]) -> None:
+    """Be ready at once, and listen neither to cancellation nor to force for `seconds`."""
+    task_status.started()
+    until = trio.current_time() + seconds
+    while trio.current_time() < until:
+        with suppress(BaseException), trio.CancelScope(shield=True):
+            await trio.sleep_until(until)
+
+
+@pytest.fixture
+def undying() -> Callable[..., Awaitable[None]]:
+    """A child's start function, args (seconds,): ready at once, and nothing ends it for that long."""
+    return play_undying
 
 
 @pytest.fixture

@@ -252,7 +252,7 @@ async def test_terminate_before_the_supervisor_has_seen_an_end_wins_over_the_res
         await wait_all_tasks_blocked()
         await theatre.crash("a")
         # Its end is not decided upon while the supervisor waits for "slow": until then it counts as alive.
-        assert supervisor._life.offspring.get("a").alive
+        assert supervisor._life.roster.get("a").alive
         gate.set()
         await wait_all_tasks_blocked()
         assert [info.state for info in supervisor.which_children()] == ["down", "running"]

@@ -176,15 +176,18 @@ async def test_a_late_child_that_says_ready_while_it_is_being_stopped_is_not_hea
     assert error.exit.kind is ExitKind.START_TIMEOUT
 
 
-async def test_a_late_child_that_does_not_stop_is_fenced_and_the_start_has_failed(autojump_clock, outcome, recorder):
+@pytest.mark.parametrize("nothing_stops_it", [False, True])
+async def test_a_late_child_is_stopped_by_force_or_fenced_and_the_start_has_failed(
+    autojump_clock, outcome, recorder, stubborn, undying, nothing_stops_it
+):
     async def deaf(*, task_status):
-        with trio.CancelScope(shield=True):
-            await trio.sleep(100)
+        await (undying if nothing_stops_it else stubborn)(100, task_status=trio.TASK_STATUS_IGNORED)
 
     spec = ChildSpec("deaf", deaf, start_timeout_seconds=1, shutdown_seconds=2)
     error = await outcome(Supervisor([spec], name="s", listener=recorder))
     assert error.exit.kind is ExitKind.START_TIMEOUT
-    assert recorder.kinds() == ["child_fenced", "start_failed", "zombies_left", "supervisor_stopped", "zombie_ended"]
+    fenced = ["child_fenced", "start_failed", "zombies_left", "supervisor_stopped", "zombie_ended"]
+    assert recorder.kinds() == (fenced if nothing_stops_it else ["start_failed", "supervisor_stopped"])
 
 
 async def test_a_crash_in_the_same_step_as_ready_is_a_crash_and_not_a_failed_start(autojump_clock, running):
@@ -220,7 +223,7 @@ async def test_a_supervisor_runs_once(autojump_clock, theatre, outcome):
     supervisor = Supervisor(name="s")
     supervisor.stop()
     await supervisor.run()
-    with pytest.raises(RuntimeError, match="make a new Supervisor"):
+    with pytest.raises(RuntimeError, match="make a new one"):
         await supervisor.run()
 
 

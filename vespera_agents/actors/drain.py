@@ -14,6 +14,7 @@ from trio.lowlevel import checkpoint
 
 from supervisors.errors import Shutdown
 from supervisors.exits import leaves
+from supervisors.forcing import Killed
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.asks import QUEUED, STARTED, Letter
 from vespera_agents.actors.dispatch import no_handler
@@ -107,7 +108,7 @@ async def _drain(actor: Actor, endpoint: Endpoint, incarnation: int) -> None:  #
 def cause_of(error: BaseException | None) -> BaseException | None:
     """Return what broke the actor, or None where `error` only says that it was stopped."""
     for leaf in leaves(error):
-        if not isinstance(leaf, trio.Cancelled | Shutdown | Fenced):
+        if not isinstance(leaf, trio.Cancelled | Shutdown | Fenced | Killed):
             return leaf
     return None
 

@@ -23,6 +23,7 @@ from typing import Final, cast, final
 import trio
 
 from supervisors import (
+    AnySupervisor,
     ChildInfo,
     ChildSpec,
     ChildState,
@@ -87,7 +88,7 @@ class OpenSession:
         self._numbers: dict[str, int] = {}
         self._starting = trio.Lock()
 
-    async def run(self, *, task_status: trio.TaskStatus[Supervisor]) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[AnySupervisor]) -> None:
         """Be the session's supervisor, once: a child for the dynamic supervisor of the workspace's sessions."""
         try:
             await self._supervisor.run(task_status=task_status)
@@ -195,7 +196,7 @@ class OpenWorkspace:
         self.is_open = False
         """Whether its subtree runs; `Runtime.workspace` starts it anew when it does not."""
 
-    async def run(self, *, task_status: trio.TaskStatus[Supervisor]) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[AnySupervisor]) -> None:
         """Be the workspace's supervisor: a child for the dynamic supervisor of workspaces.
 
         Raises:

@@ -1,0 +1,151 @@
+"""What the calls of a supervisor do, in its own task, between two messages: start, stop, restart, forget, change.
+
+Each answers or refuses as OTP's does. Who may call, and how the answer comes back, is `supervisors.messages`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from itertools import count
+from typing import TypedDict, TypeVar, final
+
+from supervisors.children import Child, ChildState, StartedChild
+from supervisors.errors import (
+    AlreadyPresent,
+    AlreadyStarted,
+    ChildRestarting,
+    ChildRunning,
+    StartFailed,
+    TooManyChildren,
+)
+from supervisors.flags import LIVE, AutoShutdown, Flags, check_childspecs
+from supervisors.listeners import ReportContext
+from supervisors.messages import Call
+from supervisors.specs import ChildSpec, Strategy
+from supervisors.supervision import Supervision
+
+AnswerT = TypeVar("AnswerT")
+
+
+class FlagChange(TypedDict, total=False):
+    """Flags that may change while a supervisor runs; one that is not given stays."""
+
+    strategy: Strategy
+    intensity: int
+    period_seconds: float
+    auto_shutdown: AutoShutdown
+    max_children: int | None
+
+
+@final
+class Calls:
+    """The calls of one supervisor."""
+
+    __slots__ = ("_life", "_numbers")
+
+    def __init__(self, life: Supervision) -> None:
+        self._life = life
+        self._numbers = count(1)
+
+    async def carry_out(self, operation: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
+        """Have `operation` carried out by the supervisor's task, and wait for its answer.
+
+        Raises:
+            SupervisorError: it was refused, or its start failed, or the supervisor does not run.
+        """
+        life = self._life
+        if life.state not in LIVE:
+            raise life.not_running()
+        call = Call(operation, life.not_running)
+        life.post(call)
+        return await call.answer()
+
+    # ---- children
+
+    async def start_child(self, spec: ChildSpec) -> StartedChild:
+        """Add and start a child; forget it if its start fails."""
+        self._life.flags.check_child(spec)
+        present = self._life.roster.find(spec.id)
+        if present is not None:
+            refusal = AlreadyPresent if present.state is ChildState.DOWN and not present.alive else AlreadyStarted
+            raise refusal(spec.id, present.state.value)
+        return await self._start_new(self._life.roster.add(spec.id, spec))
+
+    async def start_dynamic(self, args: tuple[object, ...]) -> StartedChild:
+        """Start one more child of the template, with further arguments."""
+        life, template = self._life, self._life.template
+        assert template is not None, "only a dynamic supervisor starts children by their arguments"
+        most = life.flags.max_children
+        if most is not None and len(life.roster) >= most:
+            raise TooManyChildren(life.flags.name, most)
+        child = life.roster.add(f"{template.id}:{next(self._numbers)}", template, args)
+        started = await self._start_new(child)
+        if started.ignored:
+            life.offspring.discard(child)
+        return started
+
+    async def terminate_child(self, child_id: str) -> None:
+        """Stop a child; forget it if nothing is kept of such a one."""
+        child = self._life.roster.get(child_id)
+        self._life.forget_delay(child)
+        await self._life.offspring.stop(child)
+        if self._life.is_temporary(child):
+            self._life.offspring.discard(child)
+
+    async def restart_child(self, child_id: str) -> StartedChild:
+        """Start a child that is down."""
+        return await self._start(self._down(child_id))
+
+    async def delete_child(self, child_id: str) -> None:
+        """Forget a child that is down."""
+        self._life.offspring.discard(self._down(child_id))
+
+    def _down(self, child_id: str) -> Child:
+        child = self._life.roster.get(child_id)
+        if child.alive:
+            raise ChildRunning(child_id, child.state.value)
+        if child.state is ChildState.RESTARTING:
+            raise ChildRestarting(child_id, child.state.value)
+        return child
+
+    async def _start_new(self, child: Child) -> StartedChild:
+        try:
+            return await self._start(child)
+        except StartFailed:
+            self._life.offspring.discard(child)
+            raise
+
+    async def _start(self, child: Child) -> StartedChild:
+        offspring = self._life.offspring
+        incarnation = offspring.spawn(child, ReportContext.START)
+        failed = await offspring.await_start(child, incarnation)
+        if failed is not None:
+            raise self._life.start_failed(child.id, failed)
+        return StartedChild(child.id, incarnation.value, incarnation.number, ignored=incarnation.ready_at is None)
+
+    # ---- live change (OTP: code_change)
+
+    def changed(self, specs: Sequence[ChildSpec] | None, template: ChildSpec | None, flags: FlagChange) -> Flags:
+        """Return what the flags would be, once all of it was checked; nothing is changed yet.
+
+        Raises:
+            SpecError: something of it makes no sense.
+        """
+        changed = replace(self._life.flags, **flags)
+        for spec in (*(specs or ()), *(() if template is None else (template,))):
+            changed.check_child(spec)
+        check_childspecs(specs or ())
+        return changed
+
+    async def change(self, specs: Sequence[ChildSpec] | None, template: ChildSpec | None, flags: FlagChange) -> None:
+        """Take other flags and specs; all of them, or none where one makes no sense."""
+        life = self._life
+        changed = life.flags = self.changed(specs, template, flags)
+        life.window.change(changed.intensity, changed.period_seconds)
+        if specs is not None:
+            life.roster.arrange(specs)
+        if template is not None:
+            life.template = template
+            for child in life.roster:
+                child.spec = template
