@@ -5,11 +5,13 @@ That it finds bugs is shown by `tests/test_simulation_finds_bugs.py`.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import math
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -307,6 +309,14 @@ def test_the_model_counts_the_restarts_of_one_period_its_edge_included() -> None
 
 
 # The command.
+
+
+@pytest.fixture(autouse=True)
+def _gc_settings() -> Iterator[None]:
+    """Put the collector's settings back: the command is meant to have a process of its own."""
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
 
 
 def test_the_command_runs_seeds_and_prints_a_coverage_table(capsys) -> None:
