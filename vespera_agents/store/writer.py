@@ -85,7 +85,7 @@ class Writer:
         *,
         clock: Callable[[], float],
         mint: Callable[[], str],
-        give_way: Callable[[threading.Event], None],
+        at_rest: threading.Event,
         deliver: Callable[[list[Submission], list[StatusChange], float], None],
     ) -> None:
         """Name what it works with.
@@ -95,16 +95,15 @@ class Writer:
             queue: where submissions come from; None ends the thread.
             clock: wall-clock seconds since the epoch.
             mint: gives 12 new hex digits.
-            give_way: called before a batch is applied, with an event that is set once it is.
+            at_rest: set whenever a batch is done and nothing waits; who submits clears it.
             deliver: called with a batch whose outcomes are set, what it changed, and the seconds that it took.
         """
         self._database = database
         self._queue = queue
         self._clock = clock
         self._mint = mint
-        self._give_way = give_way
+        self._at_rest = at_rest
         self._deliver = deliver
-        self._applied = threading.Event()
         self._inode = 0
 
     def run(self, ready: Callable[[], None]) -> None:
@@ -131,6 +130,8 @@ class Writer:
                 finally:
                     # Also when this thread ends by a fault of its own: nobody may wait for ever.
                     self._deliver(batch, changed, time.perf_counter() - started)
+                    if self._queue.empty():
+                        self._at_rest.set()
                 if ended:
                     return
 
@@ -151,18 +152,14 @@ class Writer:
         try:
             self._check_same_file()
             connection.execute("BEGIN IMMEDIATE")
-            self._applied.clear()
-            self._give_way(self._applied)
             try:
                 changed = self._apply_all(connection, batch, savepoints=False)
             except _HalfApplied:
                 connection.execute("ROLLBACK")
                 connection.execute("BEGIN IMMEDIATE")
                 changed = self._apply_all(connection, batch, savepoints=True)
-            self._applied.set()
             connection.execute("COMMIT")
         except BaseException as error:
-            self._applied.set()
             failure = error if isinstance(error, StoreUnavailable) else unavailable(error)
             for submission in batch:
                 submission.outcome = Error(failure)
