@@ -214,20 +214,25 @@ def _classify_stopped(
             return forced or (ExitKind.KILLED if cause is StopCause.KILL else ExitKind.SHUTDOWN), None
 
 
-def hidden_error(cancellation: BaseException) -> BaseException | None:
+def hidden_error(cancellation: BaseException, foreign: BaseException | None = None) -> BaseException | None:
     """Return the error that was on its way out when a Cancelled took its place, or None.
 
     A checkpoint in `finally` raises Cancelled over a ValueError, and the scope absorbs it: it looks like a clean stop.
     An error that was merely being handled at that moment (`except OSError: await sleep(1)`) looks the same and is
     returned too; a caller reports it and never restarts for it.
+
+    Args:
+        cancellation: what came out of the child: a Cancelled, or a group that holds some.
+        foreign: what was being handled where the cancel was asked for. Trio makes the Cancelled there, so it and what
+            lies behind it are in the context without being the child's.
     """
     for leaf in leaves(cancellation):
         error: BaseException | None = leaf
         for _ in range(DEPTH_MAX):
-            if not isinstance(error, trio.Cancelled):
+            if error is foreign or not isinstance(error, trio.Cancelled):
                 break
             error = error.__context__
-        if error is not leaf and error is not None and not isinstance(error, trio.Cancelled):
+        if error is not leaf and error is not foreign and error is not None and not isinstance(error, trio.Cancelled):
             return error
     return None
 

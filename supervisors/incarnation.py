@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import math
 import random
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, final
@@ -136,6 +137,7 @@ class Incarnation:
         "_kin",
         "_scope",
         "_stop_event",
+        "_stopped_amid",
         "_task",
         "child",
         "context",
@@ -189,6 +191,8 @@ class Incarnation:
         self._alarm: Alarm | None = None
         self._stop_event: trio.Event | None = None
         self._answered = False
+        self._stopped_amid: BaseException | None = None
+        """What was handled where it was cancelled: trio's Cancelled has it as context, though it is not its own."""
 
     # ---- its task
 
@@ -206,7 +210,7 @@ class Incarnation:
                     await child
                 except (trio.Cancelled, BaseExceptionGroup) as cancellation:
                     if self.stop_cause is not None:
-                        hidden = hidden_error(cancellation)
+                        hidden = hidden_error(cancellation, self._stopped_amid)
                     raise
         except BaseException as caught:  # noqa: BLE001 - the boundary of supervision: a crash becomes a value here.
             error = caught
@@ -218,6 +222,7 @@ class Incarnation:
             self._kin.ended(self, error, hidden)
         finally:
             # An error's traceback holds this frame, so keeping the error in it would make garbage of every crash.
+            self._stopped_amid = None
             del error, hidden
 
     # ---- what the child says
@@ -338,4 +343,5 @@ class Incarnation:
 
     def _cancel_scope(self) -> None:
         if self.stop_cause is not None and not self._scope.cancel_called:
+            self._stopped_amid = sys.exception()
             self._scope.cancel(reason=self.stop_cause.value)

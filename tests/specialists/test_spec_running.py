@@ -9,6 +9,7 @@ import trio
 
 from vespera_agents.specialists import RunEventKind
 from vespera_agents.specialists.conductor import ATTEMPTS_MAX
+from vespera_agents.store import queries
 from vespera_agents.work.errors import NotFound
 from vespera_agents.work.models import TaskStatus
 from vespera_agents.work.plans import read_plan
@@ -31,6 +32,23 @@ def shell(text: str) -> str:
 
 def outcomes(result) -> dict[str, str]:
     return {task.title: task.outcome for task in result.tasks}
+
+
+async def test_work_that_ends_while_the_conductor_looks_around_is_followed_up(house, monkeypatch):
+    text = plan(f"first: {shell('true')}", f"second: depends: [first];; {shell('true')}")
+    async with house() as h:
+        read = h.opened.store.read
+
+        async def slow_read(query, *arguments):
+            found = await read(query, *arguments)
+            if query is queries.ready_tasks and not found:
+                # What it saw is old when it comes back: `first` has ended meanwhile and `second` is ready.
+                await trio.sleep(0.5)
+            return found
+
+        monkeypatch.setattr(h.opened.store, "read", slow_read)
+        result = await h.run(text)
+        assert outcomes(result) == {"first": "completed", "second": "completed"}
 
 
 async def test_a_plan_is_carried_out_in_order_and_ends_with_a_report(house, home):

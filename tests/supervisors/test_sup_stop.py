@@ -168,6 +168,28 @@ async def test_an_error_that_the_cancellation_hid_is_reported(autojump_clock, ru
     assert [report.reason for report in recorder.of(ReportKind.SHUTDOWN_ERROR)] == ["KeyError: 'hidden'"]
 
 
+async def test_an_error_that_was_being_handled_where_the_tree_was_stopped_is_not_its_childrens(
+    autojump_clock, theatre, recorder
+):
+    supervisor = Supervisor([theatre.spec("a"), theatre.spec("b")], name="s", listener=recorder)
+    with pytest.RaisesGroup(ValueError):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(supervisor.run)
+            raise ValueError("of the nursery's body")
+    assert theatre.log == ["+a", "+b", "-b", "-a"]
+    assert recorder.of(ReportKind.SHUTDOWN_ERROR) == []
+    assert not supervisor.crash_history("a")
+
+
+async def test_a_childs_own_error_is_reported_also_where_the_tree_was_stopped_amid_another(autojump_clock, recorder):
+    supervisor = Supervisor([ChildSpec("bad", raise_at_stop)], name="s", listener=recorder)
+    with pytest.RaisesGroup(ValueError):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(supervisor.run)
+            raise ValueError("of the nursery's body")
+    assert [report.reason for report in recorder.of(ReportKind.SHUTDOWN_ERROR)] == ["KeyError: 'at stop'"]
+
+
 async def test_an_error_beside_cancelled_siblings_is_a_shutdown_error_and_the_rest_is_gone(
     autojump_clock, running, recorder
 ):
