@@ -20,6 +20,7 @@ from vespera_agents.actors import (
     ActorRef,
     ActorState,
     ActorStopped,
+    ActorTerminated,
     DeadLetterReason,
     MessageOutcome,
     Request,
@@ -352,3 +353,18 @@ async def test_keyboard_interrupt_in_a_handler_ends_the_system(autojump_clock: M
             ref.tell(Crash())
             await trio.sleep_forever()
     assert ref.statistics().state is ActorState.STOPPED
+
+
+async def test_a_watch_is_told_once_of_the_end_and_never_of_a_restart(autojump_clock: MockClock) -> None:
+    told: list[ActorTerminated] = []
+    async with open_system() as system:
+        ref = await system.start(Worker, name="w")
+        kept, withdrawn = ref.watch(told.append), ref.watch(told.append)
+        withdrawn.cancel()
+        ref.tell(Crash())
+        await wait_all_tasks_blocked()
+        assert (told, kept.pending, withdrawn.pending) == ([], True, False)
+        await system.stop(ref)
+        assert (told, kept.pending) == ([ActorTerminated("w", "it stopped", None)], False)
+        assert not ref.watch(told.append).pending
+        assert told == [ActorTerminated("w", "it stopped", None)] * 2

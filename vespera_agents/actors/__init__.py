@@ -4,11 +4,13 @@ actor, dispatch, replies    the class to derive from, and how its handlers are f
 messages, refs, asks        what is sent, through what, and who waits for the answer
 mailbox, endpoint, drain    where mail lies, what becomes of it, and the loop that handles it
 cell, registry, system      the life of one actor, its name, and all actors together
+deathwatch                  who wants to know of an actor's end
 switchboard, waits          what the actors of a system share; who waits for whom
 deadlines, statistics       timeouts without a scope each; plain numbers per kind of actor
 """
 
 from vespera_agents.actors.actor import Actor
+from vespera_agents.actors.deathwatch import ActorTerminated, Watch
 from vespera_agents.actors.dispatch import receives
 from vespera_agents.actors.errors import (
     ActorCrashed,
@@ -48,6 +50,7 @@ __all__ = [
     "ActorStatistics",
     "ActorStopped",
     "ActorSystem",
+    "ActorTerminated",
     "AskCycle",
     "AskTimeout",
     "DeadLetter",
@@ -65,6 +68,7 @@ __all__ = [
     "StopReason",
     "SystemStatistics",
     "Unhandled",
+    "Watch",
     "open_system",
     "receives",
 ]

@@ -13,6 +13,7 @@ from typing import cast, final
 from trio.lowlevel import Task, checkpoint_if_cancelled, current_task
 
 from vespera_agents.actors.asks import STARTED, Letter, PendingAsk
+from vespera_agents.actors.deathwatch import ActorTerminated, Watch
 from vespera_agents.actors.errors import ActorCrashed, ActorStopped, AskTimeout, MailboxFull
 from vespera_agents.actors.mailbox import Mailbox, MailboxSpec, Overflow
 from vespera_agents.actors.messages import Request
@@ -34,7 +35,7 @@ class Endpoint:
 
     __slots__ = (
         "busy_since", "clock", "counts", "current", "end_reason", "facts", "handled", "incarnation", "mailbox",
-        "name", "next_due", "party", "state", "switchboard",
+        "name", "next_due", "party", "state", "switchboard", "watches",
     )  # fmt: skip
 
     def __init__(self, switchboard: Switchboard, name: str, kind: str, spec: MailboxSpec) -> None:
@@ -64,6 +65,8 @@ class Endpoint:
         """The earliest deadline armed for its asks."""
         self.end_reason = "it has not been started"
         """Why it takes no mail, while it does not."""
+        self.watches: list[Watch] | None = None
+        """Who is told of its end; made with the first of them."""
         self.facts: Callable[[], Mapping[str, str | int | float]] | None = None
         """The living actor's own `tree_detail`, if it has one."""
 
@@ -135,6 +138,22 @@ class Endpoint:
                 self.bury(letter, DeadLetterReason.STOPPED, reason)
             else:
                 ask.fail(self.stopped() if crash is None else ActorCrashed(self.name, crash))
+
+        watches, self.watches = self.watches, None
+        for watch in tuple(watches or ()):
+            watch.fire(ActorTerminated(self.name, reason, crash))
+
+    def watch(self, tell: Callable[[ActorTerminated], None]) -> Watch:
+        """Have `tell` called once it has ended for good. See `ActorRef.watch`."""
+        if self.state is ActorState.STOPPED:
+            watch = Watch(tell, None)
+            watch.fire(ActorTerminated(self.name, self.end_reason, None))
+            return watch
+        if self.watches is None:
+            self.watches = []
+        watch = Watch(tell, self.watches)
+        self.watches.append(watch)
+        return watch
 
     def stopped(self) -> ActorStopped:
         """Return the error for somebody who wants something of an actor that has ended."""

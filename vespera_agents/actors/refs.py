@@ -5,11 +5,13 @@ It never reveals the actor object: state is reached by messages only. It works i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar, final
 
 from trio.lowlevel import current_task, wait_task_rescheduled
 
 from vespera_agents.actors.asks import ANSWERED
+from vespera_agents.actors.deathwatch import ActorTerminated, Watch
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.mailbox import Signal
 from vespera_agents.actors.messages import Request
@@ -93,6 +95,13 @@ class ActorRef(Generic[ActorT_co]):
         """Let the actor end after the message in hand. A PERMANENT actor is then started again, with its mail."""
         if self._endpoint.mailbox.is_open:
             self._endpoint.mailbox.signal(Signal.STOP)
+
+    def watch(self, tell: Callable[[ActorTerminated], None]) -> Watch:
+        """Have `tell` called once, when the actor has ended and no restart will follow; at once where that is so now.
+
+        `tell` is called in the event loop, in the middle of things: it must be quick, never wait and never raise.
+        """
+        return self._endpoint.watch(tell)
 
     def statistics(self) -> ActorStatistics:
         """Return a picture of the actor as it is now."""

@@ -1,0 +1,53 @@
+"""Death watch: being told once that an actor has ended and will not come back by itself.
+
+`ActorRef.watch` makes a `Watch` that calls a function; an actor that watches another is told `ActorTerminated` as a
+message instead. A restart tells nobody: the reference stays good across it.
+Source: Akka, `ActorContext.watch` and `Terminated`, with the cause of a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ActorTerminated:
+    """An actor has ended for good."""
+
+    name: str
+    """Its name; another actor may have it by now."""
+    reason: str
+    """Why, in a few words."""
+    cause: BaseException | None
+    """The error that ended it, if it was one."""
+
+
+@final
+class Watch:
+    """One interest in one actor's end; over once it has been told, or was withdrawn."""
+
+    __slots__ = ("_tell", "_watches")
+
+    def __init__(self, tell: Callable[[ActorTerminated], None], watches: list[Watch] | None) -> None:
+        self._tell: Callable[[ActorTerminated], None] | None = tell
+        self._watches = watches
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is still waiting for that end."""
+        return self._tell is not None
+
+    def cancel(self) -> None:
+        """Withdraw it: nothing will be told. Idempotent."""
+        if self._tell is not None and self._watches is not None:
+            self._watches.remove(self)
+        self._tell = self._watches = None
+
+    def fire(self, terminated: ActorTerminated) -> None:
+        """Tell, once, unless it was withdrawn."""
+        tell, self._tell, self._watches = self._tell, None, None
+        if tell is not None:
+            tell(terminated)
