@@ -6,7 +6,7 @@ A system is one supervision tree with a registry of names. Actors started with `
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import count
@@ -19,7 +19,7 @@ from supervisors.listeners import Listener, Report, ReportContext, ReportKind
 from supervisors.specs import ChildSpec, Restart
 from supervisors.supervisor import Supervisor
 from vespera_agents.actors.actor import Actor
-from vespera_agents.actors.cell import Cell
+from vespera_agents.actors.cell import ActorSpec, Cell
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import NameTaken
 from vespera_agents.actors.mailbox import MailboxSpec
@@ -56,6 +56,7 @@ class ActorSystem:
         period_seconds: float,
         dead_letters_max: int,
         restart_grace_seconds: float,
+        snapshots: Mapping[str, object] | None,
     ) -> None:
         self.name = name
         """What it is called; also the name of its root supervisor."""
@@ -64,9 +65,7 @@ class ActorSystem:
         self._nursery = nursery
         self._listener = listener
         self._switchboard = Switchboard(
-            trio.lowlevel.current_clock().current_time,
-            dead_letters_max=dead_letters_max,
-            restart_grace_seconds=restart_grace_seconds,
+            dead_letters_max=dead_letters_max, restart_grace_seconds=restart_grace_seconds, snapshots=snapshots
         )
         self._names: Registry[Cell] = Registry()
         self._own: set[str] = set()
@@ -124,7 +123,7 @@ class ActorSystem:
                 self._own.discard(chosen)
                 cell.abandon()
             raise
-        return cast("ActorRef[ActorT]", cell.ref)
+        return cast("ActorRef[ActorT]", cell.endpoint)
 
     def actor_spec(
         self,
@@ -157,7 +156,7 @@ class ActorSystem:
             ValueError: The actor was placed with actor_spec.
         """
         cell = self._names.find(ref.name)
-        if cell is None or cell.ref is not ref:
+        if cell is None or cell.endpoint is not ref:
             return
         if ref.name not in self._own:
             raise ValueError(
@@ -167,7 +166,7 @@ class ActorSystem:
         if cell.endpoint.state is not ActorState.RESTARTING:
             ref.stop()
             with trio.move_on_after(timeout_seconds):
-                await cell.done.wait()
+                await cell.wait_done()
         with suppress(SupervisorError):
             await self.supervisor.terminate_child(ref.name)
         cell.give_up("it was stopped")
@@ -178,7 +177,7 @@ class ActorSystem:
     def whereis(self, name: str) -> ActorRef[Actor] | None:
         """Return the living actor of this name, or None."""
         cell = self._names.find(name)
-        return None if cell is None else cell.ref
+        return None if cell is None else cell.endpoint
 
     @property
     def dead_letters(self) -> tuple[DeadLetter, ...]:
@@ -243,14 +242,8 @@ class ActorSystem:
         kind = actor.__name__
         if name is None:
             name = f"{kind}-{next(self._numbers)}"
-        endpoint = Endpoint(self._switchboard, name, kind, mailbox)
-        return Cell(
-            partial(actor, *args),
-            endpoint,
-            self._names,
-            restart=restart,
-            stop_seconds_max=ON_STOP_SHARE * shutdown_seconds,
-        )
+        endpoint = Endpoint(self._switchboard, name, self._switchboard.counts_of(kind), mailbox)
+        return Cell(ActorSpec(partial(actor, *args), restart, ON_STOP_SHARE * shutdown_seconds), endpoint, self._names)
 
     async def _forget(self, name: str) -> None:
         """Take the spec of an actor that has ended out of the tree."""
@@ -269,6 +262,7 @@ async def open_system(
     period_seconds: float = 5.0,
     dead_letters_max: int = 256,
     restart_grace_seconds: float = 30.0,
+    snapshots: Mapping[str, object] | None = None,
 ) -> AsyncGenerator[ActorSystem, None]:
     """Open an actor system for the length of an `async with` block, and stop all its actors at the end of it.
 
@@ -279,6 +273,7 @@ async def open_system(
         period_seconds: Length of that window.
         dead_letters_max: How many of the last dead letters are kept to look at; all are counted.
         restart_grace_seconds: How long mail is kept for an actor that crashed and is not started again.
+        snapshots: What actors of these names begin with, as `take_snapshots` of another system returned it.
 
     Raises:
         supervisors.MaxRestartsExceeded: The root supervisor gave up; the block was cancelled.
@@ -294,6 +289,7 @@ async def open_system(
                 period_seconds=period_seconds,
                 dead_letters_max=dead_letters_max,
                 restart_grace_seconds=restart_grace_seconds,
+                snapshots=snapshots,
             )
             try:
                 await nursery.start(system.live)
