@@ -65,30 +65,32 @@ class Calls:
 
     async def start_child(self, spec: ChildSpec) -> StartedChild:
         """Add and start a child; forget it if its start fails."""
-        self._life.flags.check_child(spec)
-        present = self._life.roster.find(spec.id)
-        if present is not None:
-            refusal = AlreadyPresent if present.state is ChildState.DOWN and not present.alive else AlreadyStarted
-            raise refusal(spec.id, present.state.value)
-        return await self._start_new(self._life.roster.add(spec.id, spec))
+        return await self._start_new(self._add(spec))
+
+    def start_child_nowait(self, spec: ChildSpec) -> None:
+        """Add a child and begin its life, now or in its turn."""
+        self._check_running()
+        self._begin_new(self._add(spec))
 
     async def start_dynamic(self, args: tuple[object, ...]) -> StartedChild:
         """Start one more child of the template, with further arguments."""
-        life, template = self._life, self._life.template
-        assert template is not None, "only a dynamic supervisor starts children by their arguments"
-        most = life.flags.max_children
-        if most is not None and len(life.roster) >= most:
-            raise TooManyChildren(life.flags.name, most)
-        child = life.roster.add(f"{template.id}:{next(self._numbers)}", template, args)
+        child = self._add_dynamic(args)
         started = await self._start_new(child)
         if started.ignored:
-            life.offspring.discard(child)
+            self._life.offspring.discard(child)
         return started
+
+    def start_dynamic_nowait(self, args: tuple[object, ...]) -> str:
+        """Add one more child of the template and begin its life, now or in its turn; return its id."""
+        self._check_running()
+        child = self._add_dynamic(args)
+        self._begin_new(child)
+        return child.id
 
     async def terminate_child(self, child_id: str) -> None:
         """Stop a child; forget it if nothing is kept of such a one."""
         child = self._life.roster.get(child_id)
-        self._life.forget_delay(child)
+        self._life.delays.forget(child)
         await self._life.offspring.stop(child)
         if self._life.is_temporary(child):
             self._life.offspring.discard(child)
@@ -108,6 +110,37 @@ class Calls:
         if child.state is ChildState.RESTARTING:
             raise ChildRestarting(child_id, child.state.value)
         return child
+
+    def _check_running(self) -> None:
+        """Refuse what would only be refused later.
+
+        Raises:
+            SupervisorNotRunning: it has not started, or is ending.
+        """
+        if self._life.ending:
+            raise self._life.not_running()
+
+    def _add(self, spec: ChildSpec) -> Child:
+        self._life.flags.check_child(spec)
+        present = self._life.roster.find(spec.id)
+        if present is not None:
+            refusal = AlreadyPresent if present.state is ChildState.DOWN and not present.alive else AlreadyStarted
+            raise refusal(spec.id, present.state.value)
+        return self._life.roster.add(spec.id, spec)
+
+    def _add_dynamic(self, args: tuple[object, ...]) -> Child:
+        life, template = self._life, self._life.template
+        assert template is not None, "only a dynamic supervisor starts children by their arguments"
+        most = life.flags.max_children
+        if most is not None and len(life.roster) >= most:
+            raise TooManyChildren(life.flags.name, most)
+        return life.roster.add(f"{template.id}:{next(self._numbers)}", template, args)
+
+    def _begin_new(self, child: Child) -> None:
+        if self._life.idle:
+            self._life.offspring.spawn_newcomer(child)
+        else:
+            self._life.start_in_turn(child)
 
     async def _start_new(self, child: Child) -> StartedChild:
         try:

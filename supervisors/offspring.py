@@ -19,6 +19,7 @@ from supervisors.exits import Exit, ExitKind, StopCause, classify
 from supervisors.figures import Figures
 from supervisors.incarnation import KILL_GRACE_SECONDS, Ground, Incarnation, Rung
 from supervisors.listeners import ReportContext, Reporter, ReportKind
+from supervisors.newcomers import Newcomers
 from supervisors.roster import Roster
 from supervisors.specs import Restart
 from supervisors.waiting import Waiting
@@ -57,6 +58,7 @@ class Offspring:
         "_reporter",
         "_roster",
         "_waiting",
+        "newcomers",
         "quick",
     )
 
@@ -69,6 +71,7 @@ class Offspring:
         *,
         on_end: Callable[[Child, Incarnation], None],
         on_escalation: Callable[[BaseException], None],
+        on_pending: Callable[[Child], None],
     ) -> None:
         self._name = name
         self._figures = figures
@@ -80,6 +83,8 @@ class Offspring:
         self._waiting: Waiting | None = None
         self._awaited: Incarnation | None = None
         self._crowd: set[Incarnation] | None = None
+        self.newcomers = Newcomers(self._ask, self._climb, self.discard, on_pending)
+        """Those whose start nobody waits for."""
         self.quick: Incarnation | None = None
         """A new life that was begun in the dying task of the last one, and for which nobody waits yet."""
 
@@ -87,6 +92,7 @@ class Offspring:
         """Give the children what they run on; `waiting` is that of the task which starts and stops them."""
         self._ground = ground
         self._waiting = waiting
+        self.newcomers.settle(ground.timekeeper)
 
     def discard(self, child: Child) -> None:
         """Forget a child that is not running."""
@@ -117,9 +123,18 @@ class Offspring:
 
     def spawn(self, child: Child, context: ReportContext) -> Incarnation:
         """Begin a new life, without waiting; whoever does, goes on with `await_start`."""
-        ground, waiting = self._ground, self._waiting
+        assert self._waiting is not None, "a supervisor that starts children is running"
+        incarnation = self._begin(child, context)
+        self._waiting.alarm.set(incarnation.since + child.spec.start_timeout_seconds)
+        return incarnation
+
+    def spawn_newcomer(self, child: Child) -> None:
+        """Begin the first life of a child for whose start nobody will wait."""
+        self.newcomers.add(self._begin(child, ReportContext.START))
+
+    def _begin(self, child: Child, context: ReportContext) -> Incarnation:
+        ground = self._ground
         assert ground is not None, "a supervisor that starts children is running"
-        assert waiting is not None, "a supervisor that starts children is running"
         child.incarnations = number = child.incarnations + 1
         incarnation = child.incarnation = Incarnation(child, number, self, ground, context)
         child.state = ChildState.RESTARTING if context is _RESTART else ChildState.STARTING
@@ -130,7 +145,6 @@ class Offspring:
         spec.context.copy().run(
             ground.nursery.start_soon, incarnation.live, spec.start, args, name=f"{self._name}/{child.id}#{number}"
         )
-        waiting.alarm.set(incarnation.since + spec.start_timeout_seconds)
         return incarnation
 
     async def await_start(self, child: Child, incarnation: Incarnation) -> FailedStart | None:
@@ -269,6 +283,8 @@ class Offspring:
         if self._reporter.listener is not None:
             kind = ReportKind.CHILD_RESTARTED if restarted else ReportKind.CHILD_STARTED
             self._reporter.report(kind, context, offender=child.offender(incarnation.number))
+        if self.newcomers:
+            self.newcomers.became_ready(incarnation)
         self._settled(incarnation)
 
     def broke_promise(self, incarnation: Incarnation) -> None:
@@ -337,6 +353,8 @@ class Offspring:
                 child.ended_at = incarnation.exit.at
             self._on_end(child, incarnation)
         self._settled(incarnation)
+        if self.newcomers:
+            self.newcomers.over(incarnation)
 
     def _settled(self, incarnation: Incarnation) -> None:
         """Wake the supervisor's task if it waits for just this, or has to do something about it."""
