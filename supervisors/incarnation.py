@@ -106,6 +106,10 @@ class Kin(Protocol):
         """Its task ends; with what came out, and with what its cancellation hid."""
         ...
 
+    def interrupted(self, interrupt: KeyboardInterrupt) -> None:
+        """Ctrl-C came while its end was being seen to."""
+        ...
+
 
 class Rung(enum.IntEnum):
     """How far stopping it has come: the kill ladder."""
@@ -199,7 +203,6 @@ class Incarnation:
     async def live(self, start: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
         """Run the child to its end and tell its kin what came out; raises nothing, whatever the child does."""
         error: BaseException | None = None
-        hidden: BaseException | None = None
         self._task = current_task()
         try:
             if self._scope is not None:
@@ -208,10 +211,19 @@ class Incarnation:
             # A temporary child gives up its arguments once it runs; this frame must not keep them.
             del args
             await child
-        except BaseException as caught:  # noqa: BLE001 - the boundary of supervision: a crash becomes a value here.
-            error = caught
+        except BaseException:  # noqa: BLE001 - the boundary of supervision: a crash becomes a value here.
+            error = sys.exception()
+        try:
+            # Not in this frame, which lives as long as the child: each local variable is 8 bytes of every child.
+            self._over(error)
+        finally:
+            # An error's traceback holds this frame, so keeping the error in it would make garbage of every crash.
+            del error
+
+    def _over(self, error: BaseException | None) -> None:
+        hidden: BaseException | None = None
         self._task = None
-        if self.stop_cause is not None and isinstance(error, (trio.Cancelled, BaseExceptionGroup)):
+        if self.stop_cause is not None and error is not None:
             hidden = hidden_error(error, self._stopped_amid)
         if self._scope is not None:
             error = leave(self._scope, error)
@@ -220,6 +232,9 @@ class Incarnation:
             self._alarm = None
         try:
             self._kin.ended(self, error, hidden)
+        except KeyboardInterrupt as interrupt:
+            # Let out of here it would cancel the nursery of all children, and so stop the tree without any order.
+            self._kin.interrupted(interrupt)
         finally:
             # An error's traceback holds this frame, so keeping the error in it would make garbage of every crash.
             self._stopped_amid = None

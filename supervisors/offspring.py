@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, final
 
-from supervisors.children import Child, ChildState
+from supervisors.children import Child, ChildState, StartedChild
 from supervisors.deathwatch import Watch
 from supervisors.endings import exit_of, report_end
 from supervisors.exits import Exit, ExitKind, StopCause, classify
 from supervisors.figures import Figures
 from supervisors.incarnation import KILL_GRACE_SECONDS, Ground, Incarnation, Rung
 from supervisors.listeners import ReportContext, Reporter, ReportKind
+from supervisors.messages import Call
 from supervisors.newcomers import Newcomers
 from supervisors.roster import Roster
 from supervisors.specs import Restart
@@ -58,6 +59,7 @@ class Offspring:
         "_reporter",
         "_roster",
         "_waiting",
+        "caller",
         "newcomers",
         "quick",
     )
@@ -86,7 +88,9 @@ class Offspring:
         self.newcomers = Newcomers(self._ask, self._climb, self.discard, on_pending)
         """Those whose start nobody waits for."""
         self.quick: Incarnation | None = None
-        """A new life that was begun in the dying task of the last one, and for which nobody waits yet."""
+        """A new life that was begun in another task, and for which the supervisor's does not wait yet."""
+        self.caller: Call[StartedChild] | None = None
+        """Who waits for it, if it was begun by a call; else it was begun in the dying task of the life before."""
 
     def settle(self, ground: Ground, waiting: Waiting) -> None:
         """Give the children what they run on; `waiting` is that of the task which starts and stops them."""
@@ -325,6 +329,10 @@ class Offspring:
         report_end(self._reporter, self._figures, child, exit_, context)
         self._over(child, incarnation, by_itself=by_itself)
 
+    def interrupted(self, interrupt: KeyboardInterrupt) -> None:
+        """Pass on a Ctrl-C that came in the middle of all this: the tree stops in order."""
+        self._on_escalation(interrupt)
+
     def _fence(self, child: Child, incarnation: Incarnation) -> None:
         """Cut off a life that nothing could end: whatever it still says or does, the child is down."""
         incarnation.rung = Rung.FENCED
@@ -365,7 +373,9 @@ class Offspring:
             # Ready: nobody has to do anything. Otherwise the supervisor finds it here, and tries again.
             awaited = incarnation.ready_at is None
             if not awaited:
-                self.quick = None
+                caller, self.quick, self.caller = self.caller, None, None
+                if caller is not None:
+                    caller.succeed(StartedChild(incarnation.child.id, incarnation.value, incarnation.number))
         elif self._crowd is not None and incarnation.exit is not None:
             self._crowd.discard(incarnation)
             awaited = not self._crowd

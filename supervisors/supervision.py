@@ -131,6 +131,9 @@ class Supervision:
             raise
         finally:
             self.state = SupervisorState.STOPPING
+            if self.offspring.caller is not None:
+                self.offspring.caller.refuse()
+                self.offspring.caller = self.offspring.quick = None
             again = own is not None and own.stop_cause is StopCause.RESTART
             try:
                 # Shielded: whoever cancels this supervisor must not break the order. Bounded: by each child's spec.
@@ -201,7 +204,8 @@ class Supervision:
     @property
     def idle(self) -> bool:
         """Whether its task has nothing to do, so that another may do something in its place."""
-        return self._idle and self._waiting is not None and self._waiting.parked
+        waiting = self._waiting
+        return self._idle and waiting is not None and waiting.parked and self.offspring.quick is None
 
     @property
     def ending(self) -> bool:
@@ -227,7 +231,7 @@ class Supervision:
 
     def _child_ended(self, child: Child, incarnation: Incarnation) -> None:
         """Hear, in the dying task, that a child has ended by itself; decide here and now if nothing has to wait."""
-        if self.idle and not self._inbox and self.offspring.quick is None and incarnation.exit is not None:
+        if self.idle and incarnation.exit is not None:
             action = decide(child.spec.restart, incarnation.exit.kind)
             if action is not _RESTART:
                 child.undecided = None
@@ -356,8 +360,11 @@ class Supervision:
             await self._restart(child, exit_)
 
     async def _finish_quick(self, quick: Incarnation) -> None:
-        """Wait for a restart that was begun in the dying task, as for any other."""
-        self.offspring.quick = None
+        """Wait for a life that was begun in another task, as for any other."""
+        caller, self.offspring.caller, self.offspring.quick = self.offspring.caller, None, None
+        if caller is not None:
+            await caller.finish()
+            return
         child = quick.child
         failed = await self.offspring.await_start(child, quick)
         if failed is not None:

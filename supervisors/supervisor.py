@@ -76,7 +76,7 @@ class Supervisor(AnySupervisor):
             SpecError: the spec makes no sense below this supervisor.
             SupervisorNotRunning: the supervisor has not started, or ended before it came to this call.
         """
-        return await self._calls.carry_out(partial(self._calls.start_child, spec))
+        return await self._calls.start_child(spec)
 
     def start_child_nowait(self, spec: ChildSpec) -> None:
         """Add a child at the end of the order and begin its life without waiting until it is ready.
