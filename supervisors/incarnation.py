@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 import trio
 from trio.lowlevel import Task, current_task
 
+from supervisors.enclosing import enclose, leave
 from supervisors.errors import Ignore
 from supervisors.exits import Exit, ExitKind, StopCause, hidden_error
 from supervisors.forcing import Killed, force_kill
@@ -36,8 +37,8 @@ class Ground:
     """What a whole tree stands on; handed down from the root supervisor with each child's task status."""
 
     nursery: trio.Nursery
-    """Where every incarnation of the tree runs. One nursery for all, so that a task which cannot be stopped keeps
-    only the root waiting at its very end, and never a supervisor in the middle of the tree."""
+    """Where every incarnation of the tree runs, sheltered from all cancellation. One nursery for all, so that a task
+    which cannot be stopped keeps only the root waiting at its very end, and never a supervisor in the middle."""
     timekeeper: Timekeeper
     """What rings for every start timeout, stop timeout, backoff and promise of the tree."""
     rng: random.Random
@@ -103,6 +104,10 @@ class Kin(Protocol):
 
     def ended(self, incarnation: Incarnation, error: BaseException | None, hidden: BaseException | None) -> None:
         """Its task ends; with what came out, and with what its cancellation hid."""
+        ...
+
+    def interrupted(self, interrupt: KeyboardInterrupt) -> None:
+        """Ctrl-C came while its end was being seen to."""
         ...
 
 
@@ -184,8 +189,7 @@ class Incarnation:
         """When that began."""
         self.stop_due = math.inf
         """When the next rung is due."""
-        # Shielded: only its supervisor stops it, in the supervisor's order.
-        self._scope = trio.CancelScope(shield=True)
+        self._scope: trio.CancelScope | None = None
         self._task: Task | None = None
         self._kin = kin
         self._alarm: Alarm | None = None
@@ -199,27 +203,38 @@ class Incarnation:
     async def live(self, start: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
         """Run the child to its end and tell its kin what came out; raises nothing, whatever the child does."""
         error: BaseException | None = None
-        hidden: BaseException | None = None
         self._task = current_task()
         try:
-            with self._scope:
-                try:
-                    child = start(*args, task_status=self)
-                    # A temporary child gives up its arguments once it runs; this frame must not keep them.
-                    del args
-                    await child
-                except (trio.Cancelled, BaseExceptionGroup) as cancellation:
-                    if self.stop_cause is not None:
-                        hidden = hidden_error(cancellation, self._stopped_amid)
-                    raise
-        except BaseException as caught:  # noqa: BLE001 - the boundary of supervision: a crash becomes a value here.
-            error = caught
+            if self._scope is not None:
+                self._scope.__enter__()  # It was stopped before its first step.
+            child = start(*args, task_status=self)
+            # A temporary child gives up its arguments once it runs; this frame must not keep them.
+            del args
+            await child
+        except BaseException:  # noqa: BLE001 - the boundary of supervision: a crash becomes a value here.
+            error = sys.exception()
+        try:
+            # Not in this frame, which lives as long as the child: each local variable is 8 bytes of every child.
+            self._over(error)
+        finally:
+            # An error's traceback holds this frame, so keeping the error in it would make garbage of every crash.
+            del error
+
+    def _over(self, error: BaseException | None) -> None:
+        hidden: BaseException | None = None
         self._task = None
+        if self.stop_cause is not None and error is not None:
+            hidden = hidden_error(error, self._stopped_amid)
+        if self._scope is not None:
+            error = leave(self._scope, error)
         if self._alarm is not None:
             self._alarm.discard()
             self._alarm = None
         try:
             self._kin.ended(self, error, hidden)
+        except KeyboardInterrupt as interrupt:
+            # Let out of here it would cancel the nursery of all children, and so stop the tree without any order.
+            self._kin.interrupted(interrupt)
         finally:
             # An error's traceback holds this frame, so keeping the error in it would make garbage of every crash.
             self._stopped_amid = None
@@ -342,6 +357,10 @@ class Incarnation:
         self._cancel_scope()
 
     def _cancel_scope(self) -> None:
-        if self.stop_cause is not None and not self._scope.cancel_called:
+        if self.stop_cause is not None and self._scope is None:
             self._stopped_amid = sys.exception()
+            # Shielded: only its supervisor stops it, in the supervisor's order.
+            self._scope = trio.CancelScope(shield=True)
+            if self._task is not None:
+                enclose(self._task, self._scope)
             self._scope.cancel(reason=self.stop_cause.value)

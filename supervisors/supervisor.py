@@ -76,7 +76,21 @@ class Supervisor(AnySupervisor):
             SpecError: the spec makes no sense below this supervisor.
             SupervisorNotRunning: the supervisor has not started, or ended before it came to this call.
         """
-        return await self._calls.carry_out(partial(self._calls.start_child, spec))
+        return await self._calls.start_child(spec)
+
+    def start_child_nowait(self, spec: ChildSpec) -> None:
+        """Add a child at the end of the order and begin its life without waiting until it is ready.
+
+        To be called inside the supervisor's event loop. While the supervisor is busy with something else the child is
+        `starting`, and its life begins in its turn. A start that fails, is late or answers Ignore is reported and told
+        to those who watch the child; the child is then forgotten and never restarted.
+
+        Raises:
+            AlreadyStarted, AlreadyPresent: the id is taken by a running child, or by one that is down.
+            SpecError: the spec makes no sense below this supervisor.
+            SupervisorNotRunning: the supervisor has not started, or is ending.
+        """
+        self._calls.start_child_nowait(spec)
 
     async def restart_child(self, child_id: str) -> StartedChild:
         """Start a child that is down.
