@@ -51,6 +51,11 @@ class ChildStatus(Protocol):
     """What a child finds in its `task_status`, beyond trio's `started()`."""
 
     @property
+    def supervisor(self) -> str:
+        """The name of the supervisor that started it."""
+        ...
+
+    @property
     def incarnation(self) -> int:
         """Which life this is, from 1: a number that only grows, to fence off the lives before."""
         ...
@@ -93,6 +98,11 @@ class ChildStatus(Protocol):
 
 class Kin(Protocol):
     """Who hears of a life, in its own task and without waiting."""
+
+    @property
+    def name(self) -> str:
+        """What the supervisor is called."""
+        ...
 
     def became_ready(self, incarnation: Incarnation) -> None:
         """It has called started()."""
@@ -241,6 +251,11 @@ class Incarnation:
             del error, hidden
 
     # ---- what the child says
+
+    @property
+    def supervisor(self) -> str:
+        """The name of the supervisor that started it."""
+        return self._kin.name
 
     @property
     def incarnation(self) -> int:

@@ -273,6 +273,11 @@ class Offspring:
 
     # ---- what incarnations say, in their own tasks and without waiting
 
+    @property
+    def name(self) -> str:
+        """The supervisor's name."""
+        return self._name
+
     def became_ready(self, incarnation: Incarnation) -> None:
         """Take note that a child is ready."""
         child, context = incarnation.child, incarnation.context
@@ -284,7 +289,7 @@ class Offspring:
         if child.ended_at is not None and incarnation.ready_at is not None:
             self._figures.restart_seconds.observe(incarnation.ready_at - child.ended_at)
             child.ended_at = None
-        if self._reporter.listener is not None:
+        if self._reporter.tells_starts:
             kind = ReportKind.CHILD_RESTARTED if restarted else ReportKind.CHILD_STARTED
             self._reporter.report(kind, context, offender=child.offender(incarnation.number))
         if self.newcomers:

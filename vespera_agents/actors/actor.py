@@ -45,6 +45,8 @@ class Actor:
     """Its handlers by state and message type; made when the class is created."""
     takes_snapshot: ClassVar[bool] = False
     """Whether its on_start has a parameter for the snapshot; found out when the class is created."""
+    tells_tree_detail: ClassVar[bool] = False
+    """Whether it has a method `tree_detail`, which says what a supervision tree shows beside it."""
     initial_state: ClassVar[Hashable] = None
     """The state that each incarnation begins in, for a class with `@receives(when=...)`."""
     stop_timeout_seconds: ClassVar[float] = 4.0
@@ -58,7 +60,9 @@ class Actor:
     """How often a message that crashed its handler is given to the next incarnation, before all other mail, until it
     is a dead letter, or its ask fails with ActorCrashed."""
 
-    __endpoint: Endpoint | None = None
+    # Slots beside the dict that a subclass has: both are set in each incarnation, and are never in anybody's way.
+    __slots__ = ("__endpoint", "table")
+    __endpoint: Endpoint
     table: Table
     """The handlers of its present state."""
 
@@ -67,6 +71,7 @@ class Actor:
         super().__init_subclass__(**arguments)
         frame = inspect.currentframe()
         cls.tables = build_tables(cls, frame.f_back if frame is not None else None)
+        cls.tells_tree_detail = hasattr(cls, "tree_detail")
         cls.takes_snapshot = len(inspect.signature(cls.on_start).parameters) > 1
 
     # Its life -------------------------------------------------------------------------------------------------------
@@ -112,11 +117,12 @@ class Actor:
 
     @property
     def _endpoint(self) -> Endpoint:
-        if self.__endpoint is None:
+        try:
+            return self.__endpoint
+        except AttributeError:
             raise RuntimeError(
                 f"{type(self).__qualname__} has no reference yet. Use `self.ref` in on_start or later, not in __init__."
-            )
-        return self.__endpoint
+            ) from None
 
     def attach(self, endpoint: Endpoint) -> None:
         """Take the address; the runtime calls this once, before on_start."""

@@ -8,7 +8,6 @@ themselves are the supervisor's business.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, cast, final
@@ -19,7 +18,7 @@ from trio.lowlevel import current_task
 from supervisors.exits import StopCause
 from supervisors.incarnation import ChildStatus
 from supervisors.listeners import Report, ReportKind
-from supervisors.specs import Restart
+from supervisors.specs import ChildSpec, Restart
 from supervisors.timekeeper import Alarm
 from supervisors.trees import HasTreeDetail
 from vespera_agents.actors.actor import Actor
@@ -31,40 +30,65 @@ from vespera_agents.actors.settling import Fenced, crash_of
 from vespera_agents.actors.statistics import ActorState, StopReason
 
 _FOR_GOOD: Final = (StopCause.SHUTDOWN, StopCause.KILL)
-_DOWN: Final = (ActorState.STOPPED, ActorState.RESTARTING)
+ON_STOP_SHARE: Final = 0.8
+"""The part of an actor's shutdown time that its on_stop may use, so that it ends before it is cut off."""
 _CUT_OFF: Final = "it did not stop in time and was cut off"
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class ActorSpec:
-    """What all incarnations of an actor are made of."""
+class Terms:
+    """On what terms an actor lives; all actors that are started alike share one."""
 
-    make: Callable[[], Actor]
-    """Makes the actor object."""
     restart: Restart
     """When its supervisor starts it again."""
-    stop_seconds_max: float
-    """How long its on_stop may take at most."""
+    shutdown_seconds: float
+    """How long it may take to end once asked."""
+    start_timeout_seconds: float
+    """How long it may take to get ready."""
+
+    def child_spec(self, child_id: str, args: tuple[Cell, ...] = ()) -> ChildSpec:
+        """Return what a supervisor makes of such an actor; the cell is the start argument."""
+        return ChildSpec(
+            child_id,
+            Cell.run,
+            args=args,
+            restart=self.restart,
+            shutdown_seconds=self.shutdown_seconds,
+            start_timeout_seconds=self.start_timeout_seconds,
+        )
 
 
 @final
 class Cell:
     """One actor across its incarnations."""
 
-    __slots__ = ("_announcing", "_crash", "_done", "_names", "_spec", "_supervisor", "endpoint", "is_final")
+    __slots__ = (
+        "_actor_class", "_args", "_crash", "_done", "_names", "_supervisor", "_terms", "endpoint",
+        "is_final", "is_own",
+    )  # fmt: skip
 
-    def __init__(self, spec: ActorSpec, endpoint: Endpoint, names: Registry[Cell]) -> None:
-        self._spec = spec
+    def __init__(
+        self,
+        actor_class: Callable[..., Actor],
+        args: tuple[object, ...],
+        terms: Terms,
+        endpoint: Endpoint,
+        names: Registry[Cell],
+    ) -> None:
+        self._actor_class = actor_class
+        self._args = args
+        self._terms = terms
         self._names = names
         self._crash: BaseException | None = None
-        self._announcing = False
         self._supervisor: str | None = None
         self._done: trio.Event | None = None
         self.endpoint = endpoint
         """Its address, and the reference to it."""
         self.is_final = False
         """Whether the next end is the last, whatever the restart type says."""
+        self.is_own = False
+        """Whether it was started by the system itself, and is a child of its root."""
 
     # One incarnation ------------------------------------------------------------------------------------------------
 
@@ -79,23 +103,25 @@ class Cell:
         switchboard = endpoint.switchboard
         if switchboard.is_closed:
             raise RuntimeError(f"The system of actor {endpoint.name!r} is closed: keep it open while its actors live.")
-        self._fence_predecessor()
+        if endpoint.task is not None:
+            self._fence_predecessor()
         self._names.claim(self)
+        self._supervisor = task_status.supervisor
         was_restarting = endpoint.state is ActorState.RESTARTING
         endpoint.incarnation += 1
         endpoint.state = ActorState.STARTING
-        endpoint.open()
+        if not endpoint.is_open:
+            endpoint.open()
         task = endpoint.task = current_task()
         switchboard.callers[task] = endpoint
         actor: Actor | None = None
         try:
             actor = await self._start(was_restarting=was_restarting)
-            self._announcing = True
             task_status.started(endpoint)
-            self._announcing = False
-            with suppress(Stop):
+            try:
                 await serve(actor, endpoint, task_status)
-            await self._clean_up(actor, task_status, None)
+            except Stop:
+                await self._clean_up(actor, task_status, None)
         except Fenced:
             return
         except BaseException as error:
@@ -115,7 +141,7 @@ class Cell:
     async def _start(self, *, was_restarting: bool) -> Actor:
         endpoint = self.endpoint
         task, began = endpoint.task, endpoint.clock()
-        actor = self._spec.make()
+        actor = self._actor_class(*self._args)
         actor.attach(endpoint)
         if endpoint.incarnation == 1:
             endpoint.saved = endpoint.switchboard.snapshots.pop(endpoint.name, None)
@@ -130,7 +156,7 @@ class Cell:
         endpoint.counts.starts += 1
         endpoint.counts.init_duration.observe(endpoint.clock() - began)
         endpoint.state = ActorState.RUNNING
-        endpoint.facts = actor.tree_detail if isinstance(actor, HasTreeDetail) else None
+        endpoint.facts = cast("HasTreeDetail", actor).tree_detail if actor.tells_tree_detail else None
         self._crash = None
         return actor
 
@@ -141,7 +167,9 @@ class Cell:
         endpoint.busy_since = None
         endpoint.facts = None
         crashed = crash_of(end, actor, endpoint.name, status) is not None
-        with trio.move_on_after(min(actor.stop_timeout_seconds, self._spec.stop_seconds_max), shield=True) as scope:
+        with trio.move_on_after(
+            min(actor.stop_timeout_seconds, ON_STOP_SHARE * self._terms.shutdown_seconds), shield=True
+        ) as scope:
             try:
                 if not crashed:
                     endpoint.saved = actor.snapshot()
@@ -168,16 +196,16 @@ class Cell:
             restarts = was_restarting and cause not in _FOR_GOOD
         elif cause is StopCause.RESTART:
             reason = StopReason.SHUTDOWN
-            restarts = self._spec.restart is not Restart.TEMPORARY
+            restarts = self._terms.restart is not Restart.TEMPORARY
         elif cause in _FOR_GOOD:
             reason = StopReason.SHUTDOWN if crash is None else StopReason.CRASHED
             restarts = False
         elif crash is not None:
             reason = StopReason.CRASHED
-            restarts = self._spec.restart is not Restart.TEMPORARY and isinstance(crash, Exception)
+            restarts = self._terms.restart is not Restart.TEMPORARY and isinstance(crash, Exception)
         else:
             reason = StopReason.NORMAL
-            restarts = self._spec.restart is Restart.PERMANENT
+            restarts = self._terms.restart is Restart.PERMANENT
         endpoint.counts.stops.increment(reason)
         self._crash = crash or self._crash
         endpoint.leave(crash)
@@ -228,10 +256,7 @@ class Cell:
 
     def hear(self, report: Report) -> None:
         """Take a supervisor's report about a child that has this actor's name, and may be somebody else."""
-        if self._announcing:
-            # Supervisors report a start while the child calls started(): this one is ours.
-            self._supervisor = report.supervisor
-        elif report.kind is ReportKind.CHILD_FENCED and self.is_below(report.supervisor):
+        if report.kind is ReportKind.CHILD_FENCED and self.is_below(report.supervisor):
             self._fence_predecessor()
 
     def is_below(self, supervisor: str) -> bool:
@@ -241,7 +266,7 @@ class Cell:
     def _fence_predecessor(self) -> None:
         """Settle what an incarnation holds that its supervisor gave up waiting for; it still runs, and is ignored."""
         endpoint = self.endpoint
-        if endpoint.state in _DOWN:
+        if endpoint.task is None:
             return
         endpoint.task = None
         endpoint.counts.stops.increment(StopReason.SHUTDOWN)

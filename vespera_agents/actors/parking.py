@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Generator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import outcome
 from trio.lowlevel import Abort, RaiseCancelT, wait_task_rescheduled
@@ -19,12 +19,17 @@ TESTED_TRIO_VERSIONS: Final = ("0.31", "0.32", "0.33", "0.34", "0.35")
 """The trio releases in which this was tried."""
 
 
-def trap_of(abort: Callable[[RaiseCancelT], Abort]) -> object:
-    """Return what a task yields to park itself; trio calls `abort` when the parked task is cancelled."""
+def _taken_from_trio(abort: Callable[[RaiseCancelT], Abort]) -> object:
     waiting = wait_task_rescheduled(abort)
     trap: object = waiting.send(None)
     waiting.close()
     return trap
+
+
+trap_of: Final = cast(
+    "Callable[[Callable[[RaiseCancelT], Abort]], object]", type(_taken_from_trio(lambda _raise_cancel: Abort.FAILED))
+)
+"""Makes what a task yields to park itself; trio calls its argument when the parked task is cancelled."""
 
 
 @types.coroutine
