@@ -3,8 +3,8 @@
 Each child must be stoppable alone, which is a cancel scope of its own. Entered at its start, as trio has it, that scope
 costs 800 bytes and 3 us per child; most children are never stopped, or only at the very end. So they run without one,
 inside a `Shelter` that nothing cancels, and `enclose` gives the scope to the one that is asked to stop: from then on
-all is as if the task had entered it first. It reaches into trio; what it reaches for is named here and nowhere else, and
-a test compares that with the trio that is installed, as for `supervisors.forcing`.
+all is as if the task had entered it first. It reaches into trio; what it reaches for is named here and nowhere else,
+and a test compares that with the trio that is installed, as for `supervisors.forcing`.
 """
 
 from __future__ import annotations

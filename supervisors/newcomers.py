@@ -13,7 +13,8 @@ from typing import Final, final
 
 from supervisors.children import Child
 from supervisors.exits import StopCause
-from supervisors.incarnation import Incarnation, Rung
+from supervisors.incarnation import Incarnation
+from supervisors.ladder import Rung
 from supervisors.timekeeper import Alarm, Timekeeper
 
 _NOBODY_STOPS_IT: Final = (None, StopCause.START_TIMEOUT, StopCause.IGNORED)

@@ -17,7 +17,8 @@ from supervisors.deathwatch import Watch
 from supervisors.endings import exit_of, report_end
 from supervisors.exits import Exit, ExitKind, StopCause, classify
 from supervisors.figures import Figures
-from supervisors.incarnation import KILL_GRACE_SECONDS, Ground, Incarnation, Rung
+from supervisors.incarnation import KILL_GRACE_SECONDS, Ground, Incarnation
+from supervisors.ladder import Rung
 from supervisors.listeners import ReportContext, Reporter, ReportKind
 from supervisors.messages import Call
 from supervisors.newcomers import Newcomers
@@ -143,7 +144,7 @@ class Offspring:
         incarnation = child.incarnation = Incarnation(child, number, self, ground, context)
         child.state = ChildState.RESTARTING if context is _RESTART else ChildState.STARTING
         spec = child.spec
-        args = (*spec.args, *child.args) if child.args else spec.args
+        args = (*spec.args, *child.args) if child.args and spec.args else child.args or spec.args
         # Each life starts with the context variables of the spec, never with those of whoever restarts it. The copy
         # allows supervisors in two threads to share a spec: a context can be entered only once at a time.
         spec.context.copy().run(
@@ -340,7 +341,7 @@ class Offspring:
 
     def _fence(self, child: Child, incarnation: Incarnation) -> None:
         """Cut off a life that nothing could end: whatever it still says or does, the child is down."""
-        incarnation.rung = Rung.FENCED
+        incarnation.cut_off()
         self._figures.fenced += 1
         self._figures.zombies += 1
         kind = {StopCause.START_TIMEOUT: ExitKind.START_TIMEOUT, StopCause.HUNG: ExitKind.HUNG}.get(
