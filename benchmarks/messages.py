@@ -19,7 +19,16 @@ import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
 from trio.testing import wait_all_tasks_blocked
 
-from vespera_agents.actors import Actor, ActorRef, MailboxSpec, MessageOutcome, Request, open_system, receives
+from vespera_agents.actors import (
+    Actor,
+    ActorRef,
+    MailboxFull,
+    MailboxSpec,
+    MessageOutcome,
+    Request,
+    open_system,
+    receives,
+)
 
 BURST = 100
 """How many messages are told before the teller lets others run; also the channel's buffer."""
@@ -153,7 +162,11 @@ async def tells(
             message = Add(1)
             for _ in range(count // BURST):
                 for _ in range(BURST):
-                    adder.tell(message)
+                    try:
+                        adder.tell(message)
+                    except MailboxFull:
+                        # On a busy machine the actor's time is up before its mail is, and it never catches up.
+                        await adder.send(message)
                 await trio.lowlevel.checkpoint()
             assert await adder.ask(Total(), timeout_seconds=LONG_SECONDS) == count // BURST * BURST
 

@@ -58,6 +58,8 @@ async def test_every_loop_of_populations_checks_what_it_counted(size: int) -> No
     assert min(costs.single, costs.burst, await populations.costs_of_bare(size, 80)) > 0
     assert min(await populations.starts(size), await populations.start_soons(size)) > 0
     assert await populations.memory_of_actors(size) > 100
+    if populations.can_spawn():
+        assert await populations.spawns(size) > 0
 
 
 async def test_no_goal_of_a_message_is_met_while_context_is_not_carried(monkeypatch: pytest.MonkeyPatch) -> None:

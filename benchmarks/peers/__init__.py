@@ -48,7 +48,9 @@ PEERS: Final = (
         asks=5_000,
         about=(
             "ThreadingActor, tell and ask on its reference. A thread per actor, an unbounded mailbox, no restarts. "
-            "All messages of a round are told without a pause, because its threads need no wake-ups by the teller."
+            "All messages of a round are told without a pause, because its threads need no wake-ups by the teller. "
+            "Two threads hand the interpreter to each other as the system pleases: its asks varied threefold between "
+            "rounds."
         ),
     ),
     Peer(
