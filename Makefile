@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOG := $(VENV)/tests.log
 WORKERS ?= 2
+PEERS := .venv-peers
+PEERS_READY := $(PEERS)/.ready
+PEER_NAMES := pykka thespian xoscar autogen-core triotp
 NAMES ?=
 SEEDS ?= 20000
 
@@ -37,7 +40,7 @@ endef
 
 CLOSING := (passed|failed|errors?|skipped|deselected|xfailed|xpassed|warnings?|no tests ran) in [0-9.]+s
 
-.PHONY: help setup run check format test bench simulate picture lock
+.PHONY: help setup run check format test bench bench-peers simulate picture lock
 
 help:
 	@echo "make setup   create $(VENV) with the project and its tools"
@@ -45,7 +48,8 @@ help:
 	@echo "make test    check, then every test with coverage"
 	@echo "make check   formatting, lint and types"
 	@echo "make format  repair what a machine can repair"
-	@echo "make bench   every benchmark; NAMES='core store' BENCH_ARGS=--quick to choose"
+	@echo "make bench   every benchmark; NAMES='actors store' BENCH_ARGS=--quick to choose"
+	@echo "make bench-peers  create $(PEERS) with the peers that NAMES=actors measures beside ours"
 	@echo "make picture renew docs/images/run.svg from a run of examples/plans/demo.md"
 	@echo "make simulate  supervision under faults in virtual time; SEEDS=20000 to choose how often"
 	@echo "make lock    renew constraints.txt from a fresh environment"
@@ -93,6 +97,24 @@ test: setup check
 
 bench: setup
 	@$(BIN)/python -m benchmarks $(NAMES) $(BENCH_ARGS)
+
+bench-peers: $(PEERS_READY)
+
+# Each peer is installed by itself: one that cannot be leaves its reason for the table and hinders no other. Only a complete
+# environment gets its stamp, so that the next call tries again.
+$(PEERS_READY): benchmarks/peers.txt
+	@$(PICK_PYTHON); \
+	echo "Setting up $(PEERS) with $$("$$python" --version); this takes about a minute." && \
+	"$$python" -m venv --clear $(PEERS) && $(PEERS)/bin/python -m pip install -qq --upgrade 'pip>=25.1' || exit 1; \
+	missing=; \
+	for name in $(PEER_NAMES); do \
+	  if $(PEERS)/bin/python -m pip install -q --constraint benchmarks/peers.txt "$$name" >$(PEERS)/"$$name".failed 2>&1; then \
+	    rm $(PEERS)/"$$name".failed; \
+	  else \
+	    missing="$$missing $$name"; echo "$$name did not install; see $(PEERS)/$$name.failed" >&2; \
+	  fi; \
+	done; \
+	if [ -z "$$missing" ]; then touch $@; fi
 
 picture: setup
 	@rm -rf build/picture && mkdir -p build/picture docs/images
