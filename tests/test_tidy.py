@@ -32,6 +32,7 @@ LONG_MODULES: Mapping[str, str] = {}
 
 BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
     "supervisors/draining.py": (2, "a root's error is kept for whoever leaves its block; a child's snapshot may fail"),
+    "supervisors/enclosing.py": (1, "leaves a scope: what that lets through may be anything that a child can raise"),
     "supervisors/exits.py": (1, "a child's own __str__ runs while its crash is described"),
     "supervisors/guarded_process.py": (1, "closes its end of the gate when the start fails in any way, then raises on"),
     "supervisors/guardian.py": (1, "closes the lock's descriptor when waiting for it ends in any way, then raises on"),
