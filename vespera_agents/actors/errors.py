@@ -12,6 +12,11 @@
     ├── HandlerTimeout (TimeoutError) a handler took longer than its class allows: the actor crashed with this
     ├── LinkBroken                    an actor that this one is linked to crashed, and so did this one
     └── StashFull                     too much mail was put aside
+    ├── InvalidTopic (TypeError)      an event bus was asked for something that is no class of events
+    ├── PublishLoop                   events that publish events, without end
+    ├── SubscriptionEnded             you closed it: nothing can be read from it any more
+    ├── SubscriptionInUse             another task is waiting for its next event
+    └── LimitReached                  a bus or the groups hold as much as they may
 
 Cancellation of the caller is never turned into one of these, and the end of a callee never looks like cancellation.
 """
@@ -170,3 +175,68 @@ class StashFull(ActorError):
         """The actor."""
         self.capacity = capacity
         """How many messages it may put aside."""
+class InvalidTopic(ActorError, TypeError):
+    """A subscription was asked for with something that is no class of events."""
+
+    def __init__(self, topic: object) -> None:
+        super().__init__(
+            f"{topic!r} is no topic. Subscribe to a class of events, a tuple or union of classes, or `object` for all; "
+            "of a generic class, subscribe to the class without its parameters."
+        )
+        self.topic = topic
+        """What was given."""
+
+
+@final
+class PublishLoop(ActorError):
+    """Receivers that publish while they are told an event have kept one publish going for too long."""
+
+    def __init__(self, event_type: type, limit: int) -> None:
+        super().__init__(
+            f"One publish has led to {limit} more from within receivers, the last of {event_type.__qualname__}. Let a "
+            "receiver handle the event as a message later, instead of publishing while it is told."
+        )
+        self.event_type = event_type
+        """The class of the event that was refused."""
+        self.limit = limit
+        """How many were let through."""
+
+
+@final
+class SubscriptionEnded(ActorError):
+    """The subscription was cancelled, its block was left, or its bus was closed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The subscription {name!r} has not begun, or has ended. Read inside `with bus.subscribe(...) as events`, "
+            "once for each call of subscribe; `async for` ends by itself."
+        )
+        self.name = name
+        """The subscription."""
+
+
+@final
+class SubscriptionInUse(ActorError):
+    """Two tasks wait for the next event of one subscription."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"Another task waits for the next event of {name!r}. Give each reader a subscription of its own, or share "
+            "the work among actors."
+        )
+        self.name = name
+        """The subscription."""
+
+
+@final
+class LimitReached(ActorError):
+    """There are as many of something as the system was told to allow."""
+
+    def __init__(self, what: str, limit: int, option: str) -> None:
+        super().__init__(f"There are {limit} {what}, which is the limit. End some, or allow more with {option}.")
+        self.what = what
+        """What there is too much of."""
+        self.limit = limit
+        """How many are allowed."""
+        self.option = option
+        """The argument that says how many."""
