@@ -13,6 +13,7 @@ BASE ?=
 
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SOAK_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -38,7 +39,7 @@ endef
 
 CLOSING := (passed|failed|errors?|skipped|deselected|xfailed|xpassed|warnings?|no tests ran) in [0-9.]+s
 
-.PHONY: help setup run check format test bench bench-check simulate picture lock
+.PHONY: help setup run check format test bench bench-check simulate soak picture lock
 
 help:
 	@echo "make setup   create $(VENV) with the project and its tools"
@@ -50,6 +51,7 @@ help:
 	@echo "make bench-check  instructions per message beside the parent's; over 2 % more fails; BASE=<commit> to choose"
 	@echo "make picture renew docs/images/run.svg from a run of examples/plans/demo.md"
 	@echo "make simulate  supervision under faults in virtual time; SEEDS=20000 to choose how often"
+	@echo "make soak    a million messages through 100,000 actors that crash, every one accounted for"
 	@echo "make lock    renew constraints.txt from a fresh environment"
 
 setup: $(READY)
@@ -108,6 +110,10 @@ picture: setup
 # Every seed is one run; the exit status is 1 if any of them broke a rule, and its replay command is printed.
 simulate: setup
 	@$(BIN)/python -m supervisors.testing --seeds $(SEEDS)
+
+# The time is virtual, the messages are not: some minutes and 1.2 GB. What does not add up is printed, and fails.
+soak: setup
+	@$(BIN)/python -m tests.actors.soak $(SOAK_ARGS)
 
 # Names and versions only: where packages come from is the business of the machine that installs them.
 lock:
