@@ -8,7 +8,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -183,10 +183,8 @@ async def test_a_result_that_comes_in_spite_of_the_cancellation_is_kept(autojump
 async def test_code_that_swallows_its_cancellation_is_closed_after_a_bound(autojump_clock: MockClock) -> None:
     async def stubborn() -> None:
         while True:
-            try:
+            with suppress(asyncio.CancelledError):
                 await asyncio.sleep(1000)
-            except asyncio.CancelledError:
-                pass
 
     async with open_edge(cancel_seconds=5) as edge:
         started = trio.current_time()
@@ -233,7 +231,6 @@ async def test_the_callers_context_is_seen_and_changes_stay_inside(autojump_cloc
 
 async def test_the_loop_keeps_nothing_of_the_context_of_its_first_caller(autojump_clock: MockClock) -> None:
     """A callback from a transport or a thread runs in the loop's own context, long after the first caller has gone."""
-    ambient: list[str] = []
 
     async def from_the_loops_own_task() -> None:
         await asyncio.sleep(0)
@@ -241,8 +238,8 @@ async def test_the_loop_keeps_nothing_of_the_context_of_its_first_caller(autojum
     async with open_edge() as edge:
         COLOUR.set("of the first caller")
         await edge.run(from_the_loops_own_task)
-        for task in trio.lowlevel.current_task().child_nurseries[0].child_tasks:
-            ambient.append(task.context.get(COLOUR, "none"))
+        tasks = trio.lowlevel.current_task().child_nurseries[0].child_tasks
+        ambient = [task.context.get(COLOUR, "none") for task in tasks]
     assert ambient
     assert set(ambient) == {"none"}
 
@@ -380,10 +377,8 @@ async def test_closing_cancels_what_runs_and_refuses_what_comes(autojump_clock: 
 async def test_closing_is_bounded_when_a_task_will_not_end(autojump_clock: MockClock) -> None:
     async def stubborn() -> None:
         while True:
-            try:
+            with suppress(asyncio.CancelledError):
                 await asyncio.sleep(1000)
-            except asyncio.CancelledError:
-                pass
 
     async def leave_it_behind() -> None:
         keep.append(asyncio.ensure_future(stubborn()))
@@ -447,6 +442,34 @@ async def test_an_actor_awaits_asyncio_work_with_the_context_of_its_own_code(aut
     async with open_edge() as edge, open_system() as system:
         fetcher = await system.start(Fetcher, edge)
         assert await fetcher.ask(Fetch()) == "of the actor"
+
+
+async def test_asyncio_code_tells_actors(autojump_clock: MockClock) -> None:
+    class Note: ...
+
+    class Seen(Request[int]): ...
+
+    class Counter(Actor):
+        def __init__(self) -> None:
+            self.seen = 0
+
+        @receives
+        def note(self, _message: Note) -> None:
+            self.seen += 1
+
+        @receives
+        def how_many(self, _message: Seen) -> int:
+            return self.seen
+
+    async def tell_it() -> None:
+        for _ in range(3):
+            counter.tell(Note())
+            await asyncio.sleep(0.01)
+
+    async with open_edge() as edge, open_system() as system:
+        counter = await system.start(Counter)
+        await edge.run(tell_it)
+        assert await counter.ask(Seen()) == 3
 
 
 async def test_without_the_library_the_error_says_what_to_install(
