@@ -36,7 +36,6 @@ class Total(Actor):
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncGenerator[None, None]:
-    """The system lives as long as the application."""
     async with open_system_from_asyncio() as app.state.host:
         app.state.total = await app.state.host.start(Total)
         yield
@@ -47,17 +46,15 @@ async def add(request: HttpRequest) -> JSONResponse:
     return JSONResponse({"total": await request.app.state.host.ask(request.app.state.total, Add(amount))})
 
 
-# This is what a server is given: uvicorn asyncio_host:app
 app = Starlette(routes=[Route("/add/{amount:int}", add, methods=["POST"])], lifespan=lifespan)
 
 
 async def main() -> None:
-    """Do without a server and a network: open the application, and be its clients."""
-    async with app.router.lifespan_context(app):
-        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://here") as client:
-            answers = await asyncio.gather(*(client.post("/add/1") for _ in range(100)))
+    # Without a server and a network: open the application, and be its clients.
+    transport = httpx2.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://a") as client:
+        answers = await asyncio.gather(*(client.post("/add/1") for _ in range(100)))
         print("the last total:", max(answer.json()["total"] for answer in answers))
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+asyncio.run(main())

@@ -44,8 +44,8 @@ Arguments = TypeVarTuple("Arguments")
 class AsyncioHost:
     """A system as the asyncio program sees it. Made by `open_system_from_asyncio`, used in its event loop only."""
 
-    def __init__(self, thread: TrioThread) -> None:
-        self._thread = thread
+    def __init__(self, open_it: OpenSystem, set_up: SetUp | None, *, name: str, calls_max: int) -> None:
+        self._thread = TrioThread(open_it, set_up, name=name, calls_max=calls_max, after_batch=self._wake)
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._outbox: deque[tuple[asyncio.Future[Any], outcome.Value[Any] | outcome.Error]] = deque()
@@ -163,7 +163,7 @@ class AsyncioHost:
     async def _call(self, whom: str, function: Callable[[], Awaitable[Result]]) -> Result:
         self._check_thread()
         future: asyncio.Future[outcome.Value[Result] | outcome.Error] = self._loop.create_future()
-        call: Call[Result] = Call(whom, function, partial(self._deliver, future))
+        call: Call[Result] = Call(whom, function, partial(self._answer, future))
         self._thread.submit(call)
         try:
             result = await future
@@ -179,10 +179,13 @@ class AsyncioHost:
                 "asyncio.run_coroutine_threadsafe; inside the system use the ActorRef itself."
             )
 
-    def _deliver(self, future: asyncio.Future[Any], result: outcome.Value[Any] | outcome.Error) -> None:
-        """Send a result back; the system's thread calls this."""
+    def _answer(self, future: asyncio.Future[Any], result: outcome.Value[Any] | outcome.Error) -> None:
+        """Lay an answer ready; the system's thread calls this."""
         self._outbox.append((future, result))
-        if not self._is_woken:
+
+    def _wake(self) -> None:
+        """Let the loop take out what lies ready; the system's thread calls this."""
+        if self._outbox and not self._is_woken:
             self._is_woken = True
             # The loop was closed without leaving our block: nobody is there to be answered.
             with suppress(RuntimeError):
@@ -224,7 +227,7 @@ async def open_system_from_asyncio(
         SystemUnresponsive: It did not open in time, or its thread does not end.
         supervisors.MaxRestartsExceeded: The root supervisor gave up. Callers have heard SystemCrashed.
     """
-    host = AsyncioHost(TrioThread(open_it, set_up, name=name, calls_max=calls_max))
+    host = AsyncioHost(open_it, set_up, name=name, calls_max=calls_max)
     await host.open(open_timeout_seconds)
     try:
         yield host

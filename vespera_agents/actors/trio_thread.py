@@ -48,7 +48,15 @@ IDLE_MAX: Final = 128
 class TrioThread:
     """The thread, from its start to its end. Methods may be called from any thread unless they say otherwise."""
 
-    def __init__(self, open_it: OpenSystem, set_up: SetUp | None, *, name: str, calls_max: int) -> None:
+    def __init__(
+        self,
+        open_it: OpenSystem,
+        set_up: SetUp | None,
+        *,
+        name: str,
+        calls_max: int,
+        after_batch: Callable[[], object] | None = None,
+    ) -> None:
         self.name = name
         """The system's name; also the thread's."""
         self.started: Future[BaseException | None] = Future()
@@ -61,6 +69,8 @@ class TrioThread:
         self._open_it = open_it
         self._set_up = set_up
         self._calls_max = calls_max
+        self._after_batch = after_batch
+        self._flusher: trio.lowlevel.Task | None = None
         # A daemon, so that a handler that blocks for ever cannot keep the interpreter from ending. Whoever opened the
         # thread waits for its end, with a bound.
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
@@ -249,6 +259,8 @@ class TrioThread:
                     await self._set_up(system)
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
+                    if self._after_batch is not None:
+                        nursery.start_soon(self._flush, self._after_batch, name=f"{self.name}/answers")
                     self._system = system
                     self.started.set_result(None)
                     try:
@@ -277,6 +289,8 @@ class TrioThread:
         while self._pending:
             call = self._pending.pop()
             call.deliver(outcome.Error(self._refused(call.whom)))
+        if self._after_batch is not None:
+            self._after_batch()
 
     def _take_in(self) -> None:
         """Begin everything that has come in."""
@@ -337,6 +351,9 @@ class TrioThread:
                     result.unwrap()
                 if self._claim(call):
                     call.deliver(result)
+                    if self._flusher is not None:
+                        flusher, self._flusher = self._flusher, None
+                        reschedule(flusher)
                 if carrier.scope.cancel_called or len(self._idle) >= IDLE_MAX:
                     return
                 # Neither result, call nor context may live as long as an idle carrier does.
@@ -344,6 +361,22 @@ class TrioThread:
                 task.context = self._context
                 self._idle.append(carrier)
                 await wait_task_rescheduled(abort)
+
+    async def _flush(self, after_batch: Callable[[], object]) -> None:
+        """Say that answers lie ready, one turn of the loop after the first: by then those of the same turn do, too.
+
+        Waking the other thread at the first answer let it run at once, take that one, and wait again: 19,000 wake-ups
+        for 30,000 answers to 100 callers.
+        """
+
+        def abort(_raise_cancel: RaiseCancelT) -> Abort:
+            self._flusher = None
+            return Abort.SUCCEEDED
+
+        while True:
+            self._flusher = current_task()
+            await wait_task_rescheduled(abort)
+            after_batch()
 
 
 def _below(task: trio.lowlevel.Task | None) -> list[trio.lowlevel.Task]:
