@@ -484,22 +484,38 @@ def test_another_thread_is_refused() -> None:
     run(main)
 
 
-def test_a_loop_that_is_closed_in_the_middle_lets_the_thread_end() -> None:
-    """Who leaves without closing gets no answers, and breaks nothing."""
+def test_a_loop_that_is_closed_without_leaving_the_block_ends_the_system() -> None:
+    """There is nobody any more whom it could answer."""
     loop = asyncio.new_event_loop()
-    opened = open_system_from_asyncio()
-    host = loop.run_until_complete(opened.__aenter__())
+
+    async def open_host() -> AsyncioHost:
+        host = AsyncioHost(open_system, None, name="system", calls_max=10)
+        await host.open(30)
+        return host
+
+    host = loop.run_until_complete(open_host())
     worker = loop.run_until_complete(host.start(Worker))
     hold = Hold()
     asking = loop.create_task(host.ask(worker, hold, timeout_seconds=1000))
     loop.run_until_complete(eventually(hold.begun.is_set))
-    asking.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        loop.run_until_complete(asking)
-    host.tell(worker, Note("last"))
-    loop.run_until_complete(opened.__aexit__(None, None, None))
     loop.close()
+    hold.let_go.set()
+    assert host._thread.ended.result(30) is None
+    host._thread.join()
     assert not host.statistics().is_open
+    asking._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_leaving_asyncio_run_early_closes_the_system() -> None:
+    """A generator that is left open is closed by asyncio.run itself."""
+
+    async def main() -> Any:
+        opened = open_system_from_asyncio()
+        host = await opened.__aenter__()
+        await host.start(Worker)
+        return opened
+
+    run(main)
 
 
 def test_no_result_is_lost_when_callers_and_their_cancellations_race() -> None:

@@ -12,7 +12,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, final
 
@@ -187,9 +187,11 @@ class AsyncioHost:
         """Let the loop take out what lies ready; the system's thread calls this."""
         if self._outbox and not self._is_woken:
             self._is_woken = True
-            # The loop was closed without leaving our block: nobody is there to be answered.
-            with suppress(RuntimeError):
+            try:
                 self._loop.call_soon_threadsafe(self._take_out)
+            except RuntimeError:
+                # The loop was closed without leaving our block: nobody is there to be answered, now or ever.
+                self._thread.stop()
 
     def _take_out(self) -> None:
         # Put back before anything is taken out, so that what comes later wakes again.
