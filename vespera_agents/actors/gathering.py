@@ -20,7 +20,7 @@ from vespera_agents.actors.waits import waiting_for
 Reply = TypeVar("Reply")
 
 CONCURRENCY: Final = 100
-"""Asks that are under way at once unless told otherwise: with 100, an ask costs a third of what one alone does."""
+"""Asks that are under way at once unless told otherwise: an actor then answers many of them at one wake-up."""
 
 
 class CanBeAsked(Protocol):
