@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 import trio
+from trio.lowlevel import current_task
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vespera_agents.actors import (
@@ -27,6 +28,7 @@ from vespera_agents.actors import (
 from vespera_agents.actors.gathering import ask_many, gather_answers
 from vespera_agents.actors.pools import open_pool
 from vespera_agents.actors.routing import ConsistentHash
+from vespera_agents.actors.waits import Party, Waits, waiting_for
 
 
 class Wait(Request[str]):
@@ -280,6 +282,25 @@ async def test_asking_many_leaves_nothing_behind_that_looks_like_waiting(autojum
             await asker.ask(Plain([other, friend]))
         await trio.sleep(1.0)
         assert await friend.ask(AskBack(asker)) == "back"
+
+
+async def test_a_task_that_waits_for_another_is_forgotten_when_it_ends() -> None:
+    waits = Waits()
+    actor, other = Party("actor"), Party("other")
+    me = waits.parties[current_task()] = actor
+
+    async def stand_in() -> None:
+        with waiting_for(parent):
+            for _ in range(3):
+                waiting = waits.begin(current_task(), other)
+                assert waiting is not None
+                assert (waiting.root, actor.branches) == (me, [waiting])
+                waiting.waiting_on = None
+
+    parent = current_task()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stand_in)
+    assert actor.branches == []
 
 
 async def test_two_actors_may_ask_the_same_many_at_once(autojump_clock: MockClock) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from supervisors import MaxRestartsExceeded, Restart, StartFailed, SupervisorNotRunning
+from supervisors import MaxRestartsExceeded, Report, ReportKind, Restart, StartFailed, SupervisorNotRunning
 from vespera_agents.actors import (
     Actor,
     ActorStopped,
@@ -418,12 +418,31 @@ async def test_a_pool_that_crashes_too_often_is_restarted_by_the_root_with_the_s
             nursery.start_soon(expect_stopped)
             await wait_all_tasks_blocked()
             members[1].tell(Crash())
+            members[1].tell(Job(3))
         await wait_all_tasks_blocked()
+        assert [letter.message.number for letter in system.dead_letters if isinstance(letter.message, Job)] == [1, 3]
         assert pool.members == members
         assert sorted([(await pool.ask(Question()))[0] for _ in range(3)]) == [member.name for member in members]
         await pool.resize(4)
         assert len(pool.members) == 4
         assert (await pool.members[3].ask(Question(3)))[1] == 3
+
+
+async def test_what_happens_in_a_pool_reaches_the_listener_of_its_system(autojump_clock: MockClock) -> None:
+    class Notebook:
+        def __init__(self) -> None:
+            self.reports: list[Report] = []
+
+        def on_report(self, report: Report) -> None:
+            self.reports.append(report)
+
+    notebook = Notebook()
+    async with open_system(listener=notebook) as system:
+        pool = await open_pool(system, Worker, size=1, name="work")
+        pool.tell(Crash())
+        await wait_all_tasks_blocked()
+        heard = [report.kind for report in notebook.reports if report.offender and report.offender.id == "work-1"]
+        assert heard == [ReportKind.CHILD_STARTED, ReportKind.CHILD_CRASHED, ReportKind.CHILD_RESTARTED]
 
 
 async def test_a_pool_that_goes_on_crashing_takes_the_system_down(autojump_clock: MockClock) -> None:

@@ -127,9 +127,6 @@ class Membership(Generic[ActorT]):
                 await self._running.start_child(spec)
             except AlreadyStarted:
                 continue  # An earlier call, cancelled while this member was starting, has had its effect after all.
-            except SupervisorError:
-                self._coming.pop(spec.id, None)
-                raise
 
     def _expect(self, number: int) -> ChildSpec:
         child_id = f"{self.name}-{number}"

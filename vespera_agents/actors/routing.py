@@ -123,7 +123,7 @@ class ConsistentHash:
     key: Callable[[Any], RouteKey]
     """Returns a message's key. What it raises, the sender gets."""
     points: int = POINTS
-    """Points on the ring for each member, 1..1024: more are fairer, and slower to set up (128 take 70 us per member)."""
+    """Points on the ring for each member, 1..1024: more are fairer, and slower to lay out (128 take 70 us)."""
 
     is_sticky = True
 

@@ -59,8 +59,9 @@ def waiting_for(caller: Task) -> Generator[None]:
     finally:
         del _STAND_INS[task]
         party = stand_in.party
-        if party is not None and party.root is not None and party in (party.root.branches or ()):
-            party.root.branches.remove(party)
+        branches = None if party is None or party.root is None else party.root.branches
+        if party is not None and branches is not None and party in branches:
+            branches.remove(party)
 
 
 @final
