@@ -26,7 +26,7 @@ from vespera_agents.actors import (
     receives,
 )
 from vespera_agents.actors.gathering import ask_many, gather_answers
-from vespera_agents.actors.pools import open_pool
+from vespera_agents.actors.pooling import open_pool
 from vespera_agents.actors.routing import ConsistentHash
 from vespera_agents.actors.waits import Party, Waits, waiting_for
 

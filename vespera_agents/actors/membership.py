@@ -240,5 +240,6 @@ def _nobody_listens() -> None:
 
 async def _look_again(pause: float, deadline: float) -> float:
     """Wait a little, never beyond the deadline; return how long to wait the next time."""
-    await trio.sleep(max(0.0, min(pause, deadline - trio.current_time())))
+    left = deadline - trio.current_time()
+    await trio.sleep(min(pause, left) if left > 0.0 else pause)
     return min(2 * pause, LOOK_SECONDS_MAX)

@@ -1,31 +1,24 @@
 """Pools: several actors of one class behind one face that is used like a reference.
 
 `Pool` can be resized and routes as it is told to; `PartitionedPool` has a fixed number of members and gives all
-messages of one key to one of them. Which member is chosen is `routing`, who the members are is `membership`. A pool
-is no actor: it has no mailbox and no task of its own, and `whereis` finds its members but not the pool.
+messages of one key to one of them. Which member is chosen is `routing`, who the members are is `membership`; `pooling`
+starts pools. A pool is no actor: it has no mailbox and no task, and `whereis` finds its members but not the pool.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import count
-from typing import Any, Final, Generic, TypeVar, TypeVarTuple, final
+from typing import Final, Generic, TypeVar, TypeVarTuple, final
 
 import trio
 
-from supervisors.errors import AlreadyStarted, ChildNotFound
-from supervisors.specs import ChildSpec, Restart
 from vespera_agents.actors.actor import Actor
-from vespera_agents.actors.errors import ActorStopped, NameTaken
-from vespera_agents.actors.mailbox import MailboxSpec
+from vespera_agents.actors.errors import ActorStopped
 from vespera_agents.actors.membership import Membership
 from vespera_agents.actors.messages import Request
 from vespera_agents.actors.refs import ActorRef
-from vespera_agents.actors.routing import ByPartition, Chooser, RoundRobin, RouteKey, Routing
+from vespera_agents.actors.routing import Chooser, Routing
 from vespera_agents.actors.statistics import ActorStatistics
-from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem
 
 ActorT = TypeVar("ActorT", bound=Actor)
 Arguments = TypeVarTuple("Arguments")
@@ -229,7 +222,7 @@ class Pool(_Face[ActorT]):
             supervisors.StartFailed: A member did not become ready; those that came before it stay.
             supervisors.SupervisorNotRunning: Too many crashes: its supervisor is being restarted, or has ended.
         """
-        _check_size(size)
+        check_size(size)
         _check_seconds(drain_seconds)
         async with self._changing:
             if self._ending:
@@ -258,142 +251,12 @@ class PartitionedPool(_Face[ActorT]):
         return self._targets[self._choose(message, self._load)]
 
 
-async def open_pool(
-    system: ActorSystem,
-    actor: Callable[[*Arguments], ActorT],
-    *args: *Arguments,
-    size: int,
-    routing: Routing | None = None,
-    name: str | None = None,
-    mailbox: MailboxSpec = DEFAULT_MAILBOX,
-    restart: Restart = Restart.TRANSIENT,
-    shutdown_seconds: float = 5.0,
-    start_timeout_seconds: float = 30.0,
-    intensity: int = 3,
-    period_seconds: float = 5.0,
-) -> Pool[ActorT]:
-    """Start a pool below the system's root supervisor, and wait until all its members are ready.
-
-    Args:
-        system: Where.
-        actor: The members' class.
-        args: What each incarnation of each member is constructed with.
-        size: How many, 1 to POOL_MEMBERS_MAX.
-        routing: Who gets a message: RoundRobin() unless given.
-        name: Of the pool; class name, "pool" and a number unless given. Members add a number to it.
-        mailbox: How much mail each member holds.
-        restart: PERMANENT restarts a member after every end, TRANSIENT after crashes, TEMPORARY never.
-        shutdown_seconds: How long a member may take to end when stopped.
-        start_timeout_seconds: How long constructor and on_start of a member may take.
-        intensity: Restarts, of all members together, that the pool's supervisor allows in `period_seconds`. When it
-            gives up, all members end with their mail, and the root restarts the pool, which the root counts.
-        period_seconds: Length of that window.
+def check_size(size: int) -> None:
+    """Refuse what is no number of members.
 
     Raises:
-        NameTaken: A living actor, or another pool, has the name.
-        supervisors.StartFailed: A member did not become ready; the others were stopped.
+        ValueError: It is below 1 or above POOL_MEMBERS_MAX.
     """
-    make_spec = partial(
-        system.actor_spec, actor, *args, mailbox=mailbox, restart=restart,
-        shutdown_seconds=shutdown_seconds, start_timeout_seconds=start_timeout_seconds,
-    )  # fmt: skip
-    membership = await _open(
-        system, actor, lambda child: make_spec(name=child), name, size,
-        intensity=intensity, period_seconds=period_seconds,
-    )  # fmt: skip
-    return Pool(_kind_of(actor), membership, RoundRobin() if routing is None else routing)
-
-
-async def open_partitions(
-    system: ActorSystem,
-    actor: Callable[[*Arguments], ActorT],
-    *args: *Arguments,
-    partitions: int,
-    key: Callable[[Any], RouteKey],
-    name: str | None = None,
-    mailbox: MailboxSpec = DEFAULT_MAILBOX,
-    shutdown_seconds: float = 5.0,
-    start_timeout_seconds: float = 30.0,
-    intensity: int = 3,
-    period_seconds: float = 5.0,
-) -> PartitionedPool[ActorT]:
-    """Start a partitioned pool below the system's root supervisor, and wait until all its members are ready.
-
-    Args:
-        system: Where.
-        actor: The members' class.
-        args: What each incarnation of each member is constructed with.
-        partitions: How many members, 1 to POOL_MEMBERS_MAX.
-        key: Returns a message's key, a str, bytes or int; what it raises, the sender gets.
-        name: As for `open_pool`, and so are the rest.
-        mailbox: How much mail each member holds.
-        shutdown_seconds: How long a member may take to end when stopped.
-        start_timeout_seconds: How long constructor and on_start of a member may take.
-        intensity: Restarts, of all members together, that the pool's supervisor allows in `period_seconds`.
-        period_seconds: Length of that window.
-
-    Raises:
-        NameTaken: A living actor, or another pool, has the name.
-        supervisors.StartFailed: A member did not become ready; the others were stopped.
-    """
-    make_spec = partial(
-        system.actor_spec, actor, *args, mailbox=mailbox, restart=Restart.PERMANENT,
-        shutdown_seconds=shutdown_seconds, start_timeout_seconds=start_timeout_seconds,
-    )  # fmt: skip
-    membership = await _open(
-        system, actor, lambda child: make_spec(name=child), name, partitions,
-        intensity=intensity, period_seconds=period_seconds,
-    )  # fmt: skip
-    return PartitionedPool(_kind_of(actor), membership, ByPartition(key))
-
-
-async def _open(
-    system: ActorSystem,
-    actor: Callable[..., ActorT],
-    make_spec: Callable[[str], ChildSpec],
-    wanted: str | None,
-    size: int,
-    *,
-    intensity: int,
-    period_seconds: float,
-) -> Membership[ActorT]:
-    """Start the members below the wanted name, or below the first free one."""
-    _check_size(size)
-    kind = _kind_of(actor)
-    for name in _names(kind, wanted):
-        if system.whereis(name) is not None or _is_child(system, name):
-            continue
-        membership: Membership[ActorT] = Membership(
-            system, name, make_spec, intensity=intensity, period_seconds=period_seconds
-        )
-        try:
-            await membership.open(size)
-        except AlreadyStarted:
-            continue  # Another pool of the name was being started at the same time.
-        return membership
-    raise NameTaken(wanted or kind)
-
-
-def _names(kind: str, wanted: str | None) -> Iterator[str]:
-    if wanted is not None:
-        return iter((wanted,))
-    return (f"{kind}-pool-{number}" for number in count(1))
-
-
-def _is_child(system: ActorSystem, name: str) -> bool:
-    try:
-        return system.supervisor.which_child(name).state != "down"
-    except ChildNotFound:
-        return False
-
-
-def _kind_of(actor: object) -> str:
-    if not (isinstance(actor, type) and issubclass(actor, Actor)):
-        raise TypeError(f"The members of a pool are of a class derived from Actor, not {actor!r}.")
-    return actor.__name__
-
-
-def _check_size(size: int) -> None:
     if not 1 <= size <= POOL_MEMBERS_MAX:
         raise ValueError(f"A pool has from 1 to {POOL_MEMBERS_MAX} members, not {size!r}; close() ends it.")
 
