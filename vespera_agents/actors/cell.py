@@ -27,6 +27,7 @@ from vespera_agents.actors.endpoint import Endpoint, Stop
 from vespera_agents.actors.registry import Registry
 from vespera_agents.actors.settling import CUT_OFF, Fenced, crash_of, cut_off
 from vespera_agents.actors.statistics import ActorState, StopReason
+from vespera_agents.actors.waits import CALLERS
 
 _FOR_GOOD: Final = (StopCause.SHUTDOWN, StopCause.KILL)
 _STARTING: Final = ActorState.STARTING
@@ -109,10 +110,9 @@ class Cell:
             Exception: Whatever the constructor, a hook or a handler raised.
         """
         endpoint = self.endpoint
-        switchboard = endpoint.switchboard
         was_restarting = self._begin(task_status)
         task = endpoint.task = current_task()
-        switchboard.callers[task] = endpoint
+        CALLERS[task] = endpoint
         actor: Actor | None = None
         try:
             began = endpoint.clock()
@@ -131,7 +131,7 @@ class Cell:
             if not isinstance(error, Stop):
                 raise
         finally:
-            del switchboard.callers[task]
+            del CALLERS[task]
         if self.is_final:
             # A permanent child that returned would be restarted: whoever stopped it for good ends it from outside.
             await trio.sleep_forever()
@@ -301,7 +301,7 @@ class Cell:
             return
         endpoint.task = None
         endpoint.counts.stops.increment(StopReason.SHUTDOWN)
-        endpoint.waiting_on = None
+        endpoint.waiting_on = endpoint.branches = None
         if endpoint.current is not None:
             cut_off(endpoint, endpoint.current)
         endpoint.leave(None)

@@ -61,7 +61,7 @@ def no_handler(_actor: object, _message: object) -> None:
 
 @final
 class Table(dict[type, HandlerFunction]):
-    """The handlers of one actor class in one state by message type. Subclasses of a message are found once, then kept."""
+    """The handlers of one actor class in one state by message type. Subclasses of a message are found once and kept."""
 
     __slots__ = ()
 

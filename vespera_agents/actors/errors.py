@@ -11,12 +11,12 @@
     ├── Unhandled                     the actor has no way to answer this message
     ├── HandlerTimeout (TimeoutError) a handler took longer than its class allows: the actor crashed with this
     ├── LinkBroken                    an actor that this one is linked to crashed, and so did this one
-    └── StashFull                     too much mail was put aside
+    ├── StashFull                     too much mail was put aside
     ├── InvalidTopic (TypeError)      an event bus was asked for something that is no class of events
     ├── PublishLoop                   events that publish events, without end
     ├── SubscriptionEnded             you closed it: nothing can be read from it any more
     ├── SubscriptionInUse             another task is waiting for its next event
-    └── LimitReached                  a bus or the groups hold as much as they may
+    ├── LimitReached                  a bus or the groups hold as much as they may
     ├── SystemCrashed                 the system that was called from outside broke: `cause` says how
     ├── SystemUnresponsive (TimeoutError)  its thread did not do something in time; `standing` says where it is
     ├── TooManyCalls                  too much is on its way from outside: slow down
