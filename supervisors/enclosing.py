@@ -14,6 +14,8 @@ from typing import Final, Protocol, final
 
 import trio
 
+from supervisors.forcing import force_kill
+
 CANCEL_STATUS: Final = "_cancel_status"
 """Of a trio task, a nursery and a cancel scope: the node of trio's tree of cancellations that it is tied to."""
 ACTIVATE_CANCEL_STATUS: Final = "_activate_cancel_status"
@@ -83,6 +85,11 @@ class Shelter:
             await self._open.wait()
         assert self._nursery is not None, "an open shelter has its nursery"
         return self._nursery
+
+    def force(self) -> None:
+        """Stop all that runs in it by force, at once."""
+        for task in tuple(self._nursery.child_tasks if self._nursery is not None else ()):
+            force_kill(task)
 
     def close(self) -> None:
         """Let it end when all has ended that runs in it."""

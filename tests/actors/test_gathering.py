@@ -28,7 +28,7 @@ from vespera_agents.actors import (
 from vespera_agents.actors.gathering import ask_many, gather_answers
 from vespera_agents.actors.pooling import open_pool
 from vespera_agents.actors.routing import ConsistentHash
-from vespera_agents.actors.waits import Party, Waits, waiting_for
+from vespera_agents.actors.waits import CALLERS, waiting_for
 
 
 class Wait(Request[str]):
@@ -285,22 +285,27 @@ async def test_asking_many_leaves_nothing_behind_that_looks_like_waiting(autojum
 
 
 async def test_a_task_that_waits_for_another_is_forgotten_when_it_ends() -> None:
-    waits = Waits()
-    actor, other = Party("actor"), Party("other")
-    me = waits.parties[current_task()] = actor
+    class Plain(Request[list[str]]): ...
 
-    async def stand_in() -> None:
-        with waiting_for(parent):
-            for _ in range(3):
-                waiting = waits.begin(current_task(), other)
-                assert waiting is not None
-                assert (waiting.root, actor.branches) == (me, [waiting])
-                waiting.waiting_on = None
+    class Waiter(Actor):
+        @receives
+        async def wait(self, _message: Plain) -> list[str]:
+            caller = current_task()
+            found: list[str] = []
 
-    parent = current_task()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(stand_in)
-    assert actor.branches == []
+            async def stand_in() -> None:
+                with waiting_for(caller):
+                    found.append(f"{CALLERS[current_task()].name}, {len(CALLERS[caller].branches or ())}")
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stand_in)
+            return [*found, f"then {CALLERS[caller].branches}"]
+
+    before = len(CALLERS)
+    async with open_system() as system:
+        waiter = await system.start(Waiter, name="w")
+        assert await waiter.ask(Plain()) == ["w, 1", "then None"]
+    assert len(CALLERS) == before
 
 
 async def test_two_actors_may_ask_the_same_many_at_once(autojump_clock: MockClock) -> None:

@@ -180,7 +180,7 @@ class Actor:
         return Timer(self._endpoint, message, seconds, seconds)
 
     def watch(self, other: ActorRef[Any]) -> Watch:
-        """Be told `ActorTerminated` once another actor has ended for good; at once where it has. Ends with this life."""
+        """Be told `ActorTerminated` once another actor has ended for good, or now if it has; while this one lives."""
         endpoint = self._endpoint
         watch = other.watch(endpoint.tell_always)
         if watch.pending:

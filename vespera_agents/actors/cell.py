@@ -222,21 +222,22 @@ class Cell:
         endpoint = self.endpoint
         # The exception's type lies: an error may come out of a child that was asked to stop. Its supervisor does not.
         cause = status.stop_cause
-        if endpoint.state is ActorState.STARTING:
+        if endpoint.state is _STARTING:
             reason = StopReason.START_FAILED
-            restarts = was_restarting and cause not in _FOR_GOOD
-        elif cause is StopCause.RESTART:
-            reason = StopReason.SHUTDOWN
-            restarts = self._terms.restart is not Restart.TEMPORARY
-        elif cause in _FOR_GOOD:
-            reason = StopReason.SHUTDOWN if crash is None else StopReason.CRASHED
-            restarts = False
+            restarts = was_restarting
         elif crash is not None:
             reason = StopReason.CRASHED
             restarts = self._terms.restart is not Restart.TEMPORARY and isinstance(crash, Exception)
-        else:
+        elif cause is None:
             reason = StopReason.NORMAL
             restarts = self._terms.restart is Restart.PERMANENT
+        else:
+            reason = StopReason.SHUTDOWN
+            restarts = False
+        if cause is StopCause.RESTART:
+            restarts = self._terms.restart is not Restart.TEMPORARY
+        elif cause in _FOR_GOOD:
+            restarts = False
         endpoint.counts.stops.increment(reason)
         self._crash = crash or self._crash
         endpoint.leave(crash)
@@ -280,7 +281,8 @@ class Cell:
 
     async def wait_done(self) -> None:
         """Wait until its last end is over, after `is_final` was set."""
-        self._done = self._done or trio.Event()
+        if self._done is None:
+            self._done = trio.Event()
         await self._done.wait()
 
     # What supervisors say -------------------------------------------------------------------------------------------

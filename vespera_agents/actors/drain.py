@@ -62,7 +62,9 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
     done: Done | None = None
     step: Callable[[Any], Any] = _no_step
     while True:
+        # Nothing of the last message is kept while the actor waits for the next.
         letter: Letter | None = None
+        message = context = ask = result = None
         if not endpoint.user and not endpoint.alert:
             endpoint.busy_since = None
             if idle is not None:
@@ -98,7 +100,7 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                         continue
                     ask.state = STARTED
                 try:
-                    result: Any = context.run(table[type(message)], actor, message)
+                    result = context.run(table[type(message)], actor, message)
                     if result is not None and type(result) is _COROUTINE:
                         if done is None:
                             done = Done()
@@ -109,7 +111,7 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                         if yielded is not done:
                             waited = True
                             await _wait_for(actor, endpoint, status, letter, _drive(context, step, yielded, done))
-                        result = done.result
+                        result, done.result = done.result, None
                 except PutAside:
                     done = None
                     put_aside(endpoint, letter)

@@ -22,7 +22,6 @@ import outcome
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, current_task, reschedule, wait_task_rescheduled
 
-from supervisors.forcing import force_kill
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.errors import ActorError, ActorStopped, SystemCrashed, SystemUnresponsive, TooManyCalls
 from vespera_agents.actors.outside import Call, Carrier, ThreadStatistics
@@ -272,16 +271,10 @@ class TrioThread:
                     nursery.cancel_scope.cancel(reason="the system is closed from outside")
 
     def _cut_short(self) -> None:
-        """Cancel everything, and stop by force what a supervisor would wait for in order, for as long as its spec says.
-
-        Two tasks down from ours: below it is the root supervisor, and below that are its children.
-        """
+        """Cancel everything, and stop by force what a supervisor would wait for in order, as long as its spec says."""
         self._scope.cancel(reason="the system is to end at once")
-        for task in _below(self._task):
-            for child_task in _below(task):
-                # Without its timekeeper the root could not count the time of what resists.
-                if not child_task.name.endswith("timekeeper"):
-                    force_kill(child_task)
+        if self._system is not None:
+            self._system.supervisor.kill()
 
     def _refuse(self) -> None:
         """Accept no more calls, and answer those that are under way."""
@@ -377,11 +370,6 @@ class TrioThread:
             self._flusher = current_task()
             await wait_task_rescheduled(abort)
             after_batch()
-
-
-def _below(task: trio.lowlevel.Task | None) -> list[trio.lowlevel.Task]:
-    nurseries = [] if task is None else task.child_nurseries
-    return [child_task for nursery in nurseries for child_task in nursery.child_tasks]
 
 
 def _told(ref: ActorRef[Any], message: object) -> outcome.Value[None] | outcome.Error:
