@@ -220,6 +220,8 @@ class Mailbox:
             for index, each in enumerate(lane):
                 if each is letter:
                     del lane[index]
+                    # Nobody need be taking: a letter that waits for this room might wait for ever.
+                    self.admit()
                     return
 
     def letters(self) -> list[Letter]:
