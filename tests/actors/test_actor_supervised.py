@@ -301,7 +301,9 @@ async def test_an_actor_that_will_not_stop_is_stopped_by_force_and_its_successor
             await in_foreign_supervisor([spec], test)
 
 
-async def test_a_bystander_of_a_group_restart_keeps_its_mail_but_for_the_message_in_hand(autojump_clock: MockClock) -> None:
+async def test_a_bystander_of_a_group_restart_keeps_its_mail_but_for_the_message_in_hand(
+    autojump_clock: MockClock,
+) -> None:
     async with open_system() as system:
         specs = [system.actor_spec(Worker, name=name) for name in ("first", "second")]
 

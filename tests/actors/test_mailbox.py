@@ -352,5 +352,3 @@ async def test_an_ask_that_a_handler_has_is_not_forgotten_by_the_mailbox_when_it
     ask.state = STARTED
     await cancelled_while_parked(ask)
     assert not mailbox.has_forgotten
-
-

@@ -56,13 +56,13 @@ class MailboxMachine(RuleBasedStateMachine):
         self.gone = False
 
     @initialize(capacity=st.integers(1, 4), overflow=st.sampled_from(Overflow), splits=st.booleans())
-    def make(self, capacity: int, overflow: Overflow, splits: bool) -> None:  # noqa: FBT001
+    def make(self, capacity: int, overflow: Overflow, splits: bool) -> None:
         self.mailbox = Mailbox(MailboxSpec(capacity, overflow, (Urgent,) if splits else ()))
         self.rule, self.capacity, self.splits = overflow, capacity, splits
         self.mailbox.open()
         self.open = True
 
-    def letter(self, asks: bool, urgent: bool) -> Letter:  # noqa: FBT001
+    def letter(self, asks: bool, urgent: bool) -> Letter:
         self.number += 1
         message = Urgent(self.number) if urgent else Plain(self.number)
         return (message, copy_context(), PendingAsk(self.mailbox, NOBODY) if asks else None)
@@ -73,7 +73,7 @@ class MailboxMachine(RuleBasedStateMachine):
     # What comes in
 
     @rule(asks=st.booleans(), urgent=st.booleans())
-    def put(self, asks: bool, urgent: bool) -> None:  # noqa: FBT001
+    def put(self, asks: bool, urgent: bool) -> None:
         letter = self.letter(asks, urgent)
         room = self.mailbox.has_room(letter)
         assert room == (len(self.lane(letter)) < self.capacity)
@@ -102,15 +102,15 @@ class MailboxMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.open)
     @rule(urgent=st.booleans())
-    def put_always(self, urgent: bool) -> None:  # noqa: FBT001
-        letter = self.letter(False, urgent)  # noqa: FBT003
+    def put_always(self, urgent: bool) -> None:
+        letter = self.letter(False, urgent)
         self.mailbox.put_always(letter)
         self.lane(letter).append(letter)
 
     @precondition(lambda self: self.open)
     @rule(urgent=st.booleans())
-    def wait_for_room(self, urgent: bool) -> None:  # noqa: FBT001
-        letter = self.letter(True, urgent)  # noqa: FBT003
+    def wait_for_room(self, urgent: bool) -> None:
+        letter = self.letter(True, urgent)
         if len(self.lane(letter)) >= self.capacity:
             self.mailbox.put_when_room(letter)
             self.waiting.append(letter)
@@ -125,7 +125,7 @@ class MailboxMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.user or self.urgent)
     @rule(keep=st.booleans())
-    def take(self, keep: bool) -> None:  # noqa: FBT001
+    def take(self, keep: bool) -> None:
         taken = self.mailbox.next_urgent() if self.mailbox.alert else None
         if taken is None:
             taken = self.mailbox.user.popleft()
@@ -156,14 +156,14 @@ class MailboxMachine(RuleBasedStateMachine):
         self.model_admit()
 
     @rule(asks=st.booleans())
-    def take_back_what_is_not_there(self, asks: bool) -> None:  # noqa: FBT001
+    def take_back_what_is_not_there(self, asks: bool) -> None:
         letter = self.letter(asks, urgent=False)
         assert not self.mailbox.holds(letter)
         self.mailbox.take_back(letter)
 
     @precondition(lambda self: any(ask for *_, ask in (*self.user, *self.urgent, *self.waiting, *self.hand)))
     @rule(data=st.data(), started=st.booleans())
-    def withdraw(self, data: st.DataObject, started: bool) -> None:  # noqa: FBT001
+    def withdraw(self, data: st.DataObject, started: bool) -> None:
         queued = [each for each in (*self.user, *self.urgent, *self.waiting, *self.hand) if each[2] is not None]
         letter = data.draw(st.sampled_from(queued))
         ask = cast("PendingAsk", letter[2])

@@ -24,13 +24,15 @@ from supervisors.timekeeper import Alarm
 from supervisors.trees import HasTreeDetail
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.drain import serve
-from vespera_agents.actors.endpoint import Endpoint, Stop
-from vespera_agents.actors.errors import ActorStopped
+from vespera_agents.actors.endpoint import Endpoint
+from vespera_agents.actors.errands import Stop
+from vespera_agents.actors.errors import ActorCrashed, ActorStopped
 from vespera_agents.actors.registry import Registry
 from vespera_agents.actors.settling import Fenced, crash_of
 from vespera_agents.actors.statistics import ActorState, StopReason
 
 _FOR_GOOD: Final = (StopCause.SHUTDOWN, StopCause.KILL)
+_TO_BE_REPLACED: Final = (StopCause.HUNG, StopCause.RESTART)
 _DOWN: Final = (ActorState.STOPPED, ActorState.RESTARTING)
 _CUT_OFF: Final = "it did not stop in time and was cut off"
 
@@ -52,7 +54,9 @@ class ActorSpec:
 class Cell:
     """One actor across its incarnations."""
 
-    __slots__ = ("_announcing", "_crash", "_done", "_names", "_spec", "_supervisor", "endpoint", "is_final")
+    __slots__ = (
+        "_actor", "_announcing", "_crash", "_done", "_names", "_spec", "_status", "_supervisor", "endpoint", "is_final"
+    )  # fmt: skip
 
     def __init__(self, spec: ActorSpec, endpoint: Endpoint, names: Registry[Cell]) -> None:
         self._spec = spec
@@ -61,6 +65,8 @@ class Cell:
         self._announcing = False
         self._supervisor: str | None = None
         self._done: trio.Event | None = None
+        self._actor: Actor | None = None
+        self._status: ChildStatus | None = None
         self.endpoint = endpoint
         """Its address, and the reference to it."""
         self.is_final = False
@@ -87,6 +93,7 @@ class Cell:
         endpoint.open()
         task = endpoint.task = current_task()
         switchboard.callers[task] = endpoint
+        self._status = task_status
         actor: Actor | None = None
         try:
             actor = await self._start(was_restarting=was_restarting)
@@ -115,7 +122,7 @@ class Cell:
     async def _start(self, *, was_restarting: bool) -> Actor:
         endpoint = self.endpoint
         task, began = endpoint.task, endpoint.clock()
-        actor = self._spec.make()
+        actor = self._actor = self._spec.make()
         actor.attach(endpoint)
         if endpoint.incarnation == 1:
             endpoint.saved = endpoint.switchboard.snapshots.pop(endpoint.name, None)
@@ -143,9 +150,11 @@ class Cell:
         crashed = crash_of(end, actor, endpoint.name, status) is not None
         with trio.move_on_after(min(actor.stop_timeout_seconds, self._spec.stop_seconds_max), shield=True) as scope:
             try:
-                if not crashed:
-                    endpoint.saved = actor.snapshot()
-                await actor.on_stop()
+                try:
+                    if not crashed:
+                        endpoint.saved = actor.snapshot()
+                finally:
+                    await actor.on_stop()
             except Exception as error:
                 if end is None or not crashed:
                     raise
@@ -180,6 +189,7 @@ class Cell:
             restarts = self._spec.restart is Restart.PERMANENT
         endpoint.counts.stops.increment(reason)
         self._crash = crash or self._crash
+        self._actor = self._status = None
         endpoint.leave(crash)
         if restarts and not self.is_final:
             self._await_restart()
@@ -243,12 +253,19 @@ class Cell:
         endpoint = self.endpoint
         if endpoint.state in _DOWN:
             return
-        endpoint.task = None
-        endpoint.counts.stops.increment(StopReason.SHUTDOWN)
+        status = self._status
+        cause = None if status is None else status.stop_cause
+        crash = None if status is None else crash_of(None, self._actor, endpoint.name, status)
         endpoint.waiting_on = None
         if endpoint.current is not None:
-            endpoint.current.fail(ActorStopped(endpoint.name, _CUT_OFF))
+            stopped = ActorStopped(endpoint.name, _CUT_OFF)
+            endpoint.current.fail(stopped if crash is None else ActorCrashed(endpoint.name, crash))
             endpoint.current = None
+        if status is not None and cause in _TO_BE_REPLACED:
+            self._ended(crash, status, was_restarting=endpoint.incarnation > 1)
+            return
+        self._actor = self._status = None
+        endpoint.counts.stops.increment(StopReason.SHUTDOWN)
         endpoint.leave(None)
         self.give_up(_CUT_OFF)
 
