@@ -16,6 +16,7 @@ from vespera_agents.actors.dispatch import Table, build_tables
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import LinkBroken, StashFull
 from vespera_agents.actors.refs import ActorRef
+from vespera_agents.actors.statistics import ActorState
 from vespera_agents.actors.timers import Timer
 
 
@@ -59,8 +60,8 @@ class Actor:
     idle_timeout_seconds: ClassVar[float] = math.inf
     """How long it waits for mail before on_idle is called; again after each further time without any."""
     crash_retries: ClassVar[int] = 0
-    """How often a message that crashed its handler is given to the next incarnation, before all other mail, until it
-    is a dead letter, or its ask fails with ActorCrashed."""
+    """How often a message that crashed its handler is given to the next incarnation, before all that came after it,
+    until it is a dead letter, or its ask fails with ActorCrashed. A timer's tick ends with its incarnation instead."""
 
     # Slots beside the dict that a subclass has: both are set in each incarnation, and are never in anybody's way.
     __slots__ = ("__endpoint", "table")
@@ -130,7 +131,7 @@ class Actor:
     def attach(self, endpoint: Endpoint) -> None:
         """Take the address; the runtime calls this once, before on_start."""
         self.__endpoint = endpoint
-        self.table = self.tables.get(self.initial_state) or self.tables[None]
+        self.table = self.tables.get(self.initial_state, self.tables[None])
 
     # What it can do -------------------------------------------------------------------------------------------------
 
@@ -161,6 +162,8 @@ class Actor:
             StashFull: As many messages are put aside as the mailbox may hold.
         """
         endpoint = self._endpoint
+        if endpoint.state is not ActorState.RUNNING:
+            raise no_message_in_hand(endpoint.name)
         if endpoint.stash is not None and len(endpoint.stash) >= endpoint.capacity:
             raise StashFull(endpoint.name, endpoint.capacity)
         raise PutAside
@@ -183,12 +186,13 @@ class Actor:
         """Be told `ActorTerminated` once another actor has ended for good, or now if it has; while this one lives."""
         endpoint = self._endpoint
         watch = other.watch(endpoint.tell_always)
-        if watch.pending:
-            endpoint.own(watch)
+        watch.belong_to(endpoint)
         return watch
 
     def link(self, other: ActorRef[Any]) -> None:
         """Crash when the other crashes, and let it crash when this one does: each time, also before a restart.
+
+        Where the other has ended already, this is a broken link. A link with oneself is none.
 
         A link belongs to two incarnations and ends with either; an end in order breaks nothing. Source: Erlang's links.
         """
@@ -197,6 +201,11 @@ class Actor:
     def unlink(self, other: ActorRef[Any]) -> None:
         """Undo a link. Idempotent."""
         self._endpoint.unlink(_address(other))
+
+
+def no_message_in_hand(name: str) -> RuntimeError:
+    """Return the error for a stash() outside of a handler."""
+    return RuntimeError(f"{name!r} called stash() with no message in hand. Call it in a method marked with @receives.")
 
 
 def _address(ref: ActorRef[Any]) -> Endpoint:

@@ -85,3 +85,10 @@ class PendingAsk:
 
 Letter: TypeAlias = tuple[object, Context, PendingAsk | None]
 """What lies in a mailbox: the message, its sender's context variables, and its ask. A bare tuple: 30 ns to build."""
+
+
+@final
+class Tick(tuple[object, Context, None]):
+    """A letter of a timer. It ends with the incarnation that set the timer, whatever lane it lies in by then."""
+
+    __slots__ = ()

@@ -23,13 +23,15 @@ from supervisors.timekeeper import Alarm
 from supervisors.trees import HasTreeDetail
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.drain import serve
-from vespera_agents.actors.endpoint import Endpoint, Stop
+from vespera_agents.actors.endpoint import Endpoint
+from vespera_agents.actors.errands import Stop
 from vespera_agents.actors.registry import Registry
-from vespera_agents.actors.settling import CUT_OFF, Fenced, crash_of, cut_off
+from vespera_agents.actors.settling import CUT_OFF, Fenced, crash_of, settle
 from vespera_agents.actors.statistics import ActorState, StopReason
 from vespera_agents.actors.waits import CALLERS
 
 _FOR_GOOD: Final = (StopCause.SHUTDOWN, StopCause.KILL)
+_TO_BE_REPLACED: Final = (StopCause.HUNG, StopCause.RESTART)
 _STARTING: Final = ActorState.STARTING
 _RUNNING: Final = ActorState.RUNNING
 _RESTARTING: Final = ActorState.RESTARTING
@@ -74,7 +76,7 @@ class Cell:
     """One actor across its incarnations."""
 
     __slots__ = (
-        "_actor_class", "_args", "_crash", "_done", "_names", "_supervisor", "_terms", "endpoint",
+        "_actor", "_actor_class", "_args", "_crash", "_done", "_names", "_status", "_supervisor", "_terms", "endpoint",
         "is_final", "is_own",
     )  # fmt: skip
 
@@ -93,6 +95,8 @@ class Cell:
         self._crash: BaseException | None = None
         self._supervisor: str | None = None
         self._done: trio.Event | None = None
+        self._actor: Actor | None = None
+        self._status: ChildStatus | None = None
         self.endpoint = endpoint
         """Its address, and the reference to it."""
         self.is_final = False
@@ -113,10 +117,11 @@ class Cell:
         was_restarting = self._begin(task_status)
         task = endpoint.task = current_task()
         CALLERS[task] = endpoint
+        self._status = task_status
         actor: Actor | None = None
         try:
             began = endpoint.clock()
-            actor = self._actor_class(*self._args)
+            actor = self._actor = self._actor_class(*self._args)
             actor.attach(endpoint)
             if actor.gets_ready:
                 await self._get_ready(actor, was_restarting=was_restarting)
@@ -207,9 +212,11 @@ class Cell:
         seconds = min(actor.stop_timeout_seconds, ON_STOP_SHARE * self._terms.shutdown_seconds)
         with trio.move_on_after(seconds, shield=True) as scope:
             try:
-                if crash is None:
-                    endpoint.saved = actor.snapshot()
-                await actor.on_stop()
+                try:
+                    if crash is None:
+                        endpoint.saved = actor.snapshot()
+                finally:
+                    await actor.on_stop()
             except Exception as error:
                 if crash is None:
                     raise
@@ -240,6 +247,7 @@ class Cell:
             restarts = False
         endpoint.counts.stops.increment(reason)
         self._crash = crash or self._crash
+        self._actor = self._status = None
         endpoint.leave(crash)
         if restarts and not self.is_final:
             self._await_restart()
@@ -301,11 +309,16 @@ class Cell:
         endpoint = self.endpoint
         if endpoint.task is None:
             return
-        endpoint.task = None
-        endpoint.counts.stops.increment(StopReason.SHUTDOWN)
+        status = self._status
+        crash = None if status is None else crash_of(None, self._actor, endpoint.name, status)
         endpoint.waiting_on = endpoint.branches = None
         if endpoint.current is not None:
-            cut_off(endpoint, endpoint.current)
+            settle(endpoint, endpoint.current, crash, CUT_OFF)
+        if status is not None and status.stop_cause in _TO_BE_REPLACED:
+            self._ended(crash, status, was_restarting=endpoint.incarnation > 1)
+            return
+        self._actor = self._status = None
+        endpoint.counts.stops.increment(StopReason.SHUTDOWN)
         endpoint.leave(None)
         self.give_up(CUT_OFF)
 

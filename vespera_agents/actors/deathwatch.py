@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Protocol, final
 
 
 @final
@@ -22,18 +22,31 @@ class ActorTerminated:
     reason: str
     """Why, in a few words."""
     cause: BaseException | None
-    """The error that ended it, if it was one."""
+    """The error that ended it, if it was one; None also where it had ended before it was watched."""
+
+
+class Owner(Protocol):
+    """The incarnation that a watch ends with."""
+
+    def own(self, belonging: Watch, /) -> None:
+        """Cancel it with the incarnation."""
+        ...
+
+    def disown(self, belonging: Watch, /) -> None:
+        """Let go of it, because it is over."""
+        ...
 
 
 @final
 class Watch:
     """One interest in one actor's end; over once it has been told, or was withdrawn."""
 
-    __slots__ = ("_tell", "_watches")
+    __slots__ = ("_owner", "_tell", "_watches")
 
     def __init__(self, tell: Callable[[ActorTerminated], None], watches: list[Watch] | None) -> None:
         self._tell: Callable[[ActorTerminated], None] | None = tell
         self._watches = watches
+        self._owner: Owner | None = None
 
     @property
     def pending(self) -> bool:
@@ -45,9 +58,22 @@ class Watch:
         if self._tell is not None and self._watches is not None:
             self._watches.remove(self)
         self._tell = self._watches = None
+        self._leave_owner()
+
+    def belong_to(self, owner: Owner) -> None:
+        """End with `owner`, unless it is over before; who watches many must not keep those that have ended."""
+        if self.pending:
+            self._owner = owner
+            owner.own(self)
 
     def fire(self, terminated: ActorTerminated) -> None:
         """Tell, once, unless it was withdrawn."""
         tell, self._tell, self._watches = self._tell, None, None
+        self._leave_owner()
         if tell is not None:
             tell(terminated)
+
+    def _leave_owner(self) -> None:
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.disown(self)

@@ -35,7 +35,8 @@ def receives(
 
     The method may be sync or async. For a `Request[R]` it returns an `R`; for any other message it returns nothing.
     A union of message types makes it the handler of each. With `when` it counts only in that state of the actor (or in
-    each of a tuple of states), where it comes before a handler for every state: see `Actor.become`.
+    each of a tuple of states), where it comes before every handler for all states, also as that of a parent type:
+    see `Actor.become`.
     """
     if method is None:
         return partial(_mark, when if isinstance(when, tuple) else (when,))
@@ -63,17 +64,21 @@ def no_handler(_actor: object, _message: object) -> None:
 class Table(dict[type, HandlerFunction]):
     """The handlers of one actor class in one state by message type. Subclasses of a message are found once and kept."""
 
-    __slots__ = ()
+    __slots__ = ("_declared", "_for_all")
+
+    def __init__(self, declared: Mapping[type, HandlerFunction] | None = None, for_all: Table | None = None) -> None:
+        super().__init__(declared or {})
+        # Looked through instead of itself: what was found before must not change what is found next.
+        self._declared = dict(self)
+        self._for_all = for_all
 
     def __missing__(self, message_type: type) -> HandlerFunction:
-        """Find the handler of the nearest parent type, and remember it."""
-        for parent in message_type.__mro__[1:]:
-            handler = self.get(parent)
-            if handler is not None and handler is not no_handler:
-                self[message_type] = handler
-                return handler
-        self[message_type] = no_handler
-        return no_handler
+        """Find the handler of the nearest parent type, here or else in the table for every state, and remember it."""
+        nearest = next((self._declared[each] for each in message_type.__mro__ if each in self._declared), None)
+        if nearest is None:
+            nearest = no_handler if self._for_all is None else self._for_all[message_type]
+        self[message_type] = nearest
+        return nearest
 
 
 def build_tables(actor_class: type, defined_in: FrameType | None) -> dict[Hashable, Table]:
@@ -87,7 +92,7 @@ def build_tables(actor_class: type, defined_in: FrameType | None) -> dict[Hashab
         InvalidReceiver: A handler cannot be called with one message, has no usable annotation, returns the wrong reply
             type, or two methods of one class handle the same type in the same state.
     """
-    found: dict[Hashable, Table] = {None: Table()}
+    found: dict[Hashable, dict[type, HandlerFunction]] = {None: {}}
     for owner in reversed(actor_class.__mro__):
         own: dict[tuple[Hashable, type], str] = {}
         for name, member in vars(owner).items():
@@ -104,9 +109,9 @@ def build_tables(actor_class: type, defined_in: FrameType | None) -> dict[Hashab
                             "Keep one of them."
                         )
                     own[state, message_type] = name
-                    found.setdefault(state, Table())[message_type] = method
-    for_all = found[None]
-    return {state: Table({**for_all, **table}) for state, table in found.items()}
+                    found.setdefault(state, {})[message_type] = method
+    for_all = Table(found.pop(None))
+    return {None: for_all, **{state: Table(declared, for_all) for state, declared in found.items()}}
 
 
 def _message_types(

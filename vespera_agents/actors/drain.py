@@ -11,8 +11,8 @@ import math
 import types
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
-from types import CoroutineType
-from typing import Any, Final, cast, final
+from types import CoroutineType, FrameType, GeneratorType
+from typing import Any, Final, Self, cast, final
 
 from trio.lowlevel import Task, checkpoint, reschedule
 
@@ -60,7 +60,8 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
     task, trap, clock, counts = endpoint.task, endpoint.trap, endpoint.clock, endpoint.counts
     idle = IdleWatch.of(actor, endpoint)
     done: Done | None = None
-    step: Callable[[Any], Any] = _no_step
+    runner: GeneratorType[Any, Any, None] = _NO_RUNNER
+    step: Callable[[Any], Any] = runner.send
     while True:
         # Nothing of the last message is kept while the actor waits for the next.
         letter: Letter | None = None
@@ -110,15 +111,19 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                         yielded = context.run(step, result)
                         if yielded is not done:
                             waited = True
-                            await _wait_for(actor, endpoint, status, letter, _drive(context, step, yielded, done))
+                            await _wait_for(actor, endpoint, status, letter, Suspended(context, runner, yielded, done))
                         result, done.result = done.result, None
                 except PutAside:
                     done = None
-                    put_aside(endpoint, letter)
-                    continue
+                    put_aside(endpoint, letter, task)
+                    if taken < DRAIN_MESSAGES_MAX:
+                        continue
+                    break
                 except NoHandler:
                     unhandled(endpoint, letter)
-                    continue
+                    if taken < DRAIN_MESSAGES_MAX:
+                        continue
+                    break
                 handled += 1
                 if ask is not None:
                     if ask.state == STARTED:
@@ -184,17 +189,65 @@ def _runner(done: Done) -> Generator[Any, Any, None]:
         coroutine = yield done
 
 
-_RUNNER: Final = cast("Callable[[Done], Generator[Any, Any, None]]", types.coroutine(_runner))
+_RUNNER: Final = cast("Callable[[Done], GeneratorType[Any, Any, None]]", types.coroutine(_runner))
 """Marked, so that it may wait for coroutines; its type says that it is stepped by hand, and never awaited."""
 
 
-def _no_step(_coroutine: object) -> object:
-    raise AssertionError("a runner is made before its first step")
+_NO_RUNNER: Final = _RUNNER(Done())
+"""Stands where a runner will be, until a handler wants one."""
 
 
-@types.coroutine
-def _drive(context: Context, step: Callable[[Any], Any], yielded: object, done: Done) -> Generator[Any, Any, None]:
-    """Go on with a handler that was suspended in its first step; every further step runs in `context`, too."""
-    run = context.run
+@final
+class Suspended:
+    """A handler that was suspended in its first step, to be awaited: every further step runs in its context, too.
+
+    It looks like a generator, so that whoever walks the stack of an actor's task finds the handler below it.
+    """
+
+    __slots__ = ("_runner", "close", "send", "throw")
+
+    def __init__(self, context: Context, runner: GeneratorType[Any, Any, None], yielded: object, done: Done) -> None:
+        steps = _steps(context, runner, yielded, done)
+        self._runner = runner
+        self.send = steps.send
+        """Go on with what it waited for."""
+        self.throw = steps.throw
+        """Go on with an error: that is how a task is stopped by force."""
+        self.close = steps.close
+        """End it."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        """Be what is awaited."""
+        return cast("Generator[Any, Any, None]", self)
+
+    def __iter__(self) -> Self:
+        """Be an iterator."""
+        return self
+
+    def __next__(self) -> object:
+        """Go on."""
+        return self.send(None)
+
+    @property
+    def gi_frame(self) -> FrameType | None:
+        """The frame of what runs the handler."""
+        return self._runner.gi_frame
+
+    @property
+    def gi_yieldfrom(self) -> object:
+        """The handler's coroutine."""
+        return self._runner.gi_yieldfrom
+
+
+def _steps(
+    context: Context, runner: GeneratorType[Any, Any, None], yielded: object, done: Done
+) -> Generator[Any, Any, None]:
+    run, step = context.run, runner.send
     while yielded is not done:
-        yielded = run(step, (yield yielded))
+        try:
+            sent = yield yielded
+        except BaseException as error:  # noqa: BLE001 - thrown on into the handler.
+            # It is the handler's to deal with: lost here, the handler's nurseries would be left without their parent.
+            yielded = run(runner.throw, error)
+        else:
+            yielded = run(step, sent)

@@ -8,24 +8,21 @@ cost `tell` a tenth of its speed.
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from trio.lowlevel import Task, current_task, reschedule
 
 from supervisors.timekeeper import Alarm
 from vespera_agents.actors.asks import ANSWERED, FAILED, FREE_MAX, QUEUED, STARTED, Letter, PendingAsk
-from vespera_agents.actors.deathwatch import ActorTerminated, Watch
-from vespera_agents.actors.errors import ActorCrashed, ActorStopped, AskTimeout, LinkBroken, MailboxFull
-from vespera_agents.actors.mailbox import Mailbox, MailboxSpec, Overflow
+from vespera_agents.actors.errands import stop
+from vespera_agents.actors.errors import ActorCrashed, AskTimeout, MailboxFull
+from vespera_agents.actors.mailbox import MailboxSpec, Overflow
 from vespera_agents.actors.messages import Request
 from vespera_agents.actors.parking import check, park, trap_of
 from vespera_agents.actors.refs import ActorRef, Reply
 from vespera_agents.actors.statistics import (
-    ActorState,
     ActorStatistics,
     DeadLetter,
     DeadLetterReason,
@@ -34,40 +31,11 @@ from vespera_agents.actors.statistics import (
     MailboxStatistics,
     MessageOutcome,
 )
+from vespera_agents.actors.ties import TiedMailbox
 from vespera_agents.actors.waits import CALLERS, Branch, Party, refuse_cycle
 
 if TYPE_CHECKING:
     from vespera_agents.actors.switchboard import Switchboard
-
-
-@final
-class Stop(BaseException):
-    """Raised by the errand that ends an actor: it leaves the hot loop, and nobody who handles errors means it."""
-
-
-def stop(_actor: object) -> None:
-    """Be the errand that ends an actor."""
-    raise Stop
-
-
-class Belonging(Protocol):
-    """Something that an incarnation has set going, and that ends with it."""
-
-    def cancel(self) -> None:
-        """Be of no further effect."""
-        ...
-
-
-class HasLinks(Protocol):
-    """An actor, as one that it is linked with."""
-
-    def on_link_broken(self, broken: LinkBroken) -> Awaitable[None] | None:
-        """Hear that the other has crashed."""
-        ...
-
-
-def _break_link(broken: LinkBroken, actor: HasLinks) -> Awaitable[None] | None:
-    return actor.on_link_broken(broken)
 
 
 _wake_with: Callable[[Task, Any], None] = reschedule
@@ -76,29 +44,22 @@ _REQUESTS: Final[tuple[type, ...]] = (Request,)
 
 
 @final
-class Endpoint(Mailbox, ActorRef[Any]):
+class Endpoint(TiedMailbox, ActorRef[Any]):
     """The address of one actor."""
 
     __slots__ = (
-        "alarm", "belongings", "branches", "busy_since", "clock", "counts", "current", "end_reason", "facts",
-        "handled", "incarnation", "links", "marked", "name", "next_due", "retried", "saved", "stash", "state",
-        "switchboard", "task", "trap", "turns", "waiting_on", "watches", "woken_at",
+        "alarm", "branches", "busy_since", "clock", "counts", "current", "facts", "handled", "incarnation", "marked",
+        "next_due", "retried", "saved", "switchboard", "task", "trap", "turns", "waiting_on", "woken_at",
     )  # fmt: skip
 
-    def __init__(  # noqa: PLR0915 - one line for each field
-        self, switchboard: Switchboard, name: str, counts: KindCounts, spec: MailboxSpec
-    ) -> None:
-        super().__init__(spec)
+    def __init__(self, switchboard: Switchboard, name: str, counts: KindCounts, spec: MailboxSpec) -> None:
+        super().__init__(spec, name)
         self.switchboard = switchboard
         """What it shares with the others of its system."""
         self.clock = switchboard.clock
         """Trio's clock, one attribute nearer."""
-        self.name = name
-        """The actor's unique name."""
         self.counts = counts
         """The counters of its kind."""
-        self.state = ActorState.STOPPED
-        """Where the actor is in its life; the cell moves it."""
         self.incarnation = 0
         """The number of the incarnation that may take mail: an older one that still runs is fenced off."""
         self.task: Task | None = None
@@ -115,8 +76,8 @@ class Endpoint(Mailbox, ActorRef[Any]):
         """How often it took mail: one in eight is timed."""
         self.marked = 0
         """How many messages of those that were there at `woken_at` have not been taken."""
-        self.retried: tuple[Letter, int] | None = None
-        """The message that is being retried, and how often it was."""
+        self.retried: list[tuple[Letter, int]] | None = None
+        """The messages in it that are being retried, and how often each was; made with the first of them."""
         self.handled = 0
         """Messages handled by all incarnations."""
         self.waiting_on: Party | None = None
@@ -127,16 +88,6 @@ class Endpoint(Mailbox, ActorRef[Any]):
         """Rings when an ask is due; made with the first one."""
         self.next_due = math.inf
         """The earliest deadline armed for its asks."""
-        self.end_reason = "it has not been started"
-        """Why it takes no mail, while it does not."""
-        self.watches: list[Watch] | None = None
-        """Who is told of its end; made with the first of them."""
-        self.links: set[Endpoint] | None = None
-        """Whom its incarnation is linked with; made with the first of them."""
-        self.belongings: set[Belonging] | None = None
-        """Timers and watches of its incarnation, which end with it; made with the first of them."""
-        self.stash: list[Letter] | None = None
-        """Mail that its incarnation has put aside; made with the first of it."""
         self.saved: object = None
         """The snapshot that the next incarnation may start from."""
         self.facts: Callable[[], Mapping[str, str | int | float]] | None = None
@@ -186,7 +137,7 @@ class Endpoint(Mailbox, ActorRef[Any]):
         if not depth:
             self._first_came()
 
-    async def ask(  # noqa: C901, PLR0912 - flat, because a call less is a twentieth of its speed
+    async def ask(  # noqa: C901, PLR0912, PLR0915 - flat, because a call less is a twentieth of its speed
         self, request: Request[Reply], *, timeout_seconds: float = 5.0
     ) -> Reply:
         """Put a request in and wait for its answer."""
@@ -233,6 +184,8 @@ class Endpoint(Mailbox, ActorRef[Any]):
                 counts.ask_duration.observe(self.clock() - now)
             if len(free) < FREE_MAX:
                 free.append(ask)
+            else:
+                ask.trap = None
             return reply
         # A trap and its ask know each other: a pair that nobody else knows would be garbage.
         ask.trap = None
@@ -302,7 +255,8 @@ class Endpoint(Mailbox, ActorRef[Any]):
     async def _send_slowly(self, letter: Letter) -> None:
         if not self.is_open:
             raise self.stopped()
-        if not self.waiting and self.room_for(letter):
+        # Nobody waits for the lane that has room, so nobody is overtaken: who waits, waits for the other one.
+        if self.room_for(letter):
             self.put(letter)
             return
         caller = CALLERS.get(current_task())
@@ -357,9 +311,9 @@ class Endpoint(Mailbox, ActorRef[Any]):
             self.alarm.discard()
             self.alarm = None
             self.next_due = math.inf
-        watches, self.watches = self.watches, None
-        for watch in tuple(watches or ()):
-            watch.fire(ActorTerminated(self.name, reason, crash))
+        # Somebody may have made a link with it while it waited for a restart that does not come now.
+        self.unlink(crash=crash)
+        self.tell_watches(crash)
 
     # Its statistics -------------------------------------------------------------------------------------------------
 
@@ -391,10 +345,6 @@ class Endpoint(Mailbox, ActorRef[Any]):
         return f"<ActorRef {self.name!r} of {self.kind}, {self.state}>"
 
     # What it answers when it cannot ----------------------------------------------------------------------------------
-
-    def stopped(self) -> ActorStopped:
-        """Return the error for somebody who wants something of an actor that has ended."""
-        return ActorStopped(self.name, self.end_reason)
 
     def _full(self) -> MailboxFull:
         return MailboxFull(self.name, self.capacity)
@@ -434,69 +384,14 @@ class Endpoint(Mailbox, ActorRef[Any]):
         if next_due < math.inf:
             self._arm(next_due)
 
-    # Ends of others, and its own ------------------------------------------------------------------------------------
-
-    def watch(self, tell: Callable[[ActorTerminated], None]) -> Watch:
-        """Have `tell` called once it has ended for good."""
-        if self.state is ActorState.STOPPED:
-            watch = Watch(tell, None)
-            watch.fire(ActorTerminated(self.name, self.end_reason, None))
-            return watch
-        if self.watches is None:
-            self.watches = []
-        watch = Watch(tell, self.watches)
-        self.watches.append(watch)
-        return watch
-
-    def own(self, belonging: Belonging) -> None:
-        """Cancel this when the incarnation ends."""
-        if self.belongings is None:
-            self.belongings = set()
-        self.belongings.add(belonging)
-
-    def disown(self, belonging: Belonging) -> None:
-        """Let go of it: it was cancelled, or is over."""
-        if self.belongings is not None:
-            self.belongings.discard(belonging)
-
-    def link(self, other: Endpoint) -> None:
-        """Let each of the two crash when the other does; this one now, if the other has ended already."""
-        if other.state is ActorState.STOPPED:
-            self.order(partial(_break_link, LinkBroken(other.name, other.stopped())))
-            return
-        for one, another in ((self, other), (other, self)):
-            if one.links is None:
-                one.links = set()
-            one.links.add(another)
+    # The end of an incarnation ---------------------------------------------------------------------------------------
 
     def leave(self, crash: BaseException | None) -> None:
-        """End an incarnation: what belonged to it is over, what it put aside is mail again, its links break."""
+        """End an incarnation."""
         self.busy_since = None
         self.facts = None
         self.task = None
-        for belonging in tuple(self.belongings or ()):
-            belonging.cancel()
-        self.belongings = None
-        self.unstash()
-        # A wish to stop outlives a crash; whatever else was asked for was asked of this incarnation.
-        self.system = deque([stop]) if self.system and stop in self.system else None
-        self.alert = bool(self.system or self.urgent)
-        self.unlink(crash=crash)
-
-    def unstash(self) -> None:
-        """Put what was put aside back in front of the mailbox, oldest first."""
-        stash, self.stash = self.stash, None
-        for letter in reversed(stash or ()):
-            self.put_back(letter)
-
-    def unlink(self, other: Endpoint | None = None, crash: BaseException | None = None) -> None:
-        """Undo a link, or all of them; where this is for a crash, the others crash too."""
-        for linked in tuple(self.links or ()) if other is None else (other,):
-            for one, another in ((self, linked), (linked, self)):
-                if one.links is not None:
-                    one.links.discard(another)
-            if crash is not None:
-                linked.order(partial(_break_link, LinkBroken(self.name, crash)))
+        self.end_ties(crash)
 
 
 def _unusable(request: object, timeout_seconds: float) -> Exception:

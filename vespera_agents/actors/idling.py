@@ -27,21 +27,25 @@ class IdleWatch:
 
     @classmethod
     def of(cls, actor: Actor, endpoint: Endpoint) -> IdleWatch | None:
-        """Return the watch of an actor that wants one."""
-        return cls(endpoint, actor.idle_timeout_seconds) if actor.idle_timeout_seconds < math.inf else None
+        """Return the watch of an actor that wants one; it ends with the incarnation."""
+        if actor.idle_timeout_seconds == math.inf:
+            return None
+        watch = cls(endpoint, actor.idle_timeout_seconds)
+        endpoint.own(watch)
+        return watch
 
     def wait(self) -> None:
         """Begin to count, because the actor waits for mail from now on."""
         self._alarm.set(self._endpoint.clock() + self._seconds)
 
-    def end(self) -> None:
+    def cancel(self) -> None:
         """Count no more."""
         self._alarm.discard()
 
     def _ring(self) -> None:
         if self._endpoint.reader is not None:
-            self._endpoint.order(_go_idle)
+            self._endpoint.order(self._go_idle)
 
-
-def _go_idle(actor: Actor) -> Awaitable[None]:
-    return actor.on_idle()
+    def _go_idle(self, actor: Actor) -> Awaitable[None] | None:
+        # Mail may have come in the same instant; an actor that stops when it is idle would let it fail.
+        return None if self._endpoint.depth else actor.on_idle()

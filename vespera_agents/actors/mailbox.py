@@ -9,14 +9,15 @@ nothing and raises nothing: `endpoint` turns what it reports into errors, dead l
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, unique
-from typing import Any, Final, TypeAlias, final
+from typing import Final, final
 
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
 
-from vespera_agents.actors.asks import QUEUED, Letter, PendingAsk
+from vespera_agents.actors.asks import QUEUED, Letter, PendingAsk, Tick
+from vespera_agents.actors.errands import Errand
 
 
 @unique
@@ -49,9 +50,6 @@ class MailboxSpec:
         if self.capacity < 1:
             raise ValueError(f"A mailbox holds at least 1 message, not {self.capacity}: give a capacity of 1 or more.")
 
-
-Errand: TypeAlias = Callable[[Any], Awaitable[None] | None]
-"""System mail: what the actor's own task does with the actor, between two messages. An error ends the incarnation."""
 
 NO_MAIL: Final = deque[Letter](maxlen=0)
 """The lane of a mailbox that never had mail: most actors wait for their first message, and a deque is 760 bytes."""
@@ -220,7 +218,13 @@ class Mailbox:
             for index, each in enumerate(lane):
                 if each is letter:
                     del lane[index]
+                    # Nobody need be taking: a letter that waits for this room might wait for ever.
+                    self.admit()
                     return
+
+    def drop_ticks(self) -> None:
+        """Take out what timers have put in: they have ended with their incarnation."""
+        self._keep(lambda letter: type(letter) is not Tick)
 
     def letters(self) -> list[Letter]:
         """Return all user mail in it, in the order in which it would be taken, letters that wait for room last."""
@@ -283,9 +287,12 @@ class Mailbox:
     def _sweep(self) -> None:
         """Make room by dropping asks whose callers have gone: they would only be skipped later."""
         self.has_forgotten = False
-        for lane in (self.user, self.urgent or ()):
-            live = [letter for letter in lane if letter[2] is None or letter[2].state == QUEUED]
-            if len(live) < len(lane) and isinstance(lane, deque):
+        self._keep(lambda letter: letter[2] is None or letter[2].state == QUEUED)
+
+    def _keep(self, wanted: Callable[[Letter], bool]) -> None:
+        for lane in (self.user, self.urgent or NO_MAIL):
+            kept = [letter for letter in lane if wanted(letter)]
+            if len(kept) < len(lane):
                 lane.clear()
-                lane.extend(live)
+                lane.extend(kept)
         self.admit()

@@ -9,14 +9,16 @@ from __future__ import annotations
 from typing import Final, final
 
 import trio
+from trio.lowlevel import Task
 
 from supervisors.errors import Shutdown
 from supervisors.exits import StopCause, leaves
 from supervisors.forcing import Killed
 from supervisors.incarnation import ChildStatus
-from vespera_agents.actors.actor import Actor
-from vespera_agents.actors.asks import QUEUED, STARTED, Letter
-from vespera_agents.actors.endpoint import Endpoint, Stop
+from vespera_agents.actors.actor import Actor, no_message_in_hand
+from vespera_agents.actors.asks import QUEUED, STARTED, Letter, Tick
+from vespera_agents.actors.endpoint import Endpoint
+from vespera_agents.actors.errands import Stop
 from vespera_agents.actors.errors import ActorCrashed, ActorStopped, HandlerTimeout, Unhandled
 from vespera_agents.actors.statistics import DeadLetterReason, MessageOutcome
 
@@ -43,46 +45,53 @@ def crash_of(error: BaseException | None, actor: Actor | None, name: str, status
 def interrupted(actor: Actor, endpoint: Endpoint, letter: Letter, error: BaseException, status: ChildStatus) -> None:
     """Settle the message whose handler did not return: tried again where its class says so, else failed."""
     cause = crash_of(error, actor, endpoint.name, status)
-    endpoint.current = None
     if isinstance(cause, Exception) and _may_retry(endpoint, letter, actor.crash_retries):
+        endpoint.current = None
         endpoint.counts.outcomes.increment(MessageOutcome.RETRIED)
         endpoint.put_back(letter)
-        return
-    if cause is None:
-        cut_off(endpoint, letter, "it was stopped in the middle of this request")
-        return
-    endpoint.counts.outcomes.increment(MessageOutcome.CRASHED)
+    else:
+        settle(endpoint, letter, cause, "it was stopped in the middle of this request")
+
+
+def settle(endpoint: Endpoint, letter: Letter, cause: BaseException | None, reason: str) -> None:
+    """Fail a message whose handler will not be heard any more: it crashed with `cause`, or was stopped for a reason."""
+    endpoint.current = None
+    endpoint.counts.outcomes.increment(MessageOutcome.CANCELLED if cause is None else MessageOutcome.CRASHED)
     ask = letter[2]
     if ask is not None:
-        ask.fail(ActorCrashed(endpoint.name, cause))
+        ask.fail(ActorStopped(endpoint.name, reason) if cause is None else ActorCrashed(endpoint.name, cause))
+    elif cause is None:
+        endpoint.bury(letter, DeadLetterReason.CANCELLED)
     else:
         endpoint.bury(letter, DeadLetterReason.CRASHED, f"{type(cause).__name__}: {cause}")
 
 
-def cut_off(endpoint: Endpoint, letter: Letter, reason: str = CUT_OFF) -> None:
-    """Settle a message whose handler will not be heard any more."""
-    endpoint.current = None
-    endpoint.counts.outcomes.increment(MessageOutcome.CANCELLED)
-    ask = letter[2]
-    if ask is not None:
-        ask.fail(ActorStopped(endpoint.name, reason))
-    else:
-        endpoint.bury(letter, DeadLetterReason.CANCELLED)
-
-
 def _may_retry(endpoint: Endpoint, letter: Letter, retries_max: int) -> bool:
     """Whether the message that crashed its handler is tried once more; if so, count it."""
-    tried = endpoint.retried[1] if endpoint.retried is not None and endpoint.retried[0] is letter else 0
-    if tried >= retries_max:
-        endpoint.retried = None
+    if retries_max == 0 or type(letter) is Tick:
         return False
-    endpoint.retried = (letter, tried + 1)
+    # Urgent mail may crash it, or a message be put aside, while others are still to be retried: each has its own count.
+    there = {id(each) for each in (*endpoint.letters(), *(endpoint.stash or ()))}
+    tried = next((times for each, times in endpoint.retried or () if each is letter), 0)
+    endpoint.retried = [(each, times) for each, times in endpoint.retried or () if id(each) in there]
+    if tried >= retries_max:
+        return False
+    endpoint.retried.append((letter, tried + 1))
     _let_wait_on(letter)
     return True
 
 
-def put_aside(endpoint: Endpoint, letter: Letter) -> None:
-    """Keep the message in hand for later: its handler called stash()."""
+def put_aside(endpoint: Endpoint, letter: Letter | None, task: Task | None) -> None:
+    """Keep the message in hand for later: its handler called stash().
+
+    Raises:
+        Fenced: It called it after its incarnation had been replaced.
+        RuntimeError: No handler did, but an errand.
+    """
+    if endpoint.task is not task:
+        raise Fenced
+    if letter is None:
+        raise no_message_in_hand(endpoint.name)
     endpoint.current = None
     endpoint.counts.outcomes.increment(MessageOutcome.STASHED)
     _let_wait_on(letter)

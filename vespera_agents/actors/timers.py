@@ -11,7 +11,7 @@ from contextvars import Context, copy_context
 from typing import final
 
 from supervisors.timekeeper import Alarm
-from vespera_agents.actors.asks import Letter
+from vespera_agents.actors.asks import Tick
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import MailboxFull
 
@@ -26,14 +26,15 @@ class Timer:
         self._endpoint = endpoint
         self._message = message
         self._context: Context = copy_context()
-        self._tick: Letter | None = None
+        self._tick: Tick | None = None
         self._alarm = Alarm(endpoint.switchboard.timekeeper, self._ring)
         self.every_seconds = every_seconds
         """The time between two ticks; None for a single one."""
         self.due = endpoint.clock() + after_seconds
         """When it ticks next, on trio's clock."""
         self.skipped = 0
-        """Ticks that were left out, because the one before was still in the mailbox or the mailbox was full."""
+        """Ticks that were left out, because the one before was still in the mailbox or the mailbox was full. That of a
+        single timer is never left out: it gets into a full mailbox, too."""
         endpoint.own(self)
         self._alarm.set(self.due)
 
@@ -52,20 +53,28 @@ class Timer:
 
     def _ring(self) -> None:
         endpoint = self._endpoint
+        if self.every_seconds is None:
+            # It is over, but for its tick: an actor that sets one with each message must not keep them all.
+            self._alarm.discard()
+            endpoint.disown(self)
+            self._tick = self._next_tick()
+            endpoint.put_always(self._tick)
+            return
         if self._tick is not None and endpoint.holds(self._tick):
             self.skipped += 1
         else:
-            self._tick = (self._message, self._context.copy(), None)
+            self._tick = self._next_tick()
             try:
                 endpoint.deliver(self._tick)
             except MailboxFull:
                 self._tick = None
                 self.skipped += 1
-        if self.every_seconds is None:
-            return
         # From the time it was due, not from now: ticks do not drift. Those that were missed altogether are left out.
         now = endpoint.clock()
         missed = max(0, int((now - self.due) // self.every_seconds))
         self.skipped += missed
         self.due += (missed + 1) * self.every_seconds
         self._alarm.set(self.due)
+
+    def _next_tick(self) -> Tick:
+        return Tick((self._message, self._context.copy(), None))
