@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar, TypeVarTuple
+from typing import Final, TypeVar, TypeVarTuple, final
 
 import trio
 
@@ -143,7 +143,7 @@ def carry_out(
 ) -> Result | None:
     """Run `main` under trio in the time of `run`, scheduled by its seed; None if it had to be ended by force."""
     try:
-        with seeded_scheduling(run.choices.seed):
+        with seeded_scheduling(run.choices.seed), _Named(run.choices.seed):
             return trio.run(main, *args, clock=run.clock, instruments=instruments)
     except (Killed, BaseExceptionGroup) as error:
         # A run that does not end after its violation is ended by force, and this is how that comes out.
@@ -152,3 +152,18 @@ def carry_out(
     except trio.TrioInternalError as error:
         run.violated(Violation(f"trio broke: {error.__cause__!r}"))
     return None
+
+
+@final
+class _Named:
+    """Adds the seed of a run to an error that comes out of it."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None:
+            error.add_note(f"This came out of the simulated run of seed {self._seed}.")

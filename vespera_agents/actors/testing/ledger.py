@@ -103,7 +103,7 @@ class Ledger:
         try:
             result = step()
         except BaseException as error:
-            self._broke(life, error)
+            self._broke(actor, life, error)
             raise
         self._done(life, result)
         return result
@@ -114,7 +114,7 @@ class Ledger:
         try:
             result = await step()
         except BaseException as error:
-            self._broke(life, error)
+            self._broke(actor, life, error)
             raise
         self._done(life, result)
         return result
@@ -176,10 +176,9 @@ class Ledger:
             self._run.note(life.receiver.name, "begins", type(message).__name__, 0, life.name)
             return life
         self._run.note(life.receiver.name, "begins", mail.sender, mail.number, life.name)
-        retries: int = getattr(actor, "crash_retries", 0)
         if mail.receiver is not life.receiver:
             self._wrong(f"{life.name} takes a message that is for another: {mail}")
-        if mail.dead or mail.done or (mail.begun and (mail.broken_by is None or mail.begun > retries)):
+        if mail.dead or mail.done or (mail.begun and not mail.may_return):
             self._wrong(f"{life.name} takes a message for the second time: {mail}")
         if mail.answer and mail.answer not in {ACCEPTED, BROKEN}:
             self._wrong(f"{life.name} takes a message whose sender was told {mail.answer}: {mail}")
@@ -189,7 +188,7 @@ class Ledger:
         life.receiver.begun_from[mail.sender] = mail.number
         life.receiver.queued.pop(mail, None)
         mail.begun += 1
-        mail.broken_by = None
+        mail.broken_by, mail.may_return = None, False
         return life
 
     def _done(self, life: Life, result: object) -> None:
@@ -204,7 +203,7 @@ class Ledger:
         mail.result = result
         self._run.note(life.receiver.name, "has done", mail.sender, mail.number, life.name)
 
-    def _broke(self, life: Life, error: BaseException) -> None:
+    def _broke(self, actor: Actor, life: Life, error: BaseException) -> None:
         mail = self._put_down(life)
         life.receiver.errors.extend(leaves(error))
         if life.fenced:
@@ -212,6 +211,9 @@ class Ledger:
         self.broken += 1
         if mail is not None:
             mail.broken_by = error
+            retries: int = getattr(actor, "crash_retries", 0)
+            mail.may_return = mail.begun <= retries
+            life.receiver.slack += mail.may_return
             self._run.note(life.receiver.name, "is broken at", mail.sender, mail.number, type(error).__name__)
 
     def _put_down(self, life: Life) -> Mail | None:

@@ -42,7 +42,8 @@ class Post:
             ref.tell(message)
         except ActorError as error:
             self._ledger.answered(mail, type(error).__name__)
-            self._check_full(mail, error)
+            if isinstance(error, MailboxFull):
+                self._check_full(mail, error)
             raise
         self._ledger.answered(mail, ACCEPTED)
 
@@ -96,8 +97,8 @@ class Post:
             self._wrong(f"{mail} fails with {type(error).__name__}, and its handler was not interrupted")
         match error:
             case ActorCrashed():
-                # Force strikes an idle actor outside of everything that is watched.
-                if not isinstance(error.cause, Killed) and error.cause not in mail.receiver.errors:
+                # Force strikes an idle actor outside of everything that is watched, and a timeout is nobody's error.
+                if not isinstance(error.cause, Killed | ActorError) and error.cause not in mail.receiver.errors:
                     self._wrong(f"{mail} fails with ActorCrashed, and nothing has raised {error.cause!r}")
             case ActorStopped():
                 if not mail.begun and mail.receiver.ends == ends and mail.receiver.watched:
@@ -106,16 +107,19 @@ class Post:
                 if self._run.now < mail.sent_at + mail.timeout_seconds:
                     self._wrong(f"{mail} timed out before its {mail.timeout_seconds:g} s were over")
             case AskCycle():
-                here = "" if self._life is None else self._life.receiver.name
-                if {error.path[0], error.path[-1]} != {here}:
-                    self._wrong(f"{mail} is refused because of a circle that is none: {error.path}")
-            case ActorError():
+                self._check_circle(mail, error)
+            case MailboxFull():
                 self._check_full(mail, error)
             case _:
                 pass
 
-    def _check_full(self, mail: Mail, error: ActorError) -> None:
-        if not isinstance(error, MailboxFull) or mail.receiver.spec is None:
+    def _check_circle(self, mail: Mail, error: AskCycle) -> None:
+        here = "" if self._life is None else self._life.receiver.name
+        if {error.path[0], error.path[-1]} != {here}:
+            self._wrong(f"{mail} is refused because of a circle that is none: {error.path}")
+
+    def _check_full(self, mail: Mail, error: MailboxFull) -> None:
+        if mail.receiver.spec is None:
             return
         overflow = mail.receiver.spec.overflow
         depth = mail.receiver.ref.statistics().mailbox.depth

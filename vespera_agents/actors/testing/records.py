@@ -51,6 +51,8 @@ class Mail:
     """How often it became a dead letter."""
     broken_by: BaseException | None = None
     """What ended its handler, where that did not return."""
+    may_return: bool = False
+    """Whether its class allows that it is tried again after the crash that it met."""
     cut_off: bool = False
     """Whether its handler belongs to a life that was cut off."""
     result: object = None
@@ -64,7 +66,7 @@ class Mail:
     @property
     def is_over(self) -> bool:
         """Whether a handler has had it, and has not got it any more."""
-        return bool(self.done) or self.broken_by is not None or self.cut_off
+        return bool(self.done) or self.cut_off or (self.broken_by is not None and not self.may_return)
 
     def __str__(self) -> str:
         return f"{self.how} {self.number} from {self.sender} to {self.receiver.name}"

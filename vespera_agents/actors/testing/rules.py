@@ -18,12 +18,12 @@ from vespera_agents.actors.statistics import (
     DeadLetterReason,
     DropReason,
     KindStatistics,
-    MessageOutcome,
 )
 from vespera_agents.actors.system import ActorSystem
 from vespera_agents.actors.testing.ledger import Ledger
 from vespera_agents.actors.testing.records import ACCEPTED, ASK, BROKEN, REPLY, Life, Mail, Recipient
 
+_INTERRUPTED: Final = ("crashed", "cancelled", "retried")
 _DROPPING: Final = (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST)
 
 
@@ -71,9 +71,9 @@ class Rules:
             wrong = "after it was handled, or was a dead letter before"
         elif letter.recipient != mail.receiver.name:
             wrong = f"of {letter.recipient}"
-        elif reason in {DeadLetterReason.CRASHED, DeadLetterReason.CANCELLED} and not mail.is_over:
+        elif reason in {DeadLetterReason.CRASHED, DeadLetterReason.CANCELLED} and not (mail.broken_by or mail.cut_off):
             wrong = "and no handler of it has ended"
-        elif reason in {DeadLetterReason.STOPPED, DeadLetterReason.DROPPED} and mail.begun:
+        elif reason in {DeadLetterReason.STOPPED, DeadLetterReason.DROPPED} and mail.begun and not mail.may_return:
             wrong = "and a handler had it"
         elif reason is DeadLetterReason.DROPPED and mailbox is not None and mailbox.overflow not in _DROPPING:
             wrong = f"by a mailbox of {mailbox.overflow}"
@@ -184,16 +184,16 @@ class Rules:
         dropped = _total(kinds, DeadLetterReason.DROPPED)
         counted = {
             "starts": (sum(kind.starts for kind in kinds), sum(life.ready for life in ledger.lives), 0),
-            "handled": (_outcomes(kinds, MessageOutcome.HANDLED), ledger.handled, 0),
+            "handled": (_outcomes(kinds, "handled"), ledger.handled, 0),
             "interrupted": (
-                _outcomes(kinds, MessageOutcome.CRASHED) + _outcomes(kinds, MessageOutcome.CANCELLED),
+                _outcomes(kinds, *_INTERRUPTED),
                 ledger.broken + ledger.cut_off,
                 0,
             ),
             "asks": (sum(kind.asks for kind in kinds), len(asks) - answers[ASK, AskCycle.__name__] - unknown, unknown),
             "asks that timed out": (sum(kind.ask_timeouts for kind in kinds), timeouts, unknown),
             "late replies": (sum(kind.late_replies for kind in kinds), late, unknown),
-            "replies": (sum(kind.ask_duration.count for kind in kinds), answers[ASK, REPLY], 0),
+            "replies timed": (sum(kind.ask_duration.count for kind in kinds), 0, answers[ASK, REPLY]),
             "dead letters": (self._system.statistics().dead_letters, self._letters_read, 0),
             "drops": (
                 sum(kind.drops[reason] for kind in kinds for reason in DropReason),
@@ -206,8 +206,8 @@ class Rules:
                 raise Violation(f"the statistics count {said} {what}, and there were {wanted} to {wanted + more}")
 
 
-def _outcomes(kinds: list[KindStatistics], outcome: MessageOutcome) -> int:
-    return sum(kind.messages[outcome] for kind in kinds)
+def _outcomes(kinds: list[KindStatistics], *outcomes: str) -> int:
+    return sum(number for kind in kinds for outcome, number in kind.messages.items() if outcome in outcomes)
 
 
 def _total(kinds: list[KindStatistics], reason: DeadLetterReason) -> int:

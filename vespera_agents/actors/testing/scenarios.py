@@ -23,7 +23,7 @@ from vespera_agents.actors.mailbox import MailboxSpec, Overflow
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.system import ActorSystem, open_system
 from vespera_agents.actors.testing.faults import ActorFault
-from vespera_agents.actors.testing.simulated import GRID_SECONDS, WATCHED, Neighbours, Note, write
+from vespera_agents.actors.testing.simulated import GRID_SECONDS, KINDS, Neighbours, Note, write
 from vespera_agents.actors.testing.simulation import ActorSimulation, Invariants
 
 RESTARTS: Final = (Restart.TRANSIENT, Restart.PERMANENT, Restart.TEMPORARY)
@@ -86,7 +86,7 @@ class _Town:
         self._starting.add(name)
         try:
             ref = await self._system.start(
-                WATCHED,
+                KINDS[choices.below(len(KINDS))],
                 self._simulation,
                 name,
                 self._neighbours,
@@ -123,7 +123,7 @@ class _Town:
 
     def _member(self, name: str, choices: Stream) -> ChildSpec:
         return self._system.actor_spec(
-            WATCHED,
+            KINDS[choices.below(len(KINDS))],
             self._simulation,
             name,
             self._neighbours,

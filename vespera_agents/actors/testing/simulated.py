@@ -143,8 +143,22 @@ class Simulated(Actor):
                 pass
 
 
-WATCHED: Final = wrapped(Simulated, lambda actor: actor.around)
-"""The class to start simulated actors with."""
+class Persistent(Simulated):
+    """One that tries a message again that has crashed it."""
+
+    crash_retries = 2
+
+
+class Impatient(Simulated):
+    """One whose handlers may not take long."""
+
+    handler_timeout_seconds = 1.5
+
+
+KINDS: Final[tuple[type[Simulated], ...]] = tuple(
+    wrapped(kind, lambda actor: actor.around) for kind in (Simulated, Persistent, Impatient)
+)
+"""The classes to start simulated actors with."""
 
 
 async def write(post: Post, ref: ActorRef[Actor], choices: Stream) -> None:
