@@ -47,7 +47,7 @@ help:
 	@echo "make format  repair what a machine can repair"
 	@echo "make bench   every benchmark; NAMES='core store' BENCH_ARGS=--quick to choose"
 	@echo "make picture renew docs/images/run.svg from a run of examples/plans/demo.md"
-	@echo "make simulate  supervision under faults in virtual time; SEEDS=20000 to choose how often"
+	@echo "make simulate  supervision and actors under faults in virtual time; SEEDS=20000 to choose how often"
 	@echo "make lock    renew constraints.txt from a fresh environment"
 
 setup: $(READY)
@@ -102,6 +102,7 @@ picture: setup
 # Every seed is one run; the exit status is 1 if any of them broke a rule, and its replay command is printed.
 simulate: setup
 	@$(BIN)/python -m supervisors.testing --seeds $(SEEDS)
+	@$(BIN)/python -m vespera_agents.actors.testing --seeds $(SEEDS)
 
 # Names and versions only: where packages come from is the business of the machine that installs them.
 lock:

@@ -96,6 +96,7 @@ class FaultPlan:
         permille: Mapping[ActorFault, int] | None = None,
         stream: Stream | int = 0,
         on_strike: Callable[[str, ActorFault], None] | None = None,
+        starts_spared: int = 0,
         slow_seconds: float = SLOW_SECONDS,
         hang_seconds: float = LONG_SECONDS,
     ) -> None:
@@ -106,6 +107,7 @@ class FaultPlan:
             permille: How many of a thousand opportunities strike by chance.
             stream: What chance is drawn from: a seed, or a stream of choices of a simulation.
             on_strike: Who is told, with the name of the actor.
+            starts_spared: How many starts nothing strikes at, so that a test gets its actors to run at all.
             slow_seconds: How long something slow takes.
             hang_seconds: How long something that hangs takes.
         """
@@ -114,6 +116,7 @@ class FaultPlan:
         self._stream = Stream(str(stream), None) if isinstance(stream, int) else stream
         self._on_strike = on_strike
         self._passed: dict[ActorFault, int] = {}
+        self._starts_spared = starts_spared
         self._slow_seconds = slow_seconds
         self._hang_seconds = hang_seconds
         self.enabled = True
@@ -161,7 +164,10 @@ class FaultPlan:
 
     async def on_start(self, actor: Actor, step: AsyncStep) -> object:
         """Carry out on_start, with whatever strikes it."""
-        await self._hook(self._strike(actor, AT_START))
+        if self._starts_spared > 0:
+            self._starts_spared -= 1
+        else:
+            await self._hook(self._strike(actor, AT_START))
         return await step()
 
     async def on_stop(self, actor: Actor, step: AsyncStep) -> object:

@@ -65,6 +65,7 @@ class _Inbox:
         self.arrived = trio.Event()
 
 
+@final
 class ProbeActor(Actor):
     """The actor behind a probe."""
 

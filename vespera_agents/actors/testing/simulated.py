@@ -143,12 +143,14 @@ class Simulated(Actor):
                 pass
 
 
+@final
 class Persistent(Simulated):
     """One that tries a message again that has crashed it."""
 
     crash_retries = 2
 
 
+@final
 class Impatient(Simulated):
     """One whose handlers may not take long."""
 

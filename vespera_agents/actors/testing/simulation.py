@@ -91,19 +91,23 @@ class ActorSimulation(Run):
     ) -> type[ActorT]:
         """Return a class to start an actor with that is struck by faults, and whose every message is watched.
 
+        Its first start is spared, so that a scenario gets its actors to run.
+
         Args:
             actor_class: What it is.
             name: Whose choices the faults are drawn from; best the actor's name.
             permille: How many of a thousand opportunities each fault strikes at.
         """
-        around = self.around(name, permille)
+        around = self.around(name, permille, starts_spared=1)
         return wrapped(actor_class, lambda _actor: around)
 
-    def around(self, name: str, permille: Mapping[ActorFault, int] = PERMILLE) -> Around:
+    def around(self, name: str, permille: Mapping[ActorFault, int] = PERMILLE, *, starts_spared: int = 0) -> Around:
         """Return what is around the actors of this name: faults, and outside of them the ledger."""
         around = self._around.get(name)
         if around is None:
-            plan = FaultPlan(permille=permille, stream=self.stream(name), on_strike=self.struck)
+            plan = FaultPlan(
+                permille=permille, stream=self.stream(name), on_strike=self.struck, starts_spared=starts_spared
+            )
             plan.enabled = self.faults_on
             self._plans.append(plan)
             around = self._around[name] = Inside(self.ledger, plan)
