@@ -92,7 +92,7 @@ async def rate(count: int, work: Callable[[], Awaitable[object]]) -> float:
 
 async def tells(count: int) -> float:
     async with open_system(name="benchmark") as system:
-        adder = await system.start(Adder, name="adder", mailbox=MailboxSpec(capacity=2 * BURST))
+        adder = await system.start(Adder, name="adder", mailbox=MailboxSpec(capacity=20 * BURST))
 
         async def work() -> None:
             message = Add(1)
@@ -127,7 +127,7 @@ async def channel(count: int) -> float:
 
 async def asks(count: int) -> float:
     async with open_system(name="benchmark") as system:
-        adder = await system.start(Adder, name="adder", mailbox=MailboxSpec(capacity=2 * BURST))
+        adder = await system.start(Adder, name="adder", mailbox=MailboxSpec(capacity=20 * BURST))
 
         async def work() -> None:
             question = Total()

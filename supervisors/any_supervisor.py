@@ -17,6 +17,7 @@ import trio
 from supervisors.calls import Calls
 from supervisors.children import ChildCounts, ChildInfo, ChildState, count
 from supervisors.deathwatch import Terminated, Watch
+from supervisors.enclosing import Shelter
 from supervisors.errors import ChildNotRunning
 from supervisors.exits import Exit
 from supervisors.figures import SupervisorStatistics
@@ -91,15 +92,18 @@ class AnySupervisor:
             raise life.verdict
 
     async def _run_as_root(self, on_running: Callable[[], None]) -> None:
-        timekeeper = Timekeeper()
+        timekeeper, shelter = Timekeeper(), Shelter()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(timekeeper.run, name=f"{self.name} timekeeper")
+            nursery.start_soon(shelter.run, name=f"{self.name} children")
             try:
                 # The jitter of a backoff keeps a crowd apart; it protects no secret.
-                ground = Ground(nursery, timekeeper, random.Random(), self._life.reporter.listener)  # noqa: S311
+                rng = random.Random()  # noqa: S311
+                ground = Ground(await shelter.nursery(), timekeeper, rng, self._life.reporter.listener)
                 await self._life.live(ground, None, on_running)
             finally:
                 timekeeper.stop()
+                shelter.close()
 
     def stop(self) -> None:
         """Ask it to stop, from inside its event loop; `run` then stops the children in reverse order and returns."""

@@ -93,6 +93,11 @@ class Child:
         return self.undecided is not None or self.state not in {ChildState.DOWN, ChildState.RESTARTING}
 
     @property
+    def pending(self) -> bool:
+        """Whether its first life is still to begin: its supervisor was busy when it was added without waiting."""
+        return self.incarnation is None and self.state is ChildState.STARTING
+
+    @property
     def ignored(self) -> bool:
         """Whether its last start answered Ignore."""
         return self.exit is not None and self.exit.kind is ExitKind.IGNORED and self.state is ChildState.DOWN

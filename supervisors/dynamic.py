@@ -58,7 +58,20 @@ class DynamicSupervisor(AnySupervisor):
             StartFailed: it did not become ready; nothing is kept of it.
             SupervisorNotRunning: the supervisor has not started, or ended before it came to this call.
         """
-        return await self._calls.carry_out(partial(self._calls.start_dynamic, args))
+        return await self._calls.start_dynamic(args)
+
+    def start_child_nowait(self, *args: object) -> str:
+        """Begin the life of one more child without waiting until it is ready; return the id it is called by.
+
+        To be called inside the supervisor's event loop. While the supervisor is busy with something else the child is
+        `starting`, and its life begins in its turn. A start that fails, is late or answers Ignore is reported and told
+        to those who watch the child; nothing is kept of it.
+
+        Raises:
+            TooManyChildren: it has its max_children.
+            SupervisorNotRunning: the supervisor has not started, or is ending.
+        """
+        return self._calls.start_dynamic_nowait(args)
 
     async def change(self, template: ChildSpec | None = None, **flags: Unpack[FlagChange]) -> None:
         """Take other flags and another template while it runs; for its children that counts from their next start.

@@ -75,8 +75,11 @@ class Call(Generic[AnswerT]):
 
     async def carry_out(self) -> None:
         """Do what was asked; a refusal is the caller's business, anything else that is raised is a bug of ours."""
-        if self._task is None:
-            return
+        if self._task is not None:
+            await self.finish()
+
+    async def finish(self) -> None:
+        """Do what was asked, or the rest of what was begun in the caller's task, also if nobody waits any more."""
         try:
             self._answers.append(await self._operation())
         except SupervisorError as refusal:
@@ -85,6 +88,11 @@ class Call(Generic[AnswerT]):
             if not self._answers and self._refusal is None:
                 self._refusal = self._stopped()
             self._answer()
+
+    def succeed(self, answer: AnswerT) -> None:
+        """Give the answer, which came about without the supervisor's task."""
+        self._answers.append(answer)
+        self._answer()
 
     def refuse(self) -> None:
         """Answer that the supervisor has ended."""

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, final
 
-from supervisors.children import Child, ChildState
+from supervisors.children import Child, ChildState, StartedChild
 from supervisors.deathwatch import Watch
 from supervisors.endings import exit_of, report_end
 from supervisors.exits import Exit, ExitKind, StopCause, classify
 from supervisors.figures import Figures
-from supervisors.incarnation import KILL_GRACE_SECONDS, Ground, Incarnation, Rung
+from supervisors.incarnation import KILL_GRACE_SECONDS, Ground, Incarnation
+from supervisors.ladder import Rung
 from supervisors.listeners import ReportContext, Reporter, ReportKind
+from supervisors.messages import Call
+from supervisors.newcomers import Newcomers
 from supervisors.roster import Roster
 from supervisors.specs import Restart
 from supervisors.waiting import Waiting
@@ -57,6 +60,8 @@ class Offspring:
         "_reporter",
         "_roster",
         "_waiting",
+        "caller",
+        "newcomers",
         "quick",
     )
 
@@ -69,6 +74,7 @@ class Offspring:
         *,
         on_end: Callable[[Child, Incarnation], None],
         on_escalation: Callable[[BaseException], None],
+        on_pending: Callable[[Child], None],
     ) -> None:
         self._name = name
         self._figures = figures
@@ -80,13 +86,18 @@ class Offspring:
         self._waiting: Waiting | None = None
         self._awaited: Incarnation | None = None
         self._crowd: set[Incarnation] | None = None
+        self.newcomers = Newcomers(self._ask, self._climb, self.discard, on_pending)
+        """Those whose start nobody waits for."""
         self.quick: Incarnation | None = None
-        """A new life that was begun in the dying task of the last one, and for which nobody waits yet."""
+        """A new life that was begun in another task, and for which the supervisor's does not wait yet."""
+        self.caller: Call[StartedChild] | None = None
+        """Who waits for it, if it was begun by a call; else it was begun in the dying task of the life before."""
 
     def settle(self, ground: Ground, waiting: Waiting) -> None:
         """Give the children what they run on; `waiting` is that of the task which starts and stops them."""
         self._ground = ground
         self._waiting = waiting
+        self.newcomers.settle(ground.timekeeper)
 
     def discard(self, child: Child) -> None:
         """Forget a child that is not running."""
@@ -117,20 +128,28 @@ class Offspring:
 
     def spawn(self, child: Child, context: ReportContext) -> Incarnation:
         """Begin a new life, without waiting; whoever does, goes on with `await_start`."""
-        ground, waiting = self._ground, self._waiting
+        assert self._waiting is not None, "a supervisor that starts children is running"
+        incarnation = self._begin(child, context)
+        self._waiting.alarm.set(incarnation.since + child.spec.start_timeout_seconds)
+        return incarnation
+
+    def spawn_newcomer(self, child: Child) -> None:
+        """Begin the first life of a child for whose start nobody will wait."""
+        self.newcomers.add(self._begin(child, ReportContext.START))
+
+    def _begin(self, child: Child, context: ReportContext) -> Incarnation:
+        ground = self._ground
         assert ground is not None, "a supervisor that starts children is running"
-        assert waiting is not None, "a supervisor that starts children is running"
         child.incarnations = number = child.incarnations + 1
         incarnation = child.incarnation = Incarnation(child, number, self, ground, context)
         child.state = ChildState.RESTARTING if context is _RESTART else ChildState.STARTING
         spec = child.spec
-        args = (*spec.args, *child.args) if child.args else spec.args
+        args = (*spec.args, *child.args) if child.args and spec.args else child.args or spec.args
         # Each life starts with the context variables of the spec, never with those of whoever restarts it. The copy
         # allows supervisors in two threads to share a spec: a context can be entered only once at a time.
         spec.context.copy().run(
             ground.nursery.start_soon, incarnation.live, spec.start, args, name=f"{self._name}/{child.id}#{number}"
         )
-        waiting.alarm.set(incarnation.since + spec.start_timeout_seconds)
         return incarnation
 
     async def await_start(self, child: Child, incarnation: Incarnation) -> FailedStart | None:
@@ -255,6 +274,11 @@ class Offspring:
 
     # ---- what incarnations say, in their own tasks and without waiting
 
+    @property
+    def name(self) -> str:
+        """The supervisor's name."""
+        return self._name
+
     def became_ready(self, incarnation: Incarnation) -> None:
         """Take note that a child is ready."""
         child, context = incarnation.child, incarnation.context
@@ -266,9 +290,11 @@ class Offspring:
         if child.ended_at is not None and incarnation.ready_at is not None:
             self._figures.restart_seconds.observe(incarnation.ready_at - child.ended_at)
             child.ended_at = None
-        if self._reporter.listener is not None:
+        if self._reporter.tells_starts:
             kind = ReportKind.CHILD_RESTARTED if restarted else ReportKind.CHILD_STARTED
             self._reporter.report(kind, context, offender=child.offender(incarnation.number))
+        if self.newcomers:
+            self.newcomers.became_ready(incarnation)
         self._settled(incarnation)
 
     def broke_promise(self, incarnation: Incarnation) -> None:
@@ -309,9 +335,13 @@ class Offspring:
         report_end(self._reporter, self._figures, child, exit_, context)
         self._over(child, incarnation, by_itself=by_itself)
 
+    def interrupted(self, interrupt: KeyboardInterrupt) -> None:
+        """Pass on a Ctrl-C that came in the middle of all this: the tree stops in order."""
+        self._on_escalation(interrupt)
+
     def _fence(self, child: Child, incarnation: Incarnation) -> None:
         """Cut off a life that nothing could end: whatever it still says or does, the child is down."""
-        incarnation.rung = Rung.FENCED
+        incarnation.cut_off()
         self._figures.fenced += 1
         self._figures.zombies += 1
         kind = {StopCause.START_TIMEOUT: ExitKind.START_TIMEOUT, StopCause.HUNG: ExitKind.HUNG}.get(
@@ -337,6 +367,8 @@ class Offspring:
                 child.ended_at = incarnation.exit.at
             self._on_end(child, incarnation)
         self._settled(incarnation)
+        if self.newcomers:
+            self.newcomers.over(incarnation)
 
     def _settled(self, incarnation: Incarnation) -> None:
         """Wake the supervisor's task if it waits for just this, or has to do something about it."""
@@ -347,7 +379,9 @@ class Offspring:
             # Ready: nobody has to do anything. Otherwise the supervisor finds it here, and tries again.
             awaited = incarnation.ready_at is None
             if not awaited:
-                self.quick = None
+                caller, self.quick, self.caller = self.caller, None, None
+                if caller is not None:
+                    caller.succeed(StartedChild(incarnation.child.id, incarnation.value, incarnation.number))
         elif self._crowd is not None and incarnation.exit is not None:
             self._crowd.discard(incarnation)
             awaited = not self._crowd

@@ -56,7 +56,14 @@ class Roster:
 
     def remove(self, child: Child) -> bool:
         """Forget a child; False where it was not known any more."""
-        return self._children.pop(child.id, None) is not None
+        if self._children.get(child.id) is not child:
+            return False
+        del self._children[child.id]
+        return True
+
+    def move_to_end(self, child: Child) -> None:
+        """Make a known child the last of the order: it is started only now."""
+        self._children[child.id] = self._children.pop(child.id)
 
     def arrange(self, specs: Iterable[ChildSpec]) -> None:
         """Take these specs, in this order, before all others; children that run go on, new ones are not started."""

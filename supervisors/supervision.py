@@ -18,6 +18,7 @@ from typing import Final, final
 import trio
 
 from supervisors.children import Child, ChildState
+from supervisors.delays import Delays
 from supervisors.errors import MaxRestartsExceeded, StartFailed, SupervisorNotRunning
 from supervisors.exits import Exit, StopCause
 from supervisors.figures import Figures
@@ -31,7 +32,6 @@ from supervisors.offspring import FailedStart, Offspring
 from supervisors.restarts import Action, decide, restart_group
 from supervisors.roster import Roster
 from supervisors.specs import ChildSpec, Restart, Strategy
-from supervisors.timekeeper import Alarm
 from supervisors.waiting import Waiting
 
 _RESTART: Final = Action.RESTART
@@ -43,12 +43,12 @@ class Supervision:
     """One life of one supervisor."""
 
     __slots__ = (
-        "_delays",
         "_idle",
         "_inbox",
         "_life",
         "_rng",
         "_waiting",
+        "delays",
         "ended_significantly",
         "figures",
         "flags",
@@ -92,14 +92,16 @@ class Supervision:
             self.reporter,
             on_end=self._child_ended,
             on_escalation=self._escalate,
+            on_pending=self.start_in_turn,
         )
         """What it does with them."""
+        self.delays = Delays(self.reporter, self._delay_over)
+        """Whose restart waits for a backoff."""
         self._rng = rng
         self._life = trio.CancelScope()
         self._inbox: deque[Message] = deque()
         self._waiting: Waiting | None = None
         self._idle = False
-        self._delays: dict[Child, Alarm] = {}
 
     # ---- its life
 
@@ -129,6 +131,9 @@ class Supervision:
             raise
         finally:
             self.state = SupervisorState.STOPPING
+            if self.offspring.caller is not None:
+                self.offspring.caller.refuse()
+                self.offspring.caller = self.offspring.quick = None
             again = own is not None and own.stop_cause is StopCause.RESTART
             try:
                 # Shielded: whoever cancels this supervisor must not break the order. Bounded: by each child's spec.
@@ -180,9 +185,8 @@ class Supervision:
     def _close(self, waiting: Waiting) -> None:
         self.state = SupervisorState.STOPPED
         waiting.alarm.discard()
-        for alarm in self._delays.values():
-            alarm.discard()
-        self._delays.clear()
+        self.offspring.newcomers.close()
+        self.delays.close()
         while self._inbox:
             self._inbox.popleft().refuse()
         reason = "stopped" if self.verdict is None else f"{type(self.verdict).__name__}: {self.verdict}"
@@ -197,12 +201,37 @@ class Supervision:
         if self._idle and self._waiting is not None:
             self._waiting.wake()
 
+    @property
+    def idle(self) -> bool:
+        """Whether its task has nothing to do, so that another may do something in its place."""
+        waiting = self._waiting
+        return self._idle and waiting is not None and waiting.parked and self.offspring.quick is None
+
+    @property
+    def ending(self) -> bool:
+        """Whether it takes no more calls, or will not come to them."""
+        return (
+            self.state not in LIVE or self.verdict is not None or self.ended_significantly or self._life.cancel_called
+        )
+
+    def start_in_turn(self, child: Child) -> None:
+        """Begin the first life of a child that nobody waits for, when all that came before has been carried out."""
+        if self.state not in LIVE:
+            return
+        child.incarnation = None
+        child.state = ChildState.STARTING
+        self.post(Notice(partial(self._start_pending, child)))
+
+    async def _start_pending(self, child: Child) -> None:
+        if child.pending and self.roster.find(child.id) is child:
+            self.roster.move_to_end(child)
+            self.offspring.spawn_newcomer(child)
+
     # ---- ends
 
     def _child_ended(self, child: Child, incarnation: Incarnation) -> None:
         """Hear, in the dying task, that a child has ended by itself; decide here and now if nothing has to wait."""
-        idle = self._idle and self._waiting is not None and self._waiting.parked
-        if idle and not self._inbox and self.offspring.quick is None and incarnation.exit is not None:
+        if self.idle and incarnation.exit is not None:
             action = decide(child.spec.restart, incarnation.exit.kind)
             if action is not _RESTART:
                 child.undecided = None
@@ -293,17 +322,19 @@ class Supervision:
         else:
             # The group does not run on without the one it depends on, while that one waits.
             await self._clear(child)
-            self._delay(child, exit_)
+            assert self._rng is not None, "a supervisor that restarts children is running"
+            self.delays.begin(child, exit_, self._rng)
 
     def _group(self, child: Child) -> list[Child]:
-        order = (other.id for other in self.roster)
+        # One whose first life is still to begin is no part of it: its turn comes afterwards.
+        order = (other.id for other in self.roster if not other.pending)
         return [self.roster.get(id_) for id_ in restart_group(self.flags.strategy, order, child.id)]
 
     async def _clear(self, child: Child) -> list[Child]:
         """Stop all of the group but `child`; return who is left of it: all but the temporary ones."""
         group = self._group(child)
         await self.offspring.stop_all((other for other in group if other is not child), StopCause.RESTART)
-        return [member for member in group if self.roster.find(member.id) is member]
+        return [member for member in group if self.roster.find(member.id) is member and not member.pending]
 
     async def _rebuild(self, child: Child) -> None:
         """Start `child` and its group; a start that fails is tried again by a notice, and counted again."""
@@ -329,8 +360,11 @@ class Supervision:
             await self._restart(child, exit_)
 
     async def _finish_quick(self, quick: Incarnation) -> None:
-        """Wait for a restart that was begun in the dying task, as for any other."""
-        self.offspring.quick = None
+        """Wait for a life that was begun in another task, as for any other."""
+        caller, self.offspring.caller, self.offspring.quick = self.offspring.caller, None, None
+        if caller is not None:
+            await caller.finish()
+            return
         child = quick.child
         failed = await self.offspring.await_start(child, quick)
         if failed is not None:
@@ -338,38 +372,8 @@ class Supervision:
         elif self.template is not None and child.ignored:
             self.offspring.discard(child)
 
-    def _delay(self, child: Child, exit_: Exit) -> None:
-        """Restart `child` when its backoff is over, unless something happens to it before."""
-        backoff, incarnation, waiting, rng = child.spec.backoff, child.incarnation, self._waiting, self._rng
-        assert backoff is not None, "only a child with a backoff is delayed"
-        assert incarnation is not None, "a child that is restarted has had a life"
-        assert waiting is not None, "a supervisor that restarts children is running"
-        assert rng is not None, "a supervisor that restarts children is running"
-        ready = 0.0 if incarnation.ready_at is None else exit_.at - incarnation.ready_at
-        failures = backoff.series(child.failures, ready)
-        child.failures = failures + 1
-        seconds = backoff.delay_seconds(failures, rng.random())
-        self.forget_delay(child)
-        ring = partial(self._delay_over, child, incarnation)
-        alarm = self._delays[child] = Alarm(incarnation.ground.timekeeper, ring)
-        alarm.set(waiting.clock() + seconds)
-        self.reporter.report(
-            ReportKind.RESTART_DELAYED,
-            ReportContext.RESTART,
-            f"restart in {seconds:g} s, after {failures + 1} failures in a row",
-            offender=child.offender(exit_.incarnation),
-            exit_=exit_,
-        )
-
     def _delay_over(self, child: Child, incarnation: Incarnation) -> None:
-        self.forget_delay(child)
         self.post(Notice(partial(self._restart_now, child, incarnation)))
-
-    def forget_delay(self, child: Child) -> None:
-        """Let the backoff of a child, if it waits for one, end in nothing."""
-        alarm = self._delays.pop(child, None)
-        if alarm is not None:
-            alarm.discard()
 
     async def _restart_now(self, child: Child, incarnation: Incarnation) -> None:
         if child.state is ChildState.RESTARTING and child.incarnation is incarnation:

@@ -37,6 +37,10 @@ class Alarm:
         if due < self.queued:
             self._keeper.queue(self, due)
 
+    def now(self) -> float:
+        """Return the moment by which it rings."""
+        return self._keeper.clock()
+
     def discard(self) -> None:
         """Switch it off for ever, and keep nothing of whom it would have woken."""
         self.due = math.inf

@@ -72,6 +72,7 @@ class Model:
     def began(self, now: float, child_id: str, number: int) -> None:
         """A life of a child has taken its first step."""
         self._now = now
+        self._advance(lambda: child_id in self.kids)  # An idle supervisor's part may be done by its caller.
         kid = self.kids.get(child_id)
         if kid is None:
             raise self._violation(f"{child_id} began, and no such child is known")
@@ -109,10 +110,10 @@ class Model:
             kid.undecided = True
             self._inbox.append(partial(self._decide, kid, kid.number))
 
-    def step(self, now: float) -> None:
-        """The real one's task goes on."""
+    def step(self, now: float, until: Callable[[], bool] = lambda: False) -> None:
+        """The real one's task goes on, or another does its part for it, until a moment in the middle of a step."""
         self._now = now
-        self._advance()
+        self._advance(until)
 
     def tick(self, now: float) -> None:
         """The timekeeper has rung what is due: the restarts whose delay is over take their place in the inbox."""

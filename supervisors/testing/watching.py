@@ -188,6 +188,7 @@ class Watched:
         """Compare the answer of a call with the one that it must get."""
         self.sync()
         self.pending.discard(reply)
+        self.model.step(self._simulation.now, lambda: reply.answer is not None)
         expected = {REFUSED} if reply.answer is None else {reply.answer}
         if reply.overtaken or self.model.stopping or self._asked_to_stop() or self.model.finished:
             expected.add(REFUSED)

@@ -34,11 +34,11 @@ def test_a_handler_is_found_by_the_exact_type_and_by_a_parent_type() -> None:
         @receives
         def note(self, message: Note) -> None: ...
 
-    assert Reader.handlers[Note] is Reader.note
-    assert Reader.handlers[SpecialNote] is Reader.note
-    assert SpecialNote in Reader.handlers
-    assert Reader.handlers[Other] is no_handler
-    assert Reader.handlers[Other] is no_handler
+    assert Reader.tables[None][Note] is Reader.note
+    assert Reader.tables[None][SpecialNote] is Reader.note
+    assert SpecialNote in Reader.tables[None]
+    assert Reader.tables[None][Other] is no_handler
+    assert Reader.tables[None][Other] is no_handler
 
 
 def test_the_nearest_parent_type_wins() -> None:
@@ -49,8 +49,8 @@ def test_the_nearest_parent_type_wins() -> None:
         @receives
         def note(self, message: Note) -> None: ...
 
-    assert Reader.handlers[SpecialNote] is Reader.note
-    assert Reader.handlers[int] is Reader.anything
+    assert Reader.tables[None][SpecialNote] is Reader.note
+    assert Reader.tables[None][int] is Reader.anything
 
 
 def test_a_subclass_inherits_handlers_and_may_replace_them_by_name_or_by_type() -> None:
@@ -69,9 +69,9 @@ def test_a_subclass_inherits_handlers_and_may_replace_them_by_name_or_by_type() 
         async def other_get(self, _message: Get) -> int:
             return 2
 
-    assert Child.handlers[Note] is Child.note
-    assert Child.handlers[Get] is Child.other_get
-    assert Parent.handlers[Get] is Parent.get
+    assert Child.tables[None][Note] is Child.note
+    assert Child.tables[None][Get] is Child.other_get
+    assert Parent.tables[None][Get] is Parent.get
 
 
 def test_a_union_is_handled_by_one_method() -> None:
@@ -79,7 +79,7 @@ def test_a_union_is_handled_by_one_method() -> None:
         @receives
         def both(self, message: Note | Other) -> None: ...
 
-    assert Reader.handlers[Note] is Reader.handlers[Other] is Reader.both
+    assert Reader.tables[None][Note] is Reader.tables[None][Other] is Reader.both
 
 
 def test_a_generic_request_is_handled_by_its_class() -> None:
@@ -88,7 +88,7 @@ def test_a_generic_request_is_handled_by_its_class() -> None:
         def fetch(self, _message: Fetch[int]) -> int:
             return 1
 
-    assert Reader.handlers[Fetch] is Reader.fetch
+    assert Reader.tables[None][Fetch] is Reader.fetch
 
 
 def test_messages_may_be_local_or_nested_in_the_actor_and_methods_may_be_called_like_builtins() -> None:
@@ -104,8 +104,8 @@ def test_messages_may_be_local_or_nested_in_the_actor_and_methods_may_be_called_
         @receives
         def inner(self, message: Inner) -> None: ...
 
-    assert Reader.handlers[Local] is Reader.list
-    assert Reader.handlers[Reader.Inner] is Reader.inner
+    assert Reader.tables[None][Local] is Reader.list
+    assert Reader.tables[None][Reader.Inner] is Reader.inner
 
 
 def test_a_decorated_handler_keeps_its_mark() -> None:
@@ -121,7 +121,7 @@ def test_a_decorated_handler_keeps_its_mark() -> None:
         @receives
         def note(self, message: Note) -> None: ...
 
-    assert Reader.handlers[Note] is Reader.note
+    assert Reader.tables[None][Note] is Reader.note
 
 
 def test_two_handlers_for_one_type_are_refused() -> None:

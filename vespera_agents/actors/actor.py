@@ -1,16 +1,27 @@
 """`Actor`: the class to derive from. State in attributes, behaviour in methods marked with `@receives`.
 
 An actor object lives for one incarnation: after a crash a new one is made, with the same arguments and the same
-mailbox. It is not a task and not a mailbox; `cell` runs it.
+mailbox. It is not a task and not a mailbox; `cell` runs it. What it can do with its own mailbox is below `ref`.
 """
 
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar, Self
+import math
+from collections.abc import Hashable, Mapping
+from typing import Any, ClassVar, NoReturn, Self, final
 
-from vespera_agents.actors.dispatch import Table, build_table
+from vespera_agents.actors.deathwatch import Watch
+from vespera_agents.actors.dispatch import Table, build_tables
+from vespera_agents.actors.endpoint import Endpoint
+from vespera_agents.actors.errors import LinkBroken, StashFull
 from vespera_agents.actors.refs import ActorRef
+from vespera_agents.actors.timers import Timer
+
+
+@final
+class PutAside(BaseException):
+    """Raised by `Actor.stash` to leave the handler; nobody who handles errors means it."""
 
 
 class Actor:
@@ -30,38 +41,167 @@ class Actor:
     ```
     """
 
-    handlers: ClassVar[Table] = Table()
-    """Message type -> handler; made when the class is created."""
+    tables: ClassVar[Mapping[Hashable, Table]] = {None: Table()}
+    """Its handlers by state and message type; made when the class is created."""
+    takes_snapshot: ClassVar[bool] = False
+    """Whether its on_start has a parameter for the snapshot; found out when the class is created."""
+    tells_tree_detail: ClassVar[bool] = False
+    """Whether it has a method `tree_detail`, which says what a supervision tree shows beside it."""
+    initial_state: ClassVar[Hashable] = None
+    """The state that each incarnation begins in, for a class with `@receives(when=...)`."""
     stop_timeout_seconds: ClassVar[float] = 4.0
     """How long on_stop may take; keep it below the child spec's shutdown time (5 s unless given)."""
+    handler_timeout_seconds: ClassVar[float] = math.inf
+    """How long a handler may wait before it counts as hung: it is cancelled, and the actor restarted. A handler that
+    blocks the event loop cannot be interrupted."""
+    idle_timeout_seconds: ClassVar[float] = math.inf
+    """How long it waits for mail before on_idle is called; again after each further time without any."""
+    crash_retries: ClassVar[int] = 0
+    """How often a message that crashed its handler is given to the next incarnation, before all other mail, until it
+    is a dead letter, or its ask fails with ActorCrashed."""
 
-    __ref: ActorRef[Any] | None = None
+    # Slots beside the dict that a subclass has: both are set in each incarnation, and are never in anybody's way.
+    __slots__ = ("__endpoint", "table")
+    __endpoint: Endpoint
+    table: Table
+    """The handlers of its present state."""
 
     def __init_subclass__(cls, **arguments: object) -> None:
-        """Build and check the table of handlers."""
+        """Build and check the tables of handlers."""
         super().__init_subclass__(**arguments)
         frame = inspect.currentframe()
-        cls.handlers = build_table(cls, frame.f_back if frame is not None else None)
+        cls.tables = build_tables(cls, frame.f_back if frame is not None else None)
+        cls.tells_tree_detail = hasattr(cls, "tree_detail")
+        cls.takes_snapshot = len(inspect.signature(cls.on_start).parameters) > 1
+
+    # Its life -------------------------------------------------------------------------------------------------------
 
     async def on_start(self) -> None:
-        """Get ready; the first message is handled after this. Raising here is a failed start."""
+        """Get ready; the first message is handled after this. Raising here is a failed start.
+
+        An override with one more parameter, `async def on_start(self, snapshot: X | None = None)`, is given what
+        `snapshot` returned when it was last taken, or None.
+        """
+
+    async def on_restart(self, cause: BaseException | None) -> None:
+        """Hear, before on_start, that this is not the first incarnation, and what ended the last; None if no crash."""
 
     async def on_stop(self) -> None:
         """Clean up: called once after on_start has succeeded, however the incarnation ends, within a bounded time."""
 
+    async def on_idle(self) -> None:
+        """Hear that nothing came for `idle_timeout_seconds`; unless overridden, stop."""
+        self.stop()
+
+    async def on_link_broken(self, broken: LinkBroken) -> None:
+        """Hear that a linked actor crashed; unless overridden, crash, too."""
+        raise broken
+
+    def snapshot(self) -> object:
+        """Return what the next incarnation starts from. Called when this one ends in order and when a hand-over asks.
+
+        A crashed incarnation is never asked: its state may be what broke it. The next one is given what was last taken.
+        """
+        return None
+
+    def save_snapshot(self) -> None:
+        """Take a snapshot now, so that an incarnation after a crash starts from it."""
+        self._endpoint.saved = self.snapshot()
+
+    # What it knows --------------------------------------------------------------------------------------------------
+
     @property
     def ref(self) -> ActorRef[Self]:
         """The reference to this actor; there is none before on_start."""
-        if self.__ref is None:
+        return self._endpoint
+
+    @property
+    def _endpoint(self) -> Endpoint:
+        try:
+            return self.__endpoint
+        except AttributeError:
             raise RuntimeError(
                 f"{type(self).__qualname__} has no reference yet. Use `self.ref` in on_start or later, not in __init__."
-            )
-        return self.__ref
+            ) from None
+
+    def attach(self, endpoint: Endpoint) -> None:
+        """Take the address; the runtime calls this once, before on_start."""
+        self.__endpoint = endpoint
+        self.table = self.tables.get(self.initial_state) or self.tables[None]
+
+    # What it can do -------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """End after the message in hand, as `ref.stop()` does."""
-        self.ref.stop()
+        self._endpoint.stop()
 
-    def attach(self, ref: ActorRef[Any]) -> None:
-        """Take the reference; the runtime calls this once, before on_start."""
-        self.__ref = ref
+    def become(self, state: Hashable) -> None:
+        """Handle mail as `@receives(when=state)` says, from the next message on. A restart begins in initial_state.
+
+        Raises:
+            ValueError: No handler of the class is for this state.
+        """
+        table = self.tables.get(state)
+        if table is None:
+            known = ", ".join(repr(each) for each in self.tables)
+            raise ValueError(f"{type(self).__qualname__} has no handler for state {state!r}; it has {known}.")
+        self.table = table
+        # The hot loop looks at the table again when it is told that something is different.
+        self._endpoint.alert = True
+
+    def stash(self) -> NoReturn:
+        """Put the message in hand aside, and leave the handler: it comes again after `unstash_all`, or a restart.
+
+        Call it in the handler itself, before it has changed anything, and not below a nursery.
+
+        Raises:
+            StashFull: As many messages are put aside as the mailbox may hold.
+        """
+        endpoint = self._endpoint
+        if endpoint.stash is not None and len(endpoint.stash) >= endpoint.capacity:
+            raise StashFull(endpoint.name, endpoint.capacity)
+        raise PutAside
+
+    def unstash_all(self) -> None:
+        """Put what was put aside back in front of all other mail, in its order."""
+        self._endpoint.unstash()
+
+    def tell_after(self, seconds: float, message: object) -> Timer:
+        """Have this actor told a message once, in so many seconds (>= 0), if this incarnation still lives then."""
+        _check_seconds(seconds, least=">= 0")
+        return Timer(self._endpoint, message, seconds, None)
+
+    def tell_every(self, seconds: float, message: object) -> Timer:
+        """Have this actor told a message every so many seconds (> 0), for as long as this incarnation lives."""
+        _check_seconds(seconds, least="> 0")
+        return Timer(self._endpoint, message, seconds, seconds)
+
+    def watch(self, other: ActorRef[Any]) -> Watch:
+        """Be told `ActorTerminated` when another actor has ended for good; at once where it has. Ends with this life."""
+        endpoint = self._endpoint
+        watch = other.watch(endpoint.tell_always)
+        if watch.pending:
+            endpoint.own(watch)
+        return watch
+
+    def link(self, other: ActorRef[Any]) -> None:
+        """Crash when the other crashes, and let it crash when this one does: each time, also before a restart.
+
+        A link belongs to two incarnations and ends with either; an end in order breaks nothing. Source: Erlang's links.
+        """
+        self._endpoint.link(_address(other))
+
+    def unlink(self, other: ActorRef[Any]) -> None:
+        """Undo a link. Idempotent."""
+        self._endpoint.unlink(_address(other))
+
+
+def _address(ref: ActorRef[Any]) -> Endpoint:
+    if not isinstance(ref, Endpoint):
+        raise TypeError(f"Only single actors can be linked, not {ref!r}. Link with each of its members.")
+    return ref
+
+
+def _check_seconds(seconds: float, *, least: str) -> None:
+    if not seconds >= 0.0 or (seconds == 0.0 and least == "> 0") or seconds == math.inf:
+        raise ValueError(f"A timer needs a number of seconds {least}, not {seconds}.")

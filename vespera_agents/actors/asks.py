@@ -7,22 +7,27 @@ rescheduled exactly once. States are module constants, not an enum: they are rea
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol, TypeAlias, final
+from contextvars import Context
+from typing import Final, Protocol, TypeAlias, final
 
 from trio.lowlevel import Abort, RaiseCancelT, Task, reschedule
 
 from vespera_agents.actors.errors import ActorError
+from vespera_agents.actors.parking import trap_of
 
 QUEUED: Final = 0
-"""In a mailbox, or waiting for room in it: nobody has looked at it."""
+"""In a mailbox, or waiting for room in it, or put aside: no handler has it."""
 STARTED: Final = 1
 """Its handler is running."""
 ANSWERED: Final = 2
-"""The reply is in `reply`."""
+"""The caller was woken with the reply."""
 FAILED: Final = 3
 """The error is in `failure`."""
 WITHDRAWN: Final = 4
 """The caller was cancelled: never started if it was QUEUED, its reply dropped if it was STARTED."""
+
+FREE_MAX: Final = 1000
+"""Finished asks that are kept to be used again."""
 
 
 class Holder(Protocol):
@@ -35,52 +40,38 @@ class Holder(Protocol):
 
 @final
 class PendingAsk:
-    """A request that waits for its answer, and the trio task that waits with it."""
+    """A request that waits for its answer, and the trio task that waits with it. Used again once it is ANSWERED."""
 
-    __slots__ = ("due", "failure", "holder", "reply", "sent_at", "state", "task", "timeout_seconds")
+    __slots__ = ("due", "failure", "holder", "state", "task", "timeout_seconds", "trap")
 
-    def __init__(self, holder: Holder, task: Task, sent_at: float, timeout_seconds: float) -> None:
+    def __init__(self, holder: Holder, task: Task) -> None:
         self.holder = holder
         """The mailbox it was sent to."""
         self.task = task
         """The caller, parked until the state is past STARTED."""
-        self.sent_at = sent_at
-        """When it was sent, on trio's clock."""
-        self.due = sent_at + timeout_seconds
+        self.due = 0.0
         """When the caller gives up, on trio's clock."""
-        self.timeout_seconds = timeout_seconds
+        self.timeout_seconds = 0.0
         """How long it was ready to wait, for the error's text."""
         self.state = QUEUED
         """One of the five states above."""
-        self.reply: Any = None
-        """The answer. `dispatch` has proved that it fits the request's reply type, which no annotation here can say."""
         self.failure: ActorError | None = None
         """What the caller will raise."""
+        self.trap: object = trap_of(self._abort)
+        """Where the caller parks."""
 
-    def abort(self, _raise_cancel: RaiseCancelT) -> Abort:
-        """Withdraw, because the caller is being cancelled; trio calls this."""
+    def _abort(self, _raise_cancel: RaiseCancelT) -> Abort:
         state, self.state = self.state, WITHDRAWN
         if state == QUEUED:
             self.holder.forget(self)
         return Abort.SUCCEEDED
-
-    def answer(self, reply: object) -> bool:
-        """Give the caller its reply; False if the caller no longer waits (the reply is late)."""
-        if self.state > STARTED:
-            return False
-        self.reply = reply
-        self.state = ANSWERED
-        reschedule(self.task)
-        return True
 
     def fail(self, failure: ActorError) -> bool:
         """Let the caller raise `failure`; False if it no longer waits."""
         if self.state > STARTED:
             return False
         self.failure = failure
-        state, self.state = self.state, FAILED
-        if state == QUEUED:
-            self.holder.forget(self)
+        self.state = FAILED
         reschedule(self.task)
         return True
 
@@ -92,5 +83,5 @@ class PendingAsk:
         return failure
 
 
-Letter: TypeAlias = tuple[object, float, PendingAsk | None]
-"""What lies in a mailbox: the message, when it was sent on trio's clock, and its ask. A bare tuple: 30 ns to build."""
+Letter: TypeAlias = tuple[object, Context, PendingAsk | None]
+"""What lies in a mailbox: the message, its sender's context variables, and its ask. A bare tuple: 30 ns to build."""

@@ -7,27 +7,56 @@ themselves are the supervisor's business.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, final
+from typing import Final, Protocol, cast, final
 
 import trio
 from trio.lowlevel import current_task
 
+from supervisors.exits import StopCause
+from supervisors.incarnation import ChildStatus
 from supervisors.listeners import Report, ReportKind
-from supervisors.specs import Restart
+from supervisors.specs import ChildSpec, Restart
+from supervisors.timekeeper import Alarm
 from supervisors.trees import HasTreeDetail
 from vespera_agents.actors.actor import Actor
-from vespera_agents.actors.drain import Fenced, cause_of, serve
-from vespera_agents.actors.endpoint import Endpoint
+from vespera_agents.actors.drain import serve
+from vespera_agents.actors.endpoint import Endpoint, Stop
 from vespera_agents.actors.errors import ActorStopped
-from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.registry import Registry
+from vespera_agents.actors.settling import Fenced, crash_of
 from vespera_agents.actors.statistics import ActorState, StopReason
 
-_DOWN: Final = (ActorState.STOPPED, ActorState.RESTARTING)
+_FOR_GOOD: Final = (StopCause.SHUTDOWN, StopCause.KILL)
+ON_STOP_SHARE: Final = 0.8
+"""The part of an actor's shutdown time that its on_stop may use, so that it ends before it is cut off."""
 _CUT_OFF: Final = "it did not stop in time and was cut off"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms an actor lives; all actors that are started alike share one."""
+
+    restart: Restart
+    """When its supervisor starts it again."""
+    shutdown_seconds: float
+    """How long it may take to end once asked."""
+    start_timeout_seconds: float
+    """How long it may take to get ready."""
+
+    def child_spec(self, child_id: str, args: tuple[Cell, ...] = ()) -> ChildSpec:
+        """Return what a supervisor makes of such an actor; the cell is the start argument."""
+        return ChildSpec(
+            child_id,
+            Cell.run,
+            args=args,
+            restart=self.restart,
+            shutdown_seconds=self.shutdown_seconds,
+            start_timeout_seconds=self.start_timeout_seconds,
+        )
 
 
 @final
@@ -35,38 +64,35 @@ class Cell:
     """One actor across its incarnations."""
 
     __slots__ = (
-        "_announcing", "_crash", "_make", "_names", "_restart", "_stop_seconds_max", "_supervisor", "done",
-        "endpoint", "is_final", "ref",
+        "_actor_class", "_args", "_crash", "_done", "_names", "_supervisor", "_terms", "endpoint",
+        "is_final", "is_own",
     )  # fmt: skip
 
     def __init__(
         self,
-        make: Callable[[], Actor],
+        actor_class: Callable[..., Actor],
+        args: tuple[object, ...],
+        terms: Terms,
         endpoint: Endpoint,
         names: Registry[Cell],
-        *,
-        restart: Restart,
-        stop_seconds_max: float,
     ) -> None:
-        self._make = make
+        self._actor_class = actor_class
+        self._args = args
+        self._terms = terms
         self._names = names
-        self._restart = restart
-        self._stop_seconds_max = stop_seconds_max
         self._crash: BaseException | None = None
-        self._announcing = False
         self._supervisor: str | None = None
+        self._done: trio.Event | None = None
         self.endpoint = endpoint
-        """Its address."""
-        self.ref: ActorRef[Actor] = ActorRef(endpoint)
-        """The one reference to it."""
+        """Its address, and the reference to it."""
         self.is_final = False
         """Whether the next end is the last, whatever the restart type says."""
-        self.done = trio.Event()
-        """Set when that end is over."""
+        self.is_own = False
+        """Whether it was started by the system itself, and is a child of its root."""
 
     # One incarnation ------------------------------------------------------------------------------------------------
 
-    async def run(self, *, task_status: trio.TaskStatus[object]) -> None:
+    async def run(self, *, task_status: ChildStatus) -> None:
         """Live one incarnation. Cancelled: the message in hand is cut off, on_stop runs, the mail fails.
 
         Raises:
@@ -74,91 +100,116 @@ class Cell:
             Exception: Whatever the constructor, a hook or a handler raised.
         """
         endpoint = self.endpoint
-        if endpoint.switchboard.is_closed:
+        switchboard = endpoint.switchboard
+        if switchboard.is_closed:
             raise RuntimeError(f"The system of actor {endpoint.name!r} is closed: keep it open while its actors live.")
-        self._fence_predecessor()
+        if endpoint.task is not None:
+            self._fence_predecessor()
         self._names.claim(self)
+        self._supervisor = task_status.supervisor
         was_restarting = endpoint.state is ActorState.RESTARTING
-        incarnation = endpoint.incarnation = endpoint.incarnation + 1
+        endpoint.incarnation += 1
         endpoint.state = ActorState.STARTING
-        endpoint.mailbox.open()
-        task, parties = current_task(), endpoint.switchboard.waits.parties
-        parties[task] = endpoint.party
+        if not endpoint.is_open:
+            endpoint.open()
+        task = endpoint.task = current_task()
+        switchboard.callers[task] = endpoint
+        actor: Actor | None = None
         try:
-            await self._live(incarnation, task_status)
+            actor = await self._start(was_restarting=was_restarting)
+            task_status.started(endpoint)
+            try:
+                await serve(actor, endpoint, task_status)
+            except Stop:
+                await self._clean_up(actor, task_status, None)
         except Fenced:
             return
         except BaseException as error:
-            if endpoint.incarnation == incarnation:
-                self._ended(error, was_restarting=was_restarting)
+            if endpoint.task is task:
+                if actor is not None and not self._is(ActorState.STOPPING):
+                    await self._clean_up(actor, task_status, error)
+                crash = crash_of(error, actor, endpoint.name, task_status)
+                self._ended(crash, task_status, was_restarting=was_restarting)
             raise
         finally:
-            del parties[task]
-        self._ended(None, was_restarting=was_restarting)
+            del switchboard.callers[task]
+        self._ended(None, task_status, was_restarting=was_restarting)
         if self.is_final:
             # A permanent child that returned would be restarted: whoever stopped it for good ends it from outside.
             await trio.sleep_forever()
 
-    async def _live(self, incarnation: int, task_status: trio.TaskStatus[object]) -> None:
+    async def _start(self, *, was_restarting: bool) -> Actor:
         endpoint = self.endpoint
-        began = endpoint.clock()
-        actor = self._make()
-        actor.attach(self.ref)
-        await actor.on_start()
-        if endpoint.incarnation != incarnation:
+        task, began = endpoint.task, endpoint.clock()
+        actor = self._actor_class(*self._args)
+        actor.attach(endpoint)
+        if endpoint.incarnation == 1:
+            endpoint.saved = endpoint.switchboard.snapshots.pop(endpoint.name, None)
+        elif was_restarting:
+            await actor.on_restart(self._crash)
+        if actor.takes_snapshot:
+            await cast("TakesSnapshot", actor).on_start(endpoint.saved)
+        else:
+            await actor.on_start()
+        if endpoint.task is not task:
             raise Fenced
         endpoint.counts.starts += 1
         endpoint.counts.init_duration.observe(endpoint.clock() - began)
         endpoint.state = ActorState.RUNNING
-        endpoint.facts = actor.tree_detail if isinstance(actor, HasTreeDetail) else None
+        endpoint.facts = cast("HasTreeDetail", actor).tree_detail if actor.tells_tree_detail else None
         self._crash = None
-        self._announcing = True
-        task_status.started(self.ref)
-        self._announcing = False
-        try:
-            await serve(actor, endpoint)
-        except BaseException as error:
-            if endpoint.incarnation == incarnation:
-                await self._clean_up(actor, error)
-            raise
-        await self._clean_up(actor, None)
+        return actor
 
-    async def _clean_up(self, actor: Actor, end: BaseException | None) -> None:
+    async def _clean_up(self, actor: Actor, status: ChildStatus, end: BaseException | None) -> None:
         """Run on_stop, in bounded time; its error is raised, or noted on the crash that came first."""
-        self.endpoint.state = ActorState.STOPPING
-        self.endpoint.busy_since = None
-        self.endpoint.facts = None
-        with trio.move_on_after(min(actor.stop_timeout_seconds, self._stop_seconds_max), shield=True) as scope:
+        endpoint = self.endpoint
+        endpoint.state = ActorState.STOPPING
+        endpoint.busy_since = None
+        endpoint.facts = None
+        crashed = crash_of(end, actor, endpoint.name, status) is not None
+        with trio.move_on_after(
+            min(actor.stop_timeout_seconds, ON_STOP_SHARE * self._terms.shutdown_seconds), shield=True
+        ) as scope:
             try:
+                if not crashed:
+                    endpoint.saved = actor.snapshot()
                 await actor.on_stop()
             except Exception as error:
-                if end is None or cause_of(end) is None:
+                if end is None or not crashed:
                     raise
                 end.add_note(f"on_stop failed as well: {type(error).__name__}: {error}")
         if scope.cancelled_caught:
-            self.endpoint.counts.stop_timeouts += 1
+            endpoint.counts.stop_timeouts += 1
+
+    def _is(self, state: ActorState) -> bool:
+        return self.endpoint.state is state
 
     # Ends -----------------------------------------------------------------------------------------------------------
 
-    def _ended(self, error: BaseException | None, *, was_restarting: bool) -> None:
+    def _ended(self, crash: BaseException | None, status: ChildStatus, *, was_restarting: bool) -> None:
         """Draw the conclusions from the end of the incarnation."""
         endpoint = self.endpoint
-        endpoint.busy_since = None
-        crash = cause_of(error)
-        # The exception's type lies: an error may come out of a child that was asked to stop. Its scope does not.
-        asked_to_stop = trio.current_effective_deadline() == -math.inf
+        # The exception's type lies: an error may come out of a child that was asked to stop. Its supervisor does not.
+        cause = status.stop_cause
         if endpoint.state is ActorState.STARTING:
             reason = StopReason.START_FAILED
-            restarts = was_restarting
+            restarts = was_restarting and cause not in _FOR_GOOD
+        elif cause is StopCause.RESTART:
+            reason = StopReason.SHUTDOWN
+            restarts = self._terms.restart is not Restart.TEMPORARY
+        elif cause in _FOR_GOOD:
+            reason = StopReason.SHUTDOWN if crash is None else StopReason.CRASHED
+            restarts = False
         elif crash is not None:
             reason = StopReason.CRASHED
-            restarts = self._restart is not Restart.TEMPORARY and isinstance(crash, Exception)
+            restarts = self._terms.restart is not Restart.TEMPORARY and isinstance(crash, Exception)
         else:
-            reason = StopReason.SHUTDOWN if asked_to_stop else StopReason.NORMAL
-            restarts = self._restart is Restart.PERMANENT
+            reason = StopReason.NORMAL
+            restarts = self._terms.restart is Restart.PERMANENT
         endpoint.counts.stops.increment(reason)
         self._crash = crash or self._crash
-        if restarts and not asked_to_stop and not self.is_final:
+        endpoint.leave(crash)
+        if restarts and not self.is_final:
             self._await_restart()
         else:
             self.give_up("it stopped" if crash is None else f"it crashed with {type(crash).__name__}: {crash}")
@@ -168,10 +219,10 @@ class Cell:
         endpoint = self.endpoint
         endpoint.state = ActorState.RESTARTING
         switchboard = endpoint.switchboard
-        due = endpoint.clock() + switchboard.restart_grace_seconds
-        switchboard.timekeeper.at(due, partial(self._grace_over, endpoint.incarnation))
+        alarm = Alarm(switchboard.timekeeper, partial(self._grace_over, endpoint.incarnation))
+        alarm.set(endpoint.clock() + switchboard.restart_grace_seconds)
 
-    def _grace_over(self, incarnation: int, _now: float) -> None:
+    def _grace_over(self, incarnation: int) -> None:
         if self.endpoint.incarnation == incarnation:
             self.give_up_restart("it ended and was not restarted in time")
 
@@ -186,24 +237,26 @@ class Cell:
         if endpoint.state is not ActorState.STOPPED:
             endpoint.state = ActorState.STOPPED
             crash, self._crash = self._crash, None
-            endpoint.close(reason, crash)
+            endpoint.shut(reason, crash)
         self._names.release(self)
-        if self.is_final:
-            self.done.set()
+        if self.is_final and self._done is not None:
+            self._done.set()
 
     def abandon(self) -> None:
         """End for good because its supervisor has: what still runs of it is ignored from now on. Idempotent."""
         self._fence_predecessor()
         self.give_up("it was not started")
 
+    async def wait_done(self) -> None:
+        """Wait until its last end is over, after `is_final` was set."""
+        self._done = self._done or trio.Event()
+        await self._done.wait()
+
     # What supervisors say -------------------------------------------------------------------------------------------
 
     def hear(self, report: Report) -> None:
         """Take a supervisor's report about a child that has this actor's name, and may be somebody else."""
-        if self._announcing:
-            # Supervisors report a start while the child calls started(): this one is ours.
-            self._supervisor = report.supervisor
-        elif report.kind is ReportKind.CHILD_FENCED and self.is_below(report.supervisor):
+        if report.kind is ReportKind.CHILD_FENCED and self.is_below(report.supervisor):
             self._fence_predecessor()
 
     def is_below(self, supervisor: str) -> bool:
@@ -213,14 +266,21 @@ class Cell:
     def _fence_predecessor(self) -> None:
         """Settle what an incarnation holds that its supervisor gave up waiting for; it still runs, and is ignored."""
         endpoint = self.endpoint
-        if endpoint.state in _DOWN:
+        if endpoint.task is None:
             return
-        endpoint.incarnation += 1
+        endpoint.task = None
         endpoint.counts.stops.increment(StopReason.SHUTDOWN)
-        endpoint.busy_since = None
-        endpoint.facts = None
-        endpoint.party.waiting_on = None
+        endpoint.waiting_on = None
         if endpoint.current is not None:
             endpoint.current.fail(ActorStopped(endpoint.name, _CUT_OFF))
             endpoint.current = None
+        endpoint.leave(None)
         self.give_up(_CUT_OFF)
+
+
+class TakesSnapshot(Protocol):
+    """An actor whose on_start wants the snapshot."""
+
+    async def on_start(self, snapshot: object, /) -> None:
+        """Get ready, from there."""
+        ...

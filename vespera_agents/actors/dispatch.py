@@ -1,15 +1,17 @@
-"""From the type of a message to the method that handles it: `@receives` and the table behind it.
+"""From the type of a message to the method that handles it: `@receives` and the tables behind it.
 
-The table is built and checked when the actor's class is created, from the annotations of marked methods, and looked up
-with one dict access per message. It does not call handlers; the actor's cell does.
+The tables are built and checked when the actor's class is created, from the annotations of marked methods, and looked
+up with one dict access per message: one table for a plain actor, one per state for a state machine. It does not call
+handlers; `drain` does.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from types import FrameType, NoneType, UnionType
-from typing import Any, Final, TypeAlias, TypeVar, Union, cast, final, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeAlias, TypeVar, Union, cast, final, get_args, get_origin, get_type_hints, overload
 
 from vespera_agents.actors.errors import InvalidReceiver
 from vespera_agents.actors.replies import NOT_A_REQUEST, fits, reply_type_of
@@ -22,25 +24,44 @@ Method = TypeVar("Method", bound=Callable[..., object])
 _MARK: Final = "__vespera_receives__"
 
 
-def receives(method: Method) -> Method:
+@overload
+def receives(method: Method) -> Method: ...
+@overload
+def receives(*, when: Hashable | tuple[Hashable, ...]) -> Callable[[Method], Method]: ...
+def receives(
+    method: Method | None = None, *, when: Hashable | tuple[Hashable, ...] = None
+) -> Method | Callable[[Method], Method]:
     """Mark a method as the handler of the message type that its one parameter is annotated with.
 
     The method may be sync or async. For a `Request[R]` it returns an `R`; for any other message it returns nothing.
-    A union of message types makes it the handler of each.
+    A union of message types makes it the handler of each. With `when` it counts only in that state of the actor (or in
+    each of a tuple of states), where it comes before a handler for every state: see `Actor.become`.
     """
+    if method is None:
+        return partial(_mark, when if isinstance(when, tuple) else (when,))
+    return _mark((None,), method)
+
+
+def _mark(states: tuple[Hashable, ...], method: Method) -> Method:
     if not inspect.isfunction(method):
         raise InvalidReceiver(f"@receives marks methods, not {method!r}. Put it directly above `def` or `async def`.")
-    setattr(method, _MARK, True)
+    setattr(method, _MARK, states)
     return cast("Method", method)
 
 
+@final
+class NoHandler(BaseException):
+    """Raised for a message that the actor has no handler for; it never leaves the hot loop."""
+
+
 def no_handler(_actor: object, _message: object) -> None:
-    """Stand in for the handler of a message type that nobody handles; the cell compares with it, nobody calls it."""
+    """Stand in for the handler of a message type that nobody handles."""
+    raise NoHandler
 
 
 @final
 class Table(dict[type, HandlerFunction]):
-    """The handlers of one actor class by message type. Subclasses of a message are looked up once, then cached."""
+    """The handlers of one actor class in one state by message type. Subclasses of a message are found once, then kept."""
 
     __slots__ = ()
 
@@ -55,8 +76,8 @@ class Table(dict[type, HandlerFunction]):
         return no_handler
 
 
-def build_table(actor_class: type, defined_in: FrameType | None) -> Table:
-    """Collect and check the handlers of `actor_class`.
+def build_tables(actor_class: type, defined_in: FrameType | None) -> dict[Hashable, Table]:
+    """Collect and check the handlers of `actor_class`: one table per state, that of None for every other state.
 
     Args:
         actor_class: The class just created; its parents' handlers count too, its own come first.
@@ -64,24 +85,28 @@ def build_table(actor_class: type, defined_in: FrameType | None) -> Table:
 
     Raises:
         InvalidReceiver: A handler cannot be called with one message, has no usable annotation, returns the wrong reply
-            type, or two methods of one class handle the same type.
+            type, or two methods of one class handle the same type in the same state.
     """
-    table = Table()
+    found: dict[Hashable, Table] = {None: Table()}
     for owner in reversed(actor_class.__mro__):
-        own: dict[type, str] = {}
+        own: dict[tuple[Hashable, type], str] = {}
         for name, member in vars(owner).items():
-            if not getattr(member, _MARK, False):
+            states: tuple[Hashable, ...] = getattr(member, _MARK, ())
+            if not states:
                 continue
             method = cast("HandlerFunction", getattr(actor_class, name))
             for message_type in _message_types(actor_class, owner, cast("HandlerFunction", member), defined_in):
-                if message_type in own:
-                    raise InvalidReceiver(
-                        f"{owner.__qualname__}.{own[message_type]} and {owner.__qualname__}.{name} both handle "
-                        f"{message_type.__qualname__}. Keep one of them."
-                    )
-                own[message_type] = name
-                table[message_type] = method
-    return table
+                for state in states:
+                    if (state, message_type) in own:
+                        raise InvalidReceiver(
+                            f"{owner.__qualname__}.{own[state, message_type]} and {owner.__qualname__}.{name} both "
+                            f"handle {message_type.__qualname__}{'' if state is None else f' in state {state!r}'}. "
+                            "Keep one of them."
+                        )
+                    own[state, message_type] = name
+                    found.setdefault(state, Table())[message_type] = method
+    for_all = found[None]
+    return {state: Table({**for_all, **table}) for state, table in found.items()}
 
 
 def _message_types(

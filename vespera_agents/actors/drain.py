@@ -1,27 +1,29 @@
 """The hot loop: take mail, call handlers, answer asks, until told to stop.
 
 One incarnation of one actor runs it. It drains the mailbox in turns with a budget of messages and of time, then gives
-way to other tasks once: a drained message costs 0.3 us, a checkpoint 3 us.
+way to other tasks once: a drained message costs 0.3 us, a checkpoint 3 us. Each handler runs in the context variables
+of whoever sent the message, and what it changes in them ends with it.
 """
 
 from __future__ import annotations
 
+import math
+import types
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import Context
 from types import CoroutineType
 from typing import Any, Final, cast, final
 
-import trio
-from trio.lowlevel import checkpoint
+from trio.lowlevel import Task, checkpoint, reschedule
 
-from supervisors.errors import Shutdown
-from supervisors.exits import leaves
-from supervisors.forcing import Killed
-from vespera_agents.actors.actor import Actor
-from vespera_agents.actors.asks import QUEUED, STARTED, Letter
-from vespera_agents.actors.dispatch import no_handler
+from supervisors.incarnation import ChildStatus
+from vespera_agents.actors.actor import Actor, PutAside
+from vespera_agents.actors.asks import ANSWERED, QUEUED, STARTED, Letter
+from vespera_agents.actors.dispatch import NoHandler
 from vespera_agents.actors.endpoint import Endpoint
-from vespera_agents.actors.errors import ActorCrashed, ActorStopped, Unhandled
-from vespera_agents.actors.mailbox import Signal
-from vespera_agents.actors.statistics import DeadLetterReason, MessageOutcome
+from vespera_agents.actors.idling import IdleWatch
+from vespera_agents.actors.parking import check, park
+from vespera_agents.actors.settling import Fenced, interrupted, put_aside, turn_over, unhandled
 
 DRAIN_MESSAGES_MAX: Final = 128
 """Messages per turn; a multiple of 16, because only every sixteenth looks at the budget."""
@@ -29,111 +31,166 @@ DRAIN_SECONDS_MAX: Final = 0.004
 """Seconds per turn, on trio's clock."""
 
 
+_COROUTINE: Final[type] = CoroutineType
+_wake_with: Callable[[Task, Any], None] = reschedule
+"""Here with a bare value, see `parking`."""
+
+
 @final
-class Fenced(Exception):
-    """Raised in an incarnation that woke up after it had been replaced."""
+class Done:
+    """What the runner yields when a handler has returned: no other yield of it comes from itself."""
+
+    __slots__ = ("result",)
+
+    def __init__(self) -> None:
+        self.result: Any = None
+        """What the handler returned."""
 
 
-async def serve(actor: Actor, endpoint: Endpoint) -> None:
-    """Handle mail until the system lane says stop. Cancelled: the message in hand is cut off, the rest stays.
+async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None:  # noqa: C901, PLR0912, PLR0915
+    """Handle mail until told to stop. Cancelled: the message in hand is cut off, the rest stays.
+
+    One flat loop: a call per message would cost a tenth of the speed.
 
     Raises:
+        Stop: An errand asked for the end.
         Fenced: This incarnation was replaced while its handler was running.
         Exception: Whatever a handler raised.
     """
-    mailbox = endpoint.mailbox
-    user, system = mailbox.user, mailbox.system
-    incarnation = endpoint.incarnation
+    task, trap, clock, counts = endpoint.task, endpoint.trap, endpoint.clock, endpoint.counts
+    idle = IdleWatch.of(actor, endpoint)
+    done: Done | None = None
+    step: Callable[[Any], Any] = _no_step
     while True:
-        if not user and not system:
+        letter: Letter | None = None
+        if not endpoint.user and not endpoint.alert:
             endpoint.busy_since = None
-            await mailbox.wait_for_mail()
-        if system and system.popleft() is Signal.STOP:
-            return
-        await _drain(actor, endpoint, incarnation)
-        if user or system:
+            if idle is not None:
+                idle.wait()
+            endpoint.reader = task
+            woken_with = await park(trap)
+            if woken_with is not None:
+                check(woken_with)
+        began = endpoint.busy_since = clock()
+        lane, table = endpoint.user, actor.table
+        until = began + DRAIN_SECONDS_MAX
+        taken = handled = 0
+        waited = False
+        try:
+            while True:
+                if endpoint.alert:
+                    letter = None
+                    letter = await _attend(actor, endpoint)
+                    # An errand may have changed both: what the actor has become, and which lane its mail lies in.
+                    table, lane = actor.table, endpoint.user
+                    if letter is None:
+                        continue
+                elif lane:
+                    letter = lane.popleft()
+                else:
+                    break
+                taken += 1
+                if endpoint.waiting:
+                    endpoint.admit()
+                message, context, ask = letter
+                if ask is not None:
+                    if ask.state != QUEUED:
+                        continue
+                    ask.state = STARTED
+                    endpoint.current = ask
+                try:
+                    result: Any = context.run(table[type(message)], actor, message)
+                    if result is not None and type(result) is _COROUTINE:
+                        if done is None:
+                            done = Done()
+                            runner = _RUNNER(done)
+                            runner.send(None)
+                            step = runner.send
+                        yielded = context.run(step, result)
+                        if yielded is not done:
+                            waited = True
+                            await _wait_for(actor, endpoint, status, _drive(context, step, yielded, done))
+                        result = done.result
+                except PutAside:
+                    done = None
+                    put_aside(endpoint, letter)
+                    continue
+                except NoHandler:
+                    unhandled(endpoint, letter)
+                    continue
+                handled += 1
+                if ask is not None:
+                    endpoint.current = None
+                    if ask.state == STARTED:
+                        ask.state = ANSWERED
+                        _wake_with(ask.task, result)
+                    else:
+                        counts.late_replies += 1
+                if not taken & 15 and (taken >= DRAIN_MESSAGES_MAX or clock() > until):
+                    break
+        except BaseException as error:
+            if letter is not None and endpoint.task is task:
+                interrupted(actor, endpoint, letter, error, status)
+            raise
+        finally:
+            endpoint.handled += handled
+            counts.handled += handled
+        if lane or not endpoint.turns & 7:
+            turn_over(endpoint, began, taken, 0 if waited else handled)
+        endpoint.turns += 1
+        if lane or endpoint.alert:
             await checkpoint()
 
 
-async def _drain(actor: Actor, endpoint: Endpoint, incarnation: int) -> None:  # noqa: C901, PLR0912 - see below
-    """Handle one turn's mail: one flat loop, because a function call per message would cost a fifth of the speed."""
-    mailbox, clock, counts, table = endpoint.mailbox, endpoint.clock, endpoint.counts, actor.handlers
-    user, system = mailbox.user, mailbox.system
-    taken = handled = 0
-    letter: Letter | None = None
-    endpoint.busy_since = began = clock()
-    until = began + DRAIN_SECONDS_MAX
+async def _attend(actor: Actor, endpoint: Endpoint) -> Letter | None:
+    """Do what the system lane asks for; then take urgent mail, if there is some."""
+    while endpoint.system:
+        done = endpoint.system.popleft()(actor)
+        if done is not None:
+            await done
+    return endpoint.next_urgent()
+
+
+async def _wait_for(actor: Actor, endpoint: Endpoint, status: ChildStatus, handler: Awaitable[None]) -> None:
+    """Go on with a handler that had to wait; it hangs if it takes longer than its class allows."""
+    task = endpoint.task
+    began = endpoint.busy_since = endpoint.clock()
+    limited = actor.handler_timeout_seconds < math.inf
+    if limited:
+        status.beat(actor.handler_timeout_seconds)
     try:
-        while user and not system:
-            letter = user.popleft()
-            taken += 1
-            if mailbox.waiting:
-                mailbox.admit()
-            message, sent_at, ask = letter
-            if ask is not None:
-                if ask.state != QUEUED:
-                    counts.outcomes.increment(MessageOutcome.WITHDRAWN)
-                    continue
-                ask.state = STARTED
-                endpoint.current = ask
-            handler = table[type(message)]
-            if handler is no_handler:
-                _unhandled(endpoint, letter)
-                continue
-            result = handler(actor, message)
-            if type(result) is CoroutineType:
-                endpoint.busy_since = clock()
-                result = await cast("CoroutineType[Any, Any, object]", result)
-                if endpoint.incarnation != incarnation:
-                    raise Fenced  # noqa: TRY301 - as above
-            handled += 1
-            if ask is not None:
-                endpoint.current = None
-                if not ask.answer(result):
-                    counts.late_replies += 1
-            if taken == 1:
-                counts.mailbox_wait.observe(began - sent_at)
-                counts.message_duration.observe(clock() - began)
-            elif not taken & 15 and (taken >= DRAIN_MESSAGES_MAX or clock() > until):
-                break
-    except BaseException as error:
-        if letter is not None and endpoint.incarnation == incarnation:
-            _interrupted(endpoint, letter, error)
-        raise
+        await handler
     finally:
-        endpoint.handled += handled
-        counts.outcomes.increment(MessageOutcome.HANDLED, handled)
+        if limited and not status.fenced:
+            status.rest()
+    if endpoint.task is not task:
+        raise Fenced
+    endpoint.counts.message_duration.observe(endpoint.clock() - began)
 
 
-def cause_of(error: BaseException | None) -> BaseException | None:
-    """Return what broke the actor, or None where `error` only says that it was stopped."""
-    for leaf in leaves(error):
-        if not isinstance(leaf, trio.Cancelled | Shutdown | Fenced | Killed):
-            return leaf
-    return None
+def _runner(done: Done) -> Generator[Any, Any, None]:
+    """Run the coroutines that are sent in, one after the other, and yield `done` after each.
+
+    A generator that yields costs a third of the StopIteration by which each coroutine would say that it has returned.
+    Whatever else comes out is what a handler yields to trio.
+    """
+    coroutine = yield done
+    while True:
+        done.result = yield from coroutine
+        coroutine = yield done
 
 
-def _unhandled(endpoint: Endpoint, letter: Letter) -> None:
-    endpoint.counts.outcomes.increment(MessageOutcome.UNHANDLED)
-    endpoint.current = None
-    message, _, ask = letter
-    if ask is None:
-        endpoint.bury(letter, DeadLetterReason.UNHANDLED)
-    else:
-        ask.fail(Unhandled(endpoint.name, endpoint.counts.kind, type(message)))
+_RUNNER: Final = cast("Callable[[Done], Generator[Any, Any, None]]", types.coroutine(_runner))
+"""Marked, so that it may wait for coroutines; its type says that it is stepped by hand, and never awaited."""
 
 
-def _interrupted(endpoint: Endpoint, letter: Letter, error: BaseException) -> None:
-    """Settle the message whose handler did not return: it is not retried."""
-    cause = cause_of(error)
-    crashed = cause is not None
-    endpoint.counts.outcomes.increment(MessageOutcome.CRASHED if crashed else MessageOutcome.CANCELLED)
-    endpoint.current = None
-    ask = letter[2]
-    if ask is not None:
-        stopped = ActorStopped(endpoint.name, "it was stopped in the middle of this request")
-        ask.fail(stopped if cause is None else ActorCrashed(endpoint.name, cause))
-    elif cause is not None:
-        endpoint.bury(letter, DeadLetterReason.CRASHED, f"{type(cause).__name__}: {cause}")
-    else:
-        endpoint.bury(letter, DeadLetterReason.CANCELLED)
+def _no_step(_coroutine: object) -> object:
+    raise AssertionError("a runner is made before its first step")
+
+
+@types.coroutine
+def _drive(context: Context, step: Callable[[Any], Any], yielded: object, done: Done) -> Generator[Any, Any, None]:
+    """Go on with a handler that was suspended in its first step; every further step runs in `context`, too."""
+    run = context.run
+    while yielded is not done:
+        yielded = run(step, (yield yielded))

@@ -8,7 +8,10 @@
     ├── ActorCrashed                  it broke: `cause` says how
     ├── AskTimeout (TimeoutError)     no answer in time; the request may still be carried out
     ├── AskCycle                      waiting would never end; `path` shows the circle
-    └── Unhandled                     the actor has no way to answer this message
+    ├── Unhandled                     the actor has no way to answer this message
+    ├── HandlerTimeout (TimeoutError) a handler took longer than its class allows: the actor crashed with this
+    ├── LinkBroken                    an actor that this one is linked to crashed, and so did this one
+    └── StashFull                     too much mail was put aside
 
 Cancellation of the caller is never turned into one of these, and the end of a callee never looks like cancellation.
 """
@@ -121,3 +124,49 @@ class Unhandled(ActorError):
         """The receiver."""
         self.message_type = message_type
         """The type of the message that nobody handles."""
+
+
+@final
+class HandlerTimeout(ActorError, TimeoutError):
+    """A handler did not end within the actor's `handler_timeout_seconds`: it was cancelled, and the actor restarted."""
+
+    def __init__(self, name: str, timeout_seconds: float) -> None:
+        super().__init__(
+            f"A handler of {name!r} took longer than {timeout_seconds:g} s and was cancelled. "
+            "Find what it waits for, or raise the class's handler_timeout_seconds."
+        )
+        self.name = name
+        """The actor."""
+        self.timeout_seconds = timeout_seconds
+        """How long a handler may take."""
+
+
+@final
+class LinkBroken(ActorError):
+    """A linked actor crashed; raised in this one between two messages, so that both start anew."""
+
+    def __init__(self, name: str, cause: BaseException) -> None:
+        super().__init__(
+            f"The linked actor {name!r} crashed with {type(cause).__name__}: {cause}. "
+            "Override on_link_broken to go on without it."
+        )
+        self.name = name
+        """The actor that crashed."""
+        self.cause = cause
+        """What it crashed with; also the `__cause__`."""
+        self.__cause__ = cause
+
+
+@final
+class StashFull(ActorError):
+    """An actor put more messages aside than its mailbox may hold."""
+
+    def __init__(self, name: str, capacity: int) -> None:
+        super().__init__(
+            f"{name!r} has put {capacity} messages aside, as many as its mailbox holds. "
+            "Call unstash_all() when it is ready for them, or refuse what comes too early."
+        )
+        self.name = name
+        """The actor."""
+        self.capacity = capacity
+        """How many messages it may put aside."""

@@ -47,7 +47,7 @@ class StopReason(StrEnum):
 
 @unique
 class MessageOutcome(StrEnum):
-    """What became of a message that an actor took out of its mailbox."""
+    """What became of a message in an actor's mailbox. Each is counted once as one of the first five."""
 
     HANDLED = "handled"
     """Its handler returned."""
@@ -58,7 +58,11 @@ class MessageOutcome(StrEnum):
     UNHANDLED = "unhandled"
     """The class has no handler for it."""
     WITHDRAWN = "withdrawn"
-    """It was an ask whose caller had gone: skipped."""
+    """It was an ask whose caller left, or gave up, before a handler had it."""
+    STASHED = "stashed"
+    """Its handler put it aside: it is taken again later."""
+    RETRIED = "retried"
+    """Its handler raised, and the class says that it is tried again."""
 
 
 @unique
@@ -84,7 +88,7 @@ class DeadLetterReason(StrEnum):
     UNHANDLED = "unhandled"
     """Its receiver has no handler for it."""
     CRASHED = "crashed"
-    """Its handler raised; messages are not retried."""
+    """Its handler raised, for the last time if the class lets it be tried again."""
     CANCELLED = "cancelled"
     """Its handler was cut off, because the actor was stopped."""
 
@@ -113,7 +117,7 @@ class KindCounts:
     """The live numbers of one kind of actor. Attributes are added to directly: that is what makes them cheap."""
 
     __slots__ = (
-        "ask_duration", "ask_timeouts", "asks", "dead_letters", "drops", "init_duration", "kind", "late_replies",
+        "ask_duration", "ask_timeouts", "asks", "dead_letters", "drops", "handled", "init_duration", "kind", "late_replies",
         "mailbox_wait", "message_duration", "outcomes", "starts", "stop_timeouts", "stops",
     )  # fmt: skip
 
@@ -126,8 +130,10 @@ class KindCounts:
         """Incarnations that ended, by reason."""
         self.stop_timeouts = 0
         """Incarnations whose on_stop was cut off."""
+        self.handled = 0
+        """Messages whose handlers returned: the outcome that the hot loop counts."""
         self.outcomes = Tally(MessageOutcome)
-        """Messages taken out of mailboxes."""
+        """Messages by every other outcome."""
         self.asks = 0
         """Requests sent with ask."""
         self.ask_timeouts = 0
@@ -141,11 +147,11 @@ class KindCounts:
         self.init_duration = Histogram()
         """Seconds from the constructor to ready."""
         self.message_duration = Histogram()
-        """Seconds in a handler: a sample, the first message of each drain."""
+        """Seconds in a handler: of each that had to wait, and of a sample of the others."""
         self.ask_duration = Histogram()
-        """Seconds from ask to answer, of asks that were answered."""
+        """Seconds from ask to answer, of one in seven asks, if it was answered."""
         self.mailbox_wait = Histogram()
-        """Seconds in a mailbox: a sample, the first message of each drain."""
+        """Seconds in a mailbox: a sample."""
 
 
 @final
@@ -221,7 +227,7 @@ class KindStatistics:
     message_duration: HistogramSnapshot
     """Seconds in a handler, sampled."""
     ask_duration: HistogramSnapshot
-    """Seconds from ask to answer."""
+    """Seconds from ask to answer, sampled."""
     mailbox_wait: HistogramSnapshot
     """Seconds in a mailbox, sampled."""
     mailbox_messages: int
@@ -263,7 +269,7 @@ def freeze(counts: KindCounts, living: list[ActorStatistics]) -> KindStatistics:
         starts=counts.starts,
         stops=counts.stops.snapshot(),
         stop_timeouts=counts.stop_timeouts,
-        messages=counts.outcomes.snapshot(),
+        messages={**counts.outcomes.snapshot(), MessageOutcome.HANDLED: counts.handled},
         asks=counts.asks,
         ask_timeouts=counts.ask_timeouts,
         late_replies=counts.late_replies,

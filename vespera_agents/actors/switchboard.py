@@ -6,12 +6,17 @@ It has no life of its own: `system` owns it, endpoints and cells hold it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, final
 
-from vespera_agents.actors.deadlines import Timekeeper
+from trio.lowlevel import Task
+
+from supervisors.timekeeper import Timekeeper
+from vespera_agents.actors.asks import PendingAsk
 from vespera_agents.actors.statistics import DeadLetter, KindCounts
-from vespera_agents.actors.waits import Waits
+
+if TYPE_CHECKING:
+    from vespera_agents.actors.endpoint import Endpoint
 
 
 @final
@@ -19,25 +24,25 @@ class Switchboard:
     """Shared state of one actor system."""
 
     __slots__ = (
-        "clock",
-        "dead_letters",
-        "dead_letters_total",
-        "is_closed",
-        "kinds",
-        "restart_grace_seconds",
-        "timekeeper",
-        "waits",
-    )
+        "callers", "clock", "dead_letters", "dead_letters_total", "free_asks", "is_closed", "kinds",
+        "restart_grace_seconds", "snapshots", "timekeeper",
+    )  # fmt: skip
 
-    def __init__(self, clock: Callable[[], float], *, dead_letters_max: int, restart_grace_seconds: float) -> None:
-        self.clock = clock
+    def __init__(
+        self, *, dead_letters_max: int, restart_grace_seconds: float, snapshots: Mapping[str, object] | None
+    ) -> None:
+        self.timekeeper = Timekeeper()
+        """Deadlines of asks, timers, idle times."""
+        self.clock = self.timekeeper.clock
         """Trio's clock."""
+        self.callers: dict[Task, Endpoint] = {}
+        """Which actor runs in which task, to know who asks; see `waits`."""
+        self.free_asks: list[PendingAsk] = []
+        """Answered asks, to be used again."""
+        self.snapshots = dict(snapshots or {})
+        """What actors of these names start from when they are first started: a hand-over."""
         self.is_closed = False
         """Whether the system has ended: its actors take no mail and are not started again."""
-        self.timekeeper = Timekeeper(clock)
-        """Deadlines of asks."""
-        self.waits = Waits()
-        """Who waits for whom."""
         self.kinds: dict[str, KindCounts] = {}
         """Counters by class name."""
         self.dead_letters: deque[DeadLetter] = deque(maxlen=dead_letters_max)

@@ -6,20 +6,19 @@ A system is one supervision tree with a registry of names. Actors started with `
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from itertools import count
 from typing import Final, TypeVar, TypeVarTuple, cast, final
 
 import trio
 
-from supervisors.errors import AlreadyPresent, ChildNotFound, SupervisorError
+from supervisors.errors import AlreadyPresent, AlreadyStarted, ChildNotFound, SupervisorError
 from supervisors.listeners import Listener, Report, ReportContext, ReportKind
 from supervisors.specs import ChildSpec, Restart
 from supervisors.supervisor import Supervisor
 from vespera_agents.actors.actor import Actor
-from vespera_agents.actors.cell import Cell
+from vespera_agents.actors.cell import Cell, Terms
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import NameTaken
 from vespera_agents.actors.mailbox import MailboxSpec
@@ -34,8 +33,6 @@ Arguments = TypeVarTuple("Arguments")
 DEFAULT_MAILBOX: Final = MailboxSpec(1000)
 """The mailbox of an actor that is given none: 1000 messages, then senders wait or are refused."""
 _ENDS: Final = (ReportKind.CHILD_ENDED, ReportKind.CHILD_CRASHED)
-ON_STOP_SHARE: Final = 0.8
-"""The part of a child's shutdown time that its on_stop may use, so that it ends before it is cut off."""
 
 
 @final
@@ -56,6 +53,7 @@ class ActorSystem:
         period_seconds: float,
         dead_letters_max: int,
         restart_grace_seconds: float,
+        snapshots: Mapping[str, object] | None,
     ) -> None:
         self.name = name
         """What it is called; also the name of its root supervisor."""
@@ -63,13 +61,13 @@ class ActorSystem:
         """The root of its tree: other supervisors and children may be started below it."""
         self._nursery = nursery
         self._listener = listener
+        self.hears_starts: bool = listener is not None and getattr(listener, "hears_starts", True)
+        """Whether reports of starts that went well are passed on: the system itself has no use for them."""
         self._switchboard = Switchboard(
-            trio.lowlevel.current_clock().current_time,
-            dead_letters_max=dead_letters_max,
-            restart_grace_seconds=restart_grace_seconds,
+            dead_letters_max=dead_letters_max, restart_grace_seconds=restart_grace_seconds, snapshots=snapshots
         )
         self._names: Registry[Cell] = Registry()
-        self._own: set[str] = set()
+        self._specs: dict[tuple[Restart, float, float], tuple[Terms, ChildSpec]] = {}
         self._numbers = count(1)
 
     # Starting and stopping actors -----------------------------------------------------------------------------------
@@ -99,32 +97,59 @@ class ActorSystem:
             NameTaken: A living actor has the name.
             supervisors.StartFailed: The constructor or on_start raised, or took too long.
         """
-        cell = self._make_cell(actor, args, name, mailbox, restart, shutdown_seconds)
+        terms, spec = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
+        cell = self._enroll(actor, args, name, mailbox, terms)
         chosen = cell.endpoint.name
-        if self._names.find(chosen) is not None:
-            raise NameTaken(chosen)
-        self._names.claim(cell)
-        self._own.add(chosen)
-        spec = _spec(cell, restart, shutdown_seconds, start_timeout_seconds)
         try:
             try:
-                await self.supervisor.start_child(spec)
+                await self.supervisor.start_child(spec, child_id=chosen, args=(cell,))
             except AlreadyPresent:
                 # An actor of this name has ended by itself, and its spec has not been taken away yet.
                 with suppress(ChildNotFound):
                     await self.supervisor.delete_child(chosen)
-                await self.supervisor.start_child(spec)
+                await self.supervisor.start_child(spec, child_id=chosen, args=(cell,))
         except SupervisorError:
-            self._own.discard(chosen)
             cell.abandon()
             raise
         except BaseException:
             # Cancelled: the supervisor has either not come to it yet, and never will, or is at it, and will finish.
-            if cell.endpoint.state is ActorState.STOPPED:
-                self._own.discard(chosen)
+            if cell.endpoint.task is None:
                 cell.abandon()
             raise
-        return cast("ActorRef[ActorT]", cell.ref)
+        return cast("ActorRef[ActorT]", cell.endpoint)
+
+    def spawn(
+        self,
+        actor: Callable[[*Arguments], ActorT],
+        *args: *Arguments,
+        name: str | None = None,
+        mailbox: MailboxSpec = DEFAULT_MAILBOX,
+        restart: Restart = Restart.TRANSIENT,
+        shutdown_seconds: float = 5.0,
+        start_timeout_seconds: float = 30.0,
+    ) -> ActorRef[ActorT]:
+        """Start an actor below the root supervisor without waiting for it; mail sent to it meanwhile waits for it.
+
+        Arguments as for `start`. A start that fails is reported by the supervisor; the mail then fails as that of any
+        actor that has ended.
+
+        Raises:
+            NameTaken: A living actor has the name, or one that has just ended and is not forgotten yet.
+            supervisors.SupervisorNotRunning: The system is ending.
+        """
+        terms, spec = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
+        cell = self._enroll(actor, args, name, mailbox, terms)
+        endpoint = cell.endpoint
+        endpoint.state = ActorState.STARTING
+        endpoint.open()
+        try:
+            self.supervisor.start_child_nowait(spec, child_id=endpoint.name, args=(cell,))
+        except SupervisorError as refused:
+            cell.abandon()
+            if isinstance(refused, AlreadyPresent | AlreadyStarted):
+                raise NameTaken(endpoint.name) from refused
+            raise
+        return cast("ActorRef[ActorT]", endpoint)
 
     def actor_spec(
         self,
@@ -141,8 +166,9 @@ class ActorSystem:
         Arguments as for `start`. The reference stays good as long as this spec is in use. A start fails with
         NameTaken while another actor of the name is up.
         """
-        cell = self._make_cell(actor, args, name, mailbox, restart, shutdown_seconds)
-        return _spec(cell, restart, shutdown_seconds, start_timeout_seconds)
+        terms, _ = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
+        cell = self._make_cell(actor, args, name, mailbox, terms)
+        return terms.child_spec(cell.endpoint.name, (cell,))
 
     async def stop(self, ref: ActorRef[Actor], *, timeout_seconds: float = 5.0) -> None:
         """Stop an actor that was started with `start`, for good: after the message in hand, or by force.
@@ -157,9 +183,9 @@ class ActorSystem:
             ValueError: The actor was placed with actor_spec.
         """
         cell = self._names.find(ref.name)
-        if cell is None or cell.ref is not ref:
+        if cell is None or cell.endpoint is not ref:
             return
-        if ref.name not in self._own:
+        if not cell.is_own:
             raise ValueError(
                 f"{ref.name!r} was placed with actor_spec: stop it with terminate_child() of its supervisor."
             )
@@ -167,7 +193,7 @@ class ActorSystem:
         if cell.endpoint.state is not ActorState.RESTARTING:
             ref.stop()
             with trio.move_on_after(timeout_seconds):
-                await cell.done.wait()
+                await cell.wait_done()
         with suppress(SupervisorError):
             await self.supervisor.terminate_child(ref.name)
         cell.give_up("it was stopped")
@@ -178,7 +204,7 @@ class ActorSystem:
     def whereis(self, name: str) -> ActorRef[Actor] | None:
         """Return the living actor of this name, or None."""
         cell = self._names.find(name)
-        return None if cell is None else cell.ref
+        return None if cell is None else cell.endpoint
 
     @property
     def dead_letters(self) -> tuple[DeadLetter, ...]:
@@ -207,7 +233,7 @@ class ActorSystem:
             if cell is not None:
                 cell.hear(report)
             ended_by_itself = report.kind in _ENDS and report.context is ReportContext.RUN
-            if ended_by_itself and report.supervisor == self.name and offender.id in self._own and cell is None:
+            if ended_by_itself and report.supervisor == self.name and cell is None:
                 self._nursery.start_soon(self._forget, offender.id, name=f"{self.name}/forget {offender.id}")
         elif report.kind is ReportKind.SUPERVISOR_STOPPED:
             for cell in self._names:
@@ -229,35 +255,53 @@ class ActorSystem:
 
     # Below ----------------------------------------------------------------------------------------------------------
 
+    def _enroll(
+        self,
+        actor: Callable[..., Actor],
+        args: tuple[object, ...],
+        name: str | None,
+        mailbox: MailboxSpec,
+        terms: Terms,
+    ) -> Cell:
+        """Make the cell of an actor that is about to be started below the root, and give it its name."""
+        cell = self._make_cell(actor, args, name, mailbox, terms)
+        if name is not None and self._names.find(name) is not None:
+            raise NameTaken(name)
+        self._names.claim(cell)
+        cell.is_own = True
+        return cell
+
     def _make_cell(
         self,
         actor: Callable[..., Actor],
         args: tuple[object, ...],
         name: str | None,
         mailbox: MailboxSpec,
-        restart: Restart,
-        shutdown_seconds: float,
+        terms: Terms,
     ) -> Cell:
         if not (isinstance(actor, type) and issubclass(actor, Actor)):
             raise TypeError(f"An actor is a class derived from Actor, not {actor!r}. Pass its arguments after it.")
         kind = actor.__name__
         if name is None:
             name = f"{kind}-{next(self._numbers)}"
-        endpoint = Endpoint(self._switchboard, name, kind, mailbox)
-        return Cell(
-            partial(actor, *args),
-            endpoint,
-            self._names,
-            restart=restart,
-            stop_seconds_max=ON_STOP_SHARE * shutdown_seconds,
-        )
+        endpoint = Endpoint(self._switchboard, name, self._switchboard.counts_of(kind), mailbox)
+        return Cell(actor, args, terms, endpoint, self._names)
+
+    def _terms_of(
+        self, restart: Restart, shutdown_seconds: float, start_timeout_seconds: float
+    ) -> tuple[Terms, ChildSpec]:
+        """Return the terms, and the one spec that all children of the root share that live on them."""
+        found = self._specs.get((restart, shutdown_seconds, start_timeout_seconds))
+        if found is None:
+            terms = Terms(restart, shutdown_seconds, start_timeout_seconds)
+            found = (terms, terms.child_spec("actor"))
+            self._specs[restart, shutdown_seconds, start_timeout_seconds] = found
+        return found
 
     async def _forget(self, name: str) -> None:
         """Take the spec of an actor that has ended out of the tree."""
         with suppress(SupervisorError):
             await self.supervisor.delete_child(name)
-        if self._names.find(name) is None:
-            self._own.discard(name)
 
 
 @asynccontextmanager
@@ -269,6 +313,7 @@ async def open_system(
     period_seconds: float = 5.0,
     dead_letters_max: int = 256,
     restart_grace_seconds: float = 30.0,
+    snapshots: Mapping[str, object] | None = None,
 ) -> AsyncGenerator[ActorSystem, None]:
     """Open an actor system for the length of an `async with` block, and stop all its actors at the end of it.
 
@@ -279,6 +324,7 @@ async def open_system(
         period_seconds: Length of that window.
         dead_letters_max: How many of the last dead letters are kept to look at; all are counted.
         restart_grace_seconds: How long mail is kept for an actor that crashed and is not started again.
+        snapshots: What actors of these names begin with, as `take_snapshots` of another system returned it.
 
     Raises:
         supervisors.MaxRestartsExceeded: The root supervisor gave up; the block was cancelled.
@@ -294,6 +340,7 @@ async def open_system(
                 period_seconds=period_seconds,
                 dead_letters_max=dead_letters_max,
                 restart_grace_seconds=restart_grace_seconds,
+                snapshots=snapshots,
             )
             try:
                 await nursery.start(system.live)
@@ -307,13 +354,3 @@ async def open_system(
         alone = next(iter(group.exceptions))
     if alone is not None:
         raise alone
-
-
-def _spec(cell: Cell, restart: Restart, shutdown_seconds: float, start_timeout_seconds: float) -> ChildSpec:
-    return ChildSpec(
-        cell.endpoint.name,
-        cell.run,
-        restart=restart,
-        shutdown_seconds=shutdown_seconds,
-        start_timeout_seconds=start_timeout_seconds,
-    )

@@ -8,54 +8,31 @@ end by their timeouts.
 
 from __future__ import annotations
 
-from typing import final
-
-from trio.lowlevel import Task
+from typing import Protocol
 
 from vespera_agents.actors.errors import AskCycle
 
 
-@final
-class Party:
-    """One actor as somebody who waits and is waited for."""
+class Party(Protocol):
+    """Somebody who waits and is waited for: the address of an actor."""
 
-    __slots__ = ("name", "waiting_on")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
+    @property
+    def name(self) -> str:
         """The actor's name, for the path in the error."""
-        self.waiting_on: Party | None = None
+        ...
+
+    @property
+    def waiting_on(self) -> Party | None:
         """Whose answer, or room in whose mailbox, its handler is waiting for."""
+        ...
 
 
-@final
-class Waits:
-    """The actors of a system by the trio task that runs their handlers."""
+def refuse_cycle(caller: Party, callee: Party) -> None:
+    """Do nothing unless `callee` waits, directly or through others, for `caller`.
 
-    __slots__ = ("parties",)
-
-    def __init__(self) -> None:
-        self.parties: dict[Task, Party] = {}
-        """Who runs in which task."""
-
-    def begin(self, task: Task, callee: Party) -> Party | None:
-        """Note that `task` is about to wait for `callee`; return the waiting actor, if it is one.
-
-        The caller of this sets the returned party's `waiting_on` back to None when the wait is over.
-
-        Raises:
-            AskCycle: The callee waits, directly or through others, for the actor of this task.
-        """
-        caller = self.parties.get(task)
-        if caller is None:
-            return None
-        if caller is callee or callee.waiting_on is not None:
-            _refuse_cycle(caller, callee)
-        caller.waiting_on = callee
-        return caller
-
-
-def _refuse_cycle(caller: Party, callee: Party) -> None:
+    Raises:
+        AskCycle: It does.
+    """
     path = [caller.name]
     party: Party | None = callee
     while party is not None:
