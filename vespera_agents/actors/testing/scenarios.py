@@ -81,23 +81,38 @@ class _Town:
 
     async def settle(self, name: str, choices: Stream) -> None:
         """Start an actor of this name, with everything about it drawn by chance."""
-        mailbox = self._mailbox(name, choices)
+        kind, mailbox = KINDS[choices.below(len(KINDS))], self._mailbox(name, choices)
+        spawns, restart = choices.below(2), RESTARTS[choices.below(3)]
         taken = self._system.whereis(name) is not None
         self._starting.add(name)
         try:
-            ref = await self._system.start(
-                KINDS[choices.below(len(KINDS))],
-                self._simulation,
-                name,
-                self._neighbours,
-                name=name,
-                mailbox=mailbox,
-                restart=RESTARTS[choices.below(3)],
-                shutdown_seconds=STOP_SECONDS,
-                start_timeout_seconds=START_TIMEOUT_SECONDS,
-            )
+            if spawns:
+                ref = self._system.spawn(
+                    kind,
+                    self._simulation,
+                    name,
+                    self._neighbours,
+                    name=name,
+                    mailbox=mailbox,
+                    restart=restart,
+                    shutdown_seconds=STOP_SECONDS,
+                    start_timeout_seconds=START_TIMEOUT_SECONDS,
+                )
+            else:
+                ref = await self._system.start(
+                    kind,
+                    self._simulation,
+                    name,
+                    self._neighbours,
+                    name=name,
+                    mailbox=mailbox,
+                    restart=restart,
+                    shutdown_seconds=STOP_SECONDS,
+                    start_timeout_seconds=START_TIMEOUT_SECONDS,
+                )
         except NameTaken:
-            assert taken, f"{name} was free, and is said to be taken"
+            # An actor that has just ended may not be forgotten yet.
+            assert taken or spawns, f"{name} was free, and is said to be taken"
         except SupervisorError:
             return
         else:
