@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass, field
 from typing import Final, final
@@ -101,6 +102,11 @@ class Life:
     """The mail that this handler has."""
     waits_for: Recipient | None = None
     """Whose answer, or room in whose mailbox, its handler waits for."""
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether it is over, or was cut off where nobody sees it, and its task has ended."""
+        return self.over or (self.fenced and inspect.getcoroutinestate(self.task.coro) == inspect.CORO_CLOSED)
 
     @property
     def name(self) -> str:

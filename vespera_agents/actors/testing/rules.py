@@ -134,7 +134,7 @@ class Rules:
             if statistics.mailbox.depth or statistics.busy_seconds > 0.0:
                 return f"{record.name} has {statistics.mailbox.depth} messages, and is busy with one"
         for life in self._ledger.lives:
-            if life.fenced and not life.over:
+            if life.fenced and not life.has_gone:
                 return f"{life.name} was cut off, and runs"
         return None
 
@@ -152,7 +152,7 @@ class Rules:
             if record.ref.statistics().state is not ActorState.STOPPED:
                 raise Violation(f"{record.name} is {record.ref.statistics().state} after its system has closed")
         for life in self._ledger.lives:
-            if not life.over:
+            if not life.has_gone:
                 raise Violation(f"{life.name} lives after its system has closed")
         for mail in self._ledger.mails.values():
             self._check_fate(mail)
