@@ -26,6 +26,9 @@ from vespera_agents.actors.testing import simulate
 SEEDS = 2_000
 Patch = pytest.MonkeyPatch
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""A bug that breaks trio itself leaves coroutines behind that nobody can finish."""
+
 
 @pytest.fixture(autouse=True)
 def _gc_settings() -> Iterator[None]:
@@ -33,6 +36,7 @@ def _gc_settings() -> Iterator[None]:
     gc.set_threshold(50_000, 20, 100)
     yield
     gc.set_threshold(*before)
+    gc.collect()  # What a broken run has left behind is nobody else's.
 
 
 def lane(endpoint: Endpoint) -> deque[object]:
@@ -120,7 +124,7 @@ def a_sender_that_is_not_let_in(patch: Patch) -> None:
     admit = Mailbox.admit
 
     def stingy(self) -> None:
-        if len(self.waiting) < 2:
+        if len(self.waiting or ()) != 1:
             admit(self)
 
     patch.setattr(Mailbox, "admit", stingy)
