@@ -208,7 +208,8 @@ class _Town:
 
     async def _stop(self, ref: ActorRef[Actor], timeout_seconds: float) -> None:
         self._simulation.note(ref.name, "is stopped for good", "", 0, "")
-        self._simulation.ledger.recipient(ref).is_final = not ref.name.startswith("g")
+        if not ref.name.startswith("g"):
+            self._simulation.ledger.recipient(ref).is_final = True
         try:
             await self._system.stop(ref, timeout_seconds=timeout_seconds)
         except ValueError:
