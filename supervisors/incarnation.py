@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import random
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, final
 
@@ -174,21 +173,18 @@ class Incarnation:
 
     # ---- its task
 
-    async def live(self, start: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
+    async def live(self) -> None:
         """Run the child to its end and tell its kin what came out; raises nothing, whatever the child does."""
+        # This frame lives as long as the child: each local variable is 8 bytes of every child, and keeps what is in it.
         error: BaseException | None = None
         self._task = current_task()
         try:
             if self._stopping.scope is not None:
                 self._stopping.scope.__enter__()  # It was stopped before its first step.
-            child = start(*args, task_status=self)
-            # A temporary child gives up its arguments once it runs; this frame must not keep them.
-            del args
-            await child
+            await self.child.start(self)
         except BaseException:  # noqa: BLE001 - the boundary of supervision: a crash becomes a value here.
             error = sys.exception()
         try:
-            # Not in this frame, which lives as long as the child: each local variable is 8 bytes of every child.
             self._over(error)
         finally:
             # An error's traceback holds this frame, so keeping the error in it would make garbage of every crash.

@@ -143,19 +143,25 @@ class Listener(Protocol):
 class Reporter:
     """The voice of one supervisor: makes reports and survives its listener."""
 
-    __slots__ = ("_name", "failures", "listener")
+    __slots__ = ("_listener", "_name", "failures", "tells_starts")
 
     def __init__(self, name: str, listener: Listener | None) -> None:
         self._name = name
         self.failures = 0
         """Times the listener, or a watch, raised."""
+        self.tells_starts = False
+        """Whether somebody wants to hear of starts that went well."""
         self.listener = listener
-        """Who is told; a nested supervisor without its own takes its root's when it starts."""
 
     @property
-    def tells_starts(self) -> bool:
-        """Whether somebody wants to hear of starts that went well."""
-        return self.listener is not None and getattr(self.listener, "hears_starts", True)
+    def listener(self) -> Listener | None:
+        """Who is told; a nested supervisor without its own takes its root's when it starts."""
+        return self._listener
+
+    @listener.setter
+    def listener(self, listener: Listener | None) -> None:
+        self._listener = listener
+        self.tells_starts = listener is not None and getattr(listener, "hears_starts", True)
 
     def report(
         self,

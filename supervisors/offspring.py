@@ -41,6 +41,7 @@ class FailedStart:
 _DOWN: Final = ChildState.DOWN
 _RUNNING: Final = ChildState.RUNNING
 _RESTART: Final = ReportContext.RESTART
+_TEMPORARY: Final = Restart.TEMPORARY
 _FENCED: Final = Rung.FENCED
 _ESCALATED: Final = ExitKind.ESCALATED
 
@@ -144,12 +145,9 @@ class Offspring:
         incarnation = child.incarnation = Incarnation(child, number, self, ground, context)
         child.state = ChildState.RESTARTING if context is _RESTART else ChildState.STARTING
         spec = child.spec
-        args = (*spec.args, *child.args) if child.args and spec.args else child.args or spec.args
         # Each life starts with the context variables of the spec, never with those of whoever restarts it. The copy
         # allows supervisors in two threads to share a spec: a context can be entered only once at a time.
-        spec.context.copy().run(
-            ground.nursery.start_soon, incarnation.live, spec.start, args, name=f"{self._name}/{child.id}#{number}"
-        )
+        spec.context.copy().run(ground.nursery.start_soon, incarnation.live, name=f"{self._name}/{child.id}#{number}")
         return incarnation
 
     async def await_start(self, child: Child, incarnation: Incarnation) -> FailedStart | None:
@@ -283,7 +281,8 @@ class Offspring:
         """Take note that a child is ready."""
         child, context = incarnation.child, incarnation.context
         child.state = _RUNNING
-        child.forget_arguments()
+        if child.spec.restart is _TEMPORARY:
+            child.forget_arguments()
         self._figures.starts += 1
         restarted = context is _RESTART
         child.restarts += restarted
@@ -293,7 +292,7 @@ class Offspring:
         if self._reporter.tells_starts:
             kind = ReportKind.CHILD_RESTARTED if restarted else ReportKind.CHILD_STARTED
             self._reporter.report(kind, context, offender=child.offender(incarnation.number))
-        if self.newcomers:
+        if self.newcomers.due:
             self.newcomers.became_ready(incarnation)
         self._settled(incarnation)
 
@@ -367,7 +366,7 @@ class Offspring:
                 child.ended_at = incarnation.exit.at
             self._on_end(child, incarnation)
         self._settled(incarnation)
-        if self.newcomers:
+        if self.newcomers.due:
             self.newcomers.over(incarnation)
 
     def _settled(self, incarnation: Incarnation) -> None:

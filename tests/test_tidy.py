@@ -24,7 +24,7 @@ LINES_HARD_MAX = 600
 FUNCTION_LINES_MAX = 80
 FILE_BYTES_MAX = 1_000_000
 ROOT_FILES_MAX = 8
-NOT_OURS = {".git", ".venv", ".vespera", "__pycache__", "node_modules", "build", "dist"}
+NOT_OURS = {".git", ".venv", ".venv-peers", ".vespera", "__pycache__", "node_modules", "build", "dist"}
 """Folders that hold no file of the repository, for a copy of the tree without git."""
 
 LONG_MODULES: Mapping[str, str] = {}
@@ -32,6 +32,7 @@ LONG_MODULES: Mapping[str, str] = {}
 
 BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
     "supervisors/draining.py": (2, "a root's error is kept for whoever leaves its block; a child's snapshot may fail"),
+    "supervisors/enclosing.py": (1, "leaves a scope: what that lets through may be anything that a child can raise"),
     "supervisors/exits.py": (1, "a child's own __str__ runs while its crash is described"),
     "supervisors/guarded_process.py": (1, "closes its end of the gate when the start fails in any way, then raises on"),
     "supervisors/guardian.py": (1, "closes the lock's descriptor when waiting for it ends in any way, then raises on"),
@@ -40,6 +41,10 @@ BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
     "supervisors/shutdown.py": (1, "one task's failure must not keep the others from being run"),
     "supervisors/testing/workers.py": (1, "the simulated child that nothing ends, force included"),
     "supervisors/trees.py": (1, "a child's own tree_detail runs: its mistake must not hide the rest of the tree"),
+    "vespera_agents/actors/asyncio_loop.py": (
+        1,
+        "the boundary of a shared loop: its crash is told to those who wait in it, and must not end their system",
+    ),
     "vespera_agents/actors/cell.py": (
         3,
         "an actor's end settles its mail and cleans up, whatever ended it, then goes on up",

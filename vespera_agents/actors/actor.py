@@ -45,6 +45,8 @@ class Actor:
     """Its handlers by state and message type; made when the class is created."""
     takes_snapshot: ClassVar[bool] = False
     """Whether its on_start has a parameter for the snapshot; found out when the class is created."""
+    gets_ready: ClassVar[bool] = False
+    """Whether it has an on_start or on_restart of its own: a coroutine less for each of 100,000 that have none."""
     tells_tree_detail: ClassVar[bool] = False
     """Whether it has a method `tree_detail`, which says what a supervision tree shows beside it."""
     initial_state: ClassVar[Hashable] = None
@@ -71,6 +73,7 @@ class Actor:
         super().__init_subclass__(**arguments)
         frame = inspect.currentframe()
         cls.tables = build_tables(cls, frame.f_back if frame is not None else None)
+        cls.gets_ready = cls.on_start is not Actor.on_start or cls.on_restart is not Actor.on_restart
         cls.tells_tree_detail = hasattr(cls, "tree_detail")
         cls.takes_snapshot = len(inspect.signature(cls.on_start).parameters) > 1
 

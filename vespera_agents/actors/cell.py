@@ -24,15 +24,16 @@ from supervisors.trees import HasTreeDetail
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.drain import serve
 from vespera_agents.actors.endpoint import Endpoint, Stop
-from vespera_agents.actors.errors import ActorStopped
 from vespera_agents.actors.registry import Registry
-from vespera_agents.actors.settling import Fenced, crash_of
+from vespera_agents.actors.settling import CUT_OFF, Fenced, crash_of, cut_off
 from vespera_agents.actors.statistics import ActorState, StopReason
 
 _FOR_GOOD: Final = (StopCause.SHUTDOWN, StopCause.KILL)
+_STARTING: Final = ActorState.STARTING
+_RUNNING: Final = ActorState.RUNNING
+_RESTARTING: Final = ActorState.RESTARTING
 ON_STOP_SHARE: Final = 0.8
 """The part of an actor's shutdown time that its on_stop may use, so that it ends before it is cut off."""
-_CUT_OFF: Final = "it did not stop in time and was cut off"
 
 
 @final
@@ -46,6 +47,14 @@ class Terms:
     """How long it may take to end once asked."""
     start_timeout_seconds: float
     """How long it may take to get ready."""
+
+    def are(self, restart: Restart, shutdown_seconds: float, start_timeout_seconds: float) -> bool:
+        """Whether they are these."""
+        return (
+            self.restart is restart
+            and self.shutdown_seconds == shutdown_seconds
+            and self.start_timeout_seconds == start_timeout_seconds
+        )
 
     def child_spec(self, child_id: str, args: tuple[Cell, ...] = ()) -> ChildSpec:
         """Return what a supervisor makes of such an actor; the cell is the start argument."""
@@ -101,51 +110,55 @@ class Cell:
         """
         endpoint = self.endpoint
         switchboard = endpoint.switchboard
-        if switchboard.is_closed:
-            raise RuntimeError(f"The system of actor {endpoint.name!r} is closed: keep it open while its actors live.")
-        if endpoint.task is not None:
-            self._fence_predecessor()
-        self._names.claim(self)
-        self._supervisor = task_status.supervisor
-        was_restarting = endpoint.state is ActorState.RESTARTING
-        endpoint.incarnation += 1
-        endpoint.state = ActorState.STARTING
-        if not endpoint.is_open:
-            endpoint.open()
+        was_restarting = self._begin(task_status)
         task = endpoint.task = current_task()
         switchboard.callers[task] = endpoint
         actor: Actor | None = None
         try:
-            actor = await self._start(was_restarting=was_restarting)
+            began = endpoint.clock()
+            actor = self._actor_class(*self._args)
+            actor.attach(endpoint)
+            if actor.gets_ready:
+                await self._get_ready(actor, was_restarting=was_restarting)
+            self._became_ready(actor, began)
             task_status.started(endpoint)
-            try:
-                await serve(actor, endpoint, task_status)
-            except Stop:
-                await self._clean_up(actor, task_status, None)
+            await serve(actor, endpoint, task_status)
         except Fenced:
             return
         except BaseException as error:
             if endpoint.task is task:
-                if actor is not None and not self._is(ActorState.STOPPING):
-                    await self._clean_up(actor, task_status, error)
-                crash = crash_of(error, actor, endpoint.name, task_status)
-                self._ended(crash, task_status, was_restarting=was_restarting)
-            raise
+                await self._end(actor, error, task_status, was_restarting=was_restarting)
+            if not isinstance(error, Stop):
+                raise
         finally:
             del switchboard.callers[task]
-        self._ended(None, task_status, was_restarting=was_restarting)
         if self.is_final:
             # A permanent child that returned would be restarted: whoever stopped it for good ends it from outside.
             await trio.sleep_forever()
 
-    async def _start(self, *, was_restarting: bool) -> Actor:
+    def _begin(self, status: ChildStatus) -> bool:
+        """Take up the name and the mail; return whether this follows an incarnation that ended in a restart."""
         endpoint = self.endpoint
-        task, began = endpoint.task, endpoint.clock()
-        actor = self._actor_class(*self._args)
-        actor.attach(endpoint)
-        if endpoint.incarnation == 1:
-            endpoint.saved = endpoint.switchboard.snapshots.pop(endpoint.name, None)
-        elif was_restarting:
+        if endpoint.switchboard.is_closed:
+            raise RuntimeError(f"The system of actor {endpoint.name!r} is closed: keep it open while its actors live.")
+        if endpoint.task is not None:
+            self._fence_predecessor()
+        if not endpoint.is_open:
+            self._names.claim(self)
+            endpoint.open()
+        self._supervisor = status.supervisor
+        was_restarting = endpoint.state is _RESTARTING
+        endpoint.incarnation += 1
+        endpoint.state = _STARTING
+        snapshots = endpoint.switchboard.snapshots
+        if snapshots and endpoint.incarnation == 1:
+            endpoint.saved = snapshots.pop(endpoint.name, None)
+        return was_restarting
+
+    async def _get_ready(self, actor: Actor, *, was_restarting: bool) -> None:
+        endpoint = self.endpoint
+        task = endpoint.task
+        if was_restarting:
             await actor.on_restart(self._crash)
         if actor.takes_snapshot:
             await cast("TakesSnapshot", actor).on_start(endpoint.saved)
@@ -153,38 +166,56 @@ class Cell:
             await actor.on_start()
         if endpoint.task is not task:
             raise Fenced
-        endpoint.counts.starts += 1
-        endpoint.counts.init_duration.observe(endpoint.clock() - began)
-        endpoint.state = ActorState.RUNNING
-        endpoint.facts = cast("HasTreeDetail", actor).tree_detail if actor.tells_tree_detail else None
-        self._crash = None
-        return actor
 
-    async def _clean_up(self, actor: Actor, status: ChildStatus, end: BaseException | None) -> None:
-        """Run on_stop, in bounded time; its error is raised, or noted on the crash that came first."""
+    def _became_ready(self, actor: Actor, began: float) -> None:
+        endpoint = self.endpoint
+        counts = endpoint.counts
+        counts.starts += 1
+        counts.init_duration.observe(endpoint.clock() - began)
+        endpoint.state = _RUNNING
+        if actor.tells_tree_detail:
+            endpoint.facts = cast("HasTreeDetail", actor).tree_detail
+        self._crash = None
+
+    # Its end --------------------------------------------------------------------------------------------------------
+
+    async def _end(
+        self, actor: Actor | None, error: BaseException, status: ChildStatus, *, was_restarting: bool
+    ) -> None:
+        """Clean up after an incarnation that got ready, and draw the conclusions.
+
+        Raises:
+            Exception: What on_stop raised, where nothing else had broken the actor.
+        """
+        endpoint = self.endpoint
+        crash = crash_of(error, actor, endpoint.name, status)
+        try:
+            if actor is not None and endpoint.state is _RUNNING:
+                await self._clean_up(actor, crash)
+        except BaseException as unclean:
+            crash = crash_of(unclean, actor, endpoint.name, status)
+            raise
+        finally:
+            self._ended(crash, status, was_restarting=was_restarting)
+
+    async def _clean_up(self, actor: Actor, crash: BaseException | None) -> None:
+        """Take a snapshot and run on_stop, in bounded time; an error is raised, or noted on the crash before it."""
         endpoint = self.endpoint
         endpoint.state = ActorState.STOPPING
         endpoint.busy_since = None
         endpoint.facts = None
-        crashed = crash_of(end, actor, endpoint.name, status) is not None
-        with trio.move_on_after(
-            min(actor.stop_timeout_seconds, ON_STOP_SHARE * self._terms.shutdown_seconds), shield=True
-        ) as scope:
+        seconds = min(actor.stop_timeout_seconds, ON_STOP_SHARE * self._terms.shutdown_seconds)
+        with trio.move_on_after(seconds, shield=True) as scope:
             try:
-                if not crashed:
+                if crash is None:
                     endpoint.saved = actor.snapshot()
                 await actor.on_stop()
             except Exception as error:
-                if end is None or not crashed:
+                if crash is None:
                     raise
-                end.add_note(f"on_stop failed as well: {type(error).__name__}: {error}")
+                crash.add_note(f"on_stop failed as well: {type(error).__name__}: {error}")
         if scope.cancelled_caught:
             endpoint.counts.stop_timeouts += 1
-
-    def _is(self, state: ActorState) -> bool:
-        return self.endpoint.state is state
-
-    # Ends -----------------------------------------------------------------------------------------------------------
 
     def _ended(self, crash: BaseException | None, status: ChildStatus, *, was_restarting: bool) -> None:
         """Draw the conclusions from the end of the incarnation."""
@@ -272,10 +303,9 @@ class Cell:
         endpoint.counts.stops.increment(StopReason.SHUTDOWN)
         endpoint.waiting_on = None
         if endpoint.current is not None:
-            endpoint.current.fail(ActorStopped(endpoint.name, _CUT_OFF))
-            endpoint.current = None
+            cut_off(endpoint, endpoint.current)
         endpoint.leave(None)
-        self.give_up(_CUT_OFF)
+        self.give_up(CUT_OFF)
 
 
 class TakesSnapshot(Protocol):

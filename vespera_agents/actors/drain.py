@@ -97,7 +97,6 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                     if ask.state != QUEUED:
                         continue
                     ask.state = STARTED
-                    endpoint.current = ask
                 try:
                     result: Any = context.run(table[type(message)], actor, message)
                     if result is not None and type(result) is _COROUTINE:
@@ -109,7 +108,7 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                         yielded = context.run(step, result)
                         if yielded is not done:
                             waited = True
-                            await _wait_for(actor, endpoint, status, _drive(context, step, yielded, done))
+                            await _wait_for(actor, endpoint, status, letter, _drive(context, step, yielded, done))
                         result = done.result
                 except PutAside:
                     done = None
@@ -120,7 +119,6 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                     continue
                 handled += 1
                 if ask is not None:
-                    endpoint.current = None
                     if ask.state == STARTED:
                         ask.state = ANSWERED
                         _wake_with(ask.task, result)
@@ -151,9 +149,12 @@ async def _attend(actor: Actor, endpoint: Endpoint) -> Letter | None:
     return endpoint.next_urgent()
 
 
-async def _wait_for(actor: Actor, endpoint: Endpoint, status: ChildStatus, handler: Awaitable[None]) -> None:
+async def _wait_for(
+    actor: Actor, endpoint: Endpoint, status: ChildStatus, letter: Letter, handler: Awaitable[None]
+) -> None:
     """Go on with a handler that had to wait; it hangs if it takes longer than its class allows."""
     task = endpoint.task
+    endpoint.current = letter
     began = endpoint.busy_since = endpoint.clock()
     limited = actor.handler_timeout_seconds < math.inf
     if limited:
@@ -165,6 +166,7 @@ async def _wait_for(actor: Actor, endpoint: Endpoint, status: ChildStatus, handl
             status.rest()
     if endpoint.task is not task:
         raise Fenced
+    endpoint.current = None
     endpoint.counts.message_duration.observe(endpoint.clock() - began)
 
 

@@ -103,8 +103,8 @@ class Endpoint(Mailbox, ActorRef[Any]):
         """The trio task of that incarnation."""
         self.trap = trap_of(self.forget_reader)
         """Where that task parks for mail."""
-        self.current: PendingAsk | None = None
-        """The ask whose handler is running."""
+        self.current: Letter | None = None
+        """What the handler has that is waiting for something."""
         self.busy_since: float | None = None
         """When the message in hand was begun; None while the actor waits for mail."""
         self.woken_at = 0.0
@@ -399,7 +399,8 @@ class Endpoint(Mailbox, ActorRef[Any]):
         """Fail every ask that is due, and arm the next deadline: one scan for all of them, only when one is due."""
         now = self.clock()
         next_due = math.inf
-        for ask in (self.current, *(letter[2] for letter in (*self.letters(), *(self.stash or ())))):
+        current = () if self.current is None else (self.current,)
+        for _, _, ask in (*current, *self.letters(), *(self.stash or ())):
             if ask is None or ask.state > STARTED:
                 continue
             if ask.due > now:

@@ -26,6 +26,7 @@ class Fenced(Exception):
     """Raised in an incarnation that woke up after it had been replaced."""
 
 
+CUT_OFF: Final = "it did not stop in time and was cut off"
 _STOPPED: Final = (trio.Cancelled, Shutdown, Killed, Stop, Fenced)
 
 
@@ -47,13 +48,24 @@ def interrupted(actor: Actor, endpoint: Endpoint, letter: Letter, error: BaseExc
         endpoint.counts.outcomes.increment(MessageOutcome.RETRIED)
         endpoint.put_back(letter)
         return
-    endpoint.counts.outcomes.increment(MessageOutcome.CANCELLED if cause is None else MessageOutcome.CRASHED)
+    if cause is None:
+        cut_off(endpoint, letter, "it was stopped in the middle of this request")
+        return
+    endpoint.counts.outcomes.increment(MessageOutcome.CRASHED)
     ask = letter[2]
     if ask is not None:
-        stopped = ActorStopped(endpoint.name, "it was stopped in the middle of this request")
-        ask.fail(stopped if cause is None else ActorCrashed(endpoint.name, cause))
-    elif cause is not None:
+        ask.fail(ActorCrashed(endpoint.name, cause))
+    else:
         endpoint.bury(letter, DeadLetterReason.CRASHED, f"{type(cause).__name__}: {cause}")
+
+
+def cut_off(endpoint: Endpoint, letter: Letter, reason: str = CUT_OFF) -> None:
+    """Settle a message whose handler will not be heard any more."""
+    endpoint.current = None
+    endpoint.counts.outcomes.increment(MessageOutcome.CANCELLED)
+    ask = letter[2]
+    if ask is not None:
+        ask.fail(ActorStopped(endpoint.name, reason))
     else:
         endpoint.bury(letter, DeadLetterReason.CANCELLED)
 
