@@ -54,7 +54,7 @@ help:
 	@echo "make bench-peers  create $(PEERS) with the peers that NAMES=actors measures beside ours"
 	@echo "make bench-check  instructions per message beside the parent's; over 2 % more fails; BASE=<commit> to choose"
 	@echo "make picture renew docs/images/run.svg from a run of examples/plans/demo.md"
-	@echo "make simulate  supervision under faults in virtual time; SEEDS=20000 to choose how often"
+	@echo "make simulate  supervision and actors under faults in virtual time; SEEDS=20000 to choose how often"
 	@echo "make soak    a million messages through 100,000 actors that crash, every one accounted for"
 	@echo "make lock    renew constraints.txt from a fresh environment"
 
@@ -131,6 +131,7 @@ picture: setup
 # Every seed is one run; the exit status is 1 if any of them broke a rule, and its replay command is printed.
 simulate: setup
 	@$(BIN)/python -m supervisors.testing --seeds $(SEEDS)
+	@$(BIN)/python -m vespera_agents.actors.testing --seeds $(SEEDS)
 
 # The time is virtual, the messages are not: some minutes and 1.2 GB. What does not add up is printed, and fails.
 soak: setup

@@ -51,6 +51,12 @@ BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
     ),
     "vespera_agents/actors/drain.py": (1, "settles the message whose handler did not return, then raises on"),
     "vespera_agents/actors/system.py": (1, "gives the name back when a start is cancelled or fails, then raises on"),
+    "vespera_agents/actors/testing/faults.py": (
+        2,
+        "the handler that nothing ends; a handler's own errors are passed on",
+    ),
+    "vespera_agents/actors/testing/ledger.py": (4, "writes down how a handler or a hook has ended, then raises on"),
+    "vespera_agents/actors/testing/posts.py": (2, "writes down how a send or an ask has ended, then raises on"),
     "vespera_agents/cli/outcomes.py": (1, "the outermost boundary: whatever ends a command becomes an exit status"),
     "vespera_agents/serving/protocol.py": (1, "a fault of ours reaches the client as one, and our log whole"),
     "vespera_agents/store/writer.py": (2, "rolls back and raises on; the fault of one command is that caller's alone"),
@@ -74,6 +80,8 @@ MAY_BE_SUBCLASSED: Mapping[str, str] = {
     "Actor": "an actor is written by subclassing it",
     "OpenFacts": "the items and phases of a plan that is being read are facts with more fields",
     "AnySupervisor": "the two kinds of supervisors share their life, their questions and their place in the tree",
+    "Run": "whatever is simulated, trees or actors, is a run with more in it",
+    "Simulated": "simulated actors differ in what their classes say of retries and deadlines",
     "Request": "a message that wants an answer names its answer's type by subclassing it",
 }
 """Public classes that are neither protocols nor data, and that others are meant to subclass, with the reason."""
