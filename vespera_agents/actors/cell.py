@@ -16,6 +16,7 @@ import trio
 from trio.lowlevel import current_task
 
 from supervisors.exits import StopCause
+from supervisors.forcing import Killed
 from supervisors.incarnation import ChildStatus
 from supervisors.listeners import Report, ReportKind
 from supervisors.specs import ChildSpec, Restart
@@ -31,7 +32,7 @@ from vespera_agents.actors.statistics import ActorState, StopReason
 from vespera_agents.actors.waits import CALLERS
 
 _FOR_GOOD: Final = (StopCause.SHUTDOWN, StopCause.KILL)
-_TO_BE_REPLACED: Final = (StopCause.HUNG, StopCause.RESTART)
+_TO_BE_REPLACED: Final = (StopCause.HUNG, StopCause.RESTART, StopCause.START_TIMEOUT)
 _STARTING: Final = ActorState.STARTING
 _RUNNING: Final = ActorState.RUNNING
 _RESTARTING: Final = ActorState.RESTARTING
@@ -76,8 +77,8 @@ class Cell:
     """One actor across its incarnations."""
 
     __slots__ = (
-        "_actor", "_actor_class", "_args", "_crash", "_done", "_names", "_status", "_supervisor", "_terms", "endpoint",
-        "is_final", "is_own",
+        "_actor", "_actor_class", "_args", "_crash", "_done", "_names", "_status", "_supervisor", "_terms",
+        "_was_restarting", "endpoint", "is_final", "is_own",
     )  # fmt: skip
 
     def __init__(
@@ -97,6 +98,7 @@ class Cell:
         self._done: trio.Event | None = None
         self._actor: Actor | None = None
         self._status: ChildStatus | None = None
+        self._was_restarting = False
         self.endpoint = endpoint
         """Its address, and the reference to it."""
         self.is_final = False
@@ -114,7 +116,7 @@ class Cell:
             Exception: Whatever the constructor, a hook or a handler raised.
         """
         endpoint = self.endpoint
-        was_restarting = self._begin(task_status)
+        self._begin(task_status)
         task = endpoint.task = current_task()
         CALLERS[task] = endpoint
         self._status = task_status
@@ -124,7 +126,7 @@ class Cell:
             actor = self._actor = self._actor_class(*self._args)
             actor.attach(endpoint)
             if actor.gets_ready:
-                await self._get_ready(actor, was_restarting=was_restarting)
+                await self._get_ready(actor)
             self._became_ready(actor, began)
             task_status.started(endpoint)
             await serve(actor, endpoint, task_status)
@@ -132,7 +134,7 @@ class Cell:
             return
         except BaseException as error:
             if endpoint.task is task:
-                await self._end(actor, error, task_status, was_restarting=was_restarting)
+                await self._end(actor, error, task_status)
             if not isinstance(error, Stop):
                 raise
         finally:
@@ -141,8 +143,8 @@ class Cell:
             # A permanent child that returned would be restarted: whoever stopped it for good ends it from outside.
             await trio.sleep_forever()
 
-    def _begin(self, status: ChildStatus) -> bool:
-        """Take up the name and the mail; return whether this follows an incarnation that ended in a restart."""
+    def _begin(self, status: ChildStatus) -> None:
+        """Take up the name and the mail."""
         endpoint = self.endpoint
         if endpoint.switchboard.is_closed:
             raise RuntimeError(f"The system of actor {endpoint.name!r} is closed: keep it open while its actors live.")
@@ -152,18 +154,17 @@ class Cell:
             self._names.claim(self)
             endpoint.open()
         self._supervisor = status.supervisor
-        was_restarting = endpoint.state is _RESTARTING
+        self._was_restarting = endpoint.state is _RESTARTING
         endpoint.incarnation += 1
         endpoint.state = _STARTING
         snapshots = endpoint.switchboard.snapshots
         if snapshots and endpoint.incarnation == 1:
             endpoint.saved = snapshots.pop(endpoint.name, None)
-        return was_restarting
 
-    async def _get_ready(self, actor: Actor, *, was_restarting: bool) -> None:
+    async def _get_ready(self, actor: Actor) -> None:
         endpoint = self.endpoint
         task = endpoint.task
-        if was_restarting:
+        if self._was_restarting:
             await actor.on_restart(self._crash)
         if actor.takes_snapshot:
             await cast("TakesSnapshot", actor).on_start(endpoint.saved)
@@ -184,9 +185,7 @@ class Cell:
 
     # Its end --------------------------------------------------------------------------------------------------------
 
-    async def _end(
-        self, actor: Actor | None, error: BaseException, status: ChildStatus, *, was_restarting: bool
-    ) -> None:
+    async def _end(self, actor: Actor | None, error: BaseException, status: ChildStatus) -> None:
         """Clean up after an incarnation that got ready, and draw the conclusions.
 
         Raises:
@@ -201,7 +200,7 @@ class Cell:
             crash = crash_of(unclean, actor, endpoint.name, status)
             raise
         finally:
-            self._ended(crash, status, was_restarting=was_restarting)
+            self._ended(crash, status)
 
     async def _clean_up(self, actor: Actor, crash: BaseException | None) -> None:
         """Take a snapshot and run on_stop, in bounded time; an error is raised, or noted on the crash before it."""
@@ -224,17 +223,17 @@ class Cell:
         if scope.cancelled_caught:
             endpoint.counts.stop_timeouts += 1
 
-    def _ended(self, crash: BaseException | None, status: ChildStatus, *, was_restarting: bool) -> None:
+    def _ended(self, crash: BaseException | None, status: ChildStatus) -> None:
         """Draw the conclusions from the end of the incarnation."""
         endpoint = self.endpoint
         # The exception's type lies: an error may come out of a child that was asked to stop. Its supervisor does not.
         cause = status.stop_cause
         if endpoint.state is _STARTING:
             reason = StopReason.START_FAILED
-            restarts = was_restarting
+            restarts = self._was_restarting
         elif crash is not None:
             reason = StopReason.CRASHED
-            restarts = self._terms.restart is not Restart.TEMPORARY and isinstance(crash, Exception)
+            restarts = self._terms.restart is not Restart.TEMPORARY and isinstance(crash, Exception | Killed)
         elif cause is None:
             reason = StopReason.NORMAL
             restarts = self._terms.restart is Restart.PERMANENT
@@ -315,7 +314,7 @@ class Cell:
         if endpoint.current is not None:
             settle(endpoint, endpoint.current, crash, CUT_OFF)
         if status is not None and status.stop_cause in _TO_BE_REPLACED:
-            self._ended(crash, status, was_restarting=endpoint.incarnation > 1)
+            self._ended(crash, status)
             return
         self._actor = self._status = None
         endpoint.counts.stops.increment(StopReason.SHUTDOWN)

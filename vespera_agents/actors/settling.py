@@ -39,6 +39,9 @@ def crash_of(error: BaseException | None, actor: Actor | None, name: str, status
     for leaf in leaves(error):
         if not isinstance(leaf, _STOPPED):
             return leaf
+    if status.stop_cause is None:
+        # Killed, and not by its supervisor, which would say so: to that it is a crash, and so it is one here.
+        return next((leaf for leaf in leaves(error) if isinstance(leaf, Killed)), None)
     return None
 
 
@@ -70,6 +73,8 @@ def _may_retry(endpoint: Endpoint, letter: Letter, retries_max: int) -> bool:
     """Whether the message that crashed its handler is tried once more; if so, count it."""
     if retries_max == 0 or type(letter) is Tick:
         return False
+    if letter[2] is not None and letter[2].state != STARTED:
+        return False  # Nobody waits for it any more.
     # Urgent mail may crash it, or a message be put aside, while others are still to be retried: each has its own count.
     there = {id(each) for each in (*endpoint.letters(), *(endpoint.stash or ()))}
     tried = next((times for each, times in endpoint.retried or () if each is letter), 0)

@@ -32,6 +32,7 @@ Arguments = TypeVarTuple("Arguments")
 
 DEFAULT_MAILBOX: Final = MailboxSpec(1000)
 """The mailbox of an actor that is given none: 1000 messages, then senders wait or are refused."""
+_DOWN: Final = (ActorState.STOPPED, ActorState.RESTARTING)
 _ENDS: Final = (ReportKind.CHILD_ENDED, ReportKind.CHILD_CRASHED)
 
 
@@ -111,7 +112,9 @@ class ActorSystem:
                     await self.supervisor.delete_child(chosen)
                 await self.supervisor.start_child(spec, child_id=chosen, args=(cell,))
         except SupervisorError:
-            cell.abandon()
+            if cell.endpoint.state in _DOWN:
+                cell.abandon()
+            # Otherwise it became ready while its supervisor ends, and ends with it, by its own on_stop.
             raise
         except BaseException:
             # Cancelled: the supervisor has either not come to it yet, and never will, or is at it, and will finish.
@@ -198,6 +201,9 @@ class ActorSystem:
                 await cell.wait_done()
         with suppress(SupervisorError):
             await self.supervisor.terminate_child(ref.name)
+        if cell.endpoint.state not in _DOWN:
+            # The supervisor is ending itself, and so it refused; the actor ends with it, in its own time.
+            await cell.wait_done()
         cell.give_up("it was stopped")
         await self._forget(ref.name)
 
