@@ -227,7 +227,7 @@ class Suspended:
         return self.send(None)
 
     @property
-    def gi_frame(self) -> FrameType:
+    def gi_frame(self) -> FrameType | None:
         """The frame of what runs the handler."""
         return self._runner.gi_frame
 
