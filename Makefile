@@ -7,11 +7,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOG := $(VENV)/tests.log
 WORKERS ?= 2
+PEERS := .venv-peers
+PEERS_READY := $(PEERS)/.ready
+PEER_NAMES := pykka thespian xoscar autogen-core triotp
 NAMES ?=
 SEEDS ?= 20000
+BASE ?=
 
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SOAK_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -37,7 +42,7 @@ endef
 
 CLOSING := (passed|failed|errors?|skipped|deselected|xfailed|xpassed|warnings?|no tests ran) in [0-9.]+s
 
-.PHONY: help setup run check format test bench simulate picture lock
+.PHONY: help setup run check format test bench bench-peers bench-check simulate soak picture lock
 
 help:
 	@echo "make setup   create $(VENV) with the project and its tools"
@@ -45,9 +50,12 @@ help:
 	@echo "make test    check, then every test with coverage"
 	@echo "make check   formatting, lint and types"
 	@echo "make format  repair what a machine can repair"
-	@echo "make bench   every benchmark; NAMES='core store' BENCH_ARGS=--quick to choose"
+	@echo "make bench   every benchmark; NAMES='actors store' BENCH_ARGS=--quick to choose"
+	@echo "make bench-peers  create $(PEERS) with the peers that NAMES=actors measures beside ours"
+	@echo "make bench-check  instructions per message beside the parent's; over 2 % more fails; BASE=<commit> to choose"
 	@echo "make picture renew docs/images/run.svg from a run of examples/plans/demo.md"
-	@echo "make simulate  supervision under faults in virtual time; SEEDS=20000 to choose how often"
+	@echo "make simulate  supervision and actors under faults in virtual time; SEEDS=20000 to choose how often"
+	@echo "make soak    a million messages through 100,000 actors that crash, every one accounted for"
 	@echo "make lock    renew constraints.txt from a fresh environment"
 
 setup: $(READY)
@@ -94,6 +102,27 @@ test: setup check
 bench: setup
 	@$(BIN)/python -m benchmarks $(NAMES) $(BENCH_ARGS)
 
+bench-peers: $(PEERS_READY)
+
+# Each peer is installed by itself: one that cannot be leaves its reason for the table and hinders no other. Only a complete
+# environment gets its stamp, so that the next call tries again.
+$(PEERS_READY): benchmarks/peers.txt
+	@$(PICK_PYTHON); \
+	echo "Setting up $(PEERS) with $$("$$python" --version); this takes about a minute." && \
+	"$$python" -m venv --clear $(PEERS) && $(PEERS)/bin/python -m pip install -qq --upgrade 'pip>=25.1' || exit 1; \
+	missing=; \
+	for name in $(PEER_NAMES); do \
+	  if $(PEERS)/bin/python -m pip install -q --constraint benchmarks/peers.txt "$$name" >$(PEERS)/"$$name".failed 2>&1; then \
+	    rm $(PEERS)/"$$name".failed; \
+	  else \
+	    missing="$$missing $$name"; echo "$$name did not install; see $(PEERS)/$$name.failed" >&2; \
+	  fi; \
+	done; \
+	if [ -z "$$missing" ]; then touch $@; fi
+# Exit status of the command below: 1 is over 2 % more, 2 is not measured. make itself says "Error 1" or "Error 2".
+bench-check: setup
+	@$(BIN)/python -m benchmarks.instructions $(if $(BASE),--base $(BASE)) $(BENCH_ARGS)
+
 picture: setup
 	@rm -rf build/picture && mkdir -p build/picture docs/images
 	@$(BIN)/vespera run examples/plans/demo.md --workspace build/picture --svg docs/images/run.svg
@@ -102,6 +131,11 @@ picture: setup
 # Every seed is one run; the exit status is 1 if any of them broke a rule, and its replay command is printed.
 simulate: setup
 	@$(BIN)/python -m supervisors.testing --seeds $(SEEDS)
+	@$(BIN)/python -m vespera_agents.actors.testing --seeds $(SEEDS)
+
+# The time is virtual, the messages are not: some minutes and 1.2 GB. What does not add up is printed, and fails.
+soak: setup
+	@$(BIN)/python -m tests.actors.soak $(SOAK_ARGS)
 
 # Names and versions only: where packages come from is the business of the machine that installs them.
 lock:

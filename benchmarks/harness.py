@@ -1,8 +1,9 @@
 """One harness for every benchmark: measure ours and a reference in turns, and say honestly whether the goal is met.
 
 A benchmark is a module beside this one with `run(options)`, sync or async, that returns its rows. The harness finds it
-by its name; it knows nothing of what is measured. Only ratios carry over to other machines, so every row holds the
-reference that was measured in the same run, in turns with ours, and the spread of the ratio as its noise.
+by that; it knows nothing of what is measured, and `document` writes what came of it for readers. Only ratios carry over
+to other machines, so every row holds the reference that was measured in the same run, in turns with ours, and the
+spread of the ratio as its noise.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ import benchmarks
 Measure = Callable[[], float | Awaitable[float]]
 """Do the work once and return the measured value; sync or async."""
 
-NOT_BENCHMARKS = {"__init__", "__main__", "harness"}
+Clock = Literal["wall", "processor", "none"]
+"""How time was taken: by the wall where more than one thread or process takes part, else as time of the processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +66,24 @@ class Row:
     """The unit of both values, such as "tells/s"."""
     reference: str
     """The peer or the raw limit that ours is compared with."""
-    reference_value: float
-    """The reference, the median of all rounds of the same run."""
-    ratio: float
+    reference_value: float | None
+    """The reference, the median of all rounds of the same run; None where it could not be measured."""
+    ratio: float | None
     """The median of ours divided by the reference, round by round."""
-    ratio_min: float
+    ratio_min: float | None
     """The smallest ratio of any round."""
-    ratio_max: float
+    ratio_max: float | None
     """The largest ratio of any round."""
-    goal: float
-    """What the ratio should reach or keep."""
+    goal: float | None
+    """What the ratio should reach or keep; None for a row that only informs."""
     goal_is: Literal["at least", "at most"]
     """Whether more is better, as for rates, or less, as for durations."""
-    met: bool
-    """Whether the ratio meets the goal."""
+    met: bool | None
+    """Whether the ratio meets the goal; a ratio that could not be measured does not. None without a goal."""
     rounds: int
     """How often each side was measured."""
+    clock: Clock = "wall"
+    """How the time of both sides was taken."""
 
 
 def row_of(
@@ -89,26 +93,32 @@ def row_of(
     ours: Sequence[float],
     reference: str,
     references: Sequence[float],
-    goal: float,
+    goal: float | None,
     goal_is: Literal["at least", "at most"] = "at least",
+    clock: Clock = "wall",
 ) -> Row:
-    """Make a row of values that were measured in turns: the n-th of ours right beside the n-th of the reference."""
+    """Make a row of values that were measured in turns: the n-th of ours right beside the n-th of the reference.
+
+    Without any value of the reference, whose description then says why, the goal is not met.
+    """
     assert ours, "a row needs at least one round"
-    ratios = [mine / theirs for mine, theirs in zip(ours, references, strict=True)]
-    ratio = statistics.median(ratios)
+    ratios = [mine / theirs for mine, theirs in zip(ours, references, strict=True)] if references else []
+    ratio = statistics.median(ratios) if ratios else None
+    met = ratio is not None and goal is not None and (ratio >= goal if goal_is == "at least" else ratio <= goal)
     return Row(
         name=name,
         value=statistics.median(ours),
         unit=unit,
         reference=reference,
-        reference_value=statistics.median(references),
+        reference_value=statistics.median(references) if references else None,
         ratio=ratio,
-        ratio_min=min(ratios),
-        ratio_max=max(ratios),
+        ratio_min=min(ratios, default=None),
+        ratio_max=max(ratios, default=None),
         goal=goal,
         goal_is=goal_is,
-        met=ratio >= goal if goal_is == "at least" else ratio <= goal,
-        rounds=len(ratios),
+        met=met if goal is not None else None,
+        rounds=len(ours),
+        clock=clock,
     )
 
 
@@ -122,19 +132,30 @@ async def compare(
     goal: float,
     options: Options,
     goal_is: Literal["at least", "at most"] = "at least",
+    clock: Clock = "wall",
 ) -> Row:
     """Measure ours and the reference in turns, after one round of each that warms up and is not counted."""
-    await _measured(ours)
-    await _measured(measure_reference)
+    await measured(ours)
+    await measured(measure_reference)
     mine: list[float] = []
     theirs: list[float] = []
     for _ in range(options.rounds):
-        mine.append(await _measured(ours))
-        theirs.append(await _measured(measure_reference))
-    return row_of(name, unit=unit, ours=mine, reference=reference, references=theirs, goal=goal, goal_is=goal_is)
+        mine.append(await measured(ours))
+        theirs.append(await measured(measure_reference))
+    return row_of(
+        name,
+        unit=unit,
+        ours=mine,
+        reference=reference,
+        references=theirs,
+        goal=goal,
+        goal_is=goal_is,
+        clock=clock,
+    )
 
 
-async def _measured(measure: Measure) -> float:
+async def measured(measure: Measure) -> float:
+    """Measure once, after collecting the rubbish."""
     # Rubbish of the other side must not be collected on this side's time.
     gc.collect()
     result = measure()
@@ -143,11 +164,15 @@ async def _measured(measure: Measure) -> float:
 
 def found_benchmarks() -> dict[str, str]:
     """Return every benchmark by name, with the question that it answers: the first line of its docstring."""
-    paths = sorted(path for folder in benchmarks.__path__ for path in Path(folder).glob("*.py"))
+    trees = {
+        path.stem: ast.parse(path.read_text(encoding="utf-8"))
+        for folder in benchmarks.__path__
+        for path in sorted(Path(folder).glob("*.py"))
+    }
     return {
-        path.stem: (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
-        for path in paths
-        if path.stem not in NOT_BENCHMARKS
+        name: (ast.get_docstring(tree) or "").partition("\n")[0]
+        for name, tree in sorted(trees.items())
+        if any(isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == "run" for node in tree.body)
     }
 
 
@@ -168,12 +193,20 @@ def show(name: str, rows: Iterable[Row], console: Console) -> None:
             row.name,
             f"{short(row.value)} {row.unit}",
             row.reference,
-            f"{short(row.reference_value)} {row.unit}",
-            f"{row.ratio:.2f} ({row.ratio_min:.2f}..{row.ratio_max:.2f})",
-            f"{row.goal_is} {row.goal:g}",
-            "met" if row.met else "not met",
+            *judged(row),
         )
     console.print(table)
+
+
+def judged(row: Row) -> tuple[str, str, str, str]:
+    """Write the reference's value, the ratio and its spread, the goal and the verdict; a dash for what is missing."""
+    if row.reference_value is None or row.ratio is None:
+        value = ratio = "-"
+    else:
+        value = f"{short(row.reference_value)} {row.unit}"
+        ratio = f"{row.ratio:.2f} ({row.ratio_min:.2f}..{row.ratio_max:.2f})"
+    verdict = {None: "-", True: "met", False: "not met"}[row.met]
+    return value, ratio, "-" if row.goal is None else f"{row.goal_is} {row.goal:g}", verdict
 
 
 def short(value: float) -> str:

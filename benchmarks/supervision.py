@@ -18,12 +18,13 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from benchmarks.harness import Options, Row, compare, row_of
-from supervisors import ChildSpec, Supervisor
+from supervisors import ChildSpec, DynamicSupervisor, Supervisor
 
 CRASHES = 5_000
 CHILDREN = 2_000
 SIZES = (1_000, 10_000, 100_000)
 PARKED = 5_000
+SPAWNED = 20_000
 THRESHOLDS = (50_000, 20, 100)
 """The documented settings of the cyclic garbage collector."""
 
@@ -63,6 +64,7 @@ async def run(options: Options) -> list[Row]:
                 goal_is="at most",
                 options=options,
             ),
+            *await spawning(options),
             *await growth(options),
             await compare(
                 "memory of a parked child",
@@ -71,6 +73,16 @@ async def run(options: Options) -> list[Row]:
                 reference="a parked task",
                 measure_reference=lambda: memory_of_tasks(options.scaled(PARKED)),
                 goal=2.0,
+                goal_is="at most",
+                options=options,
+            ),
+            await compare(
+                "memory of a parked child of a template",
+                unit="bytes",
+                ours=lambda: memory_of_spawned(options.scaled(PARKED)),
+                reference="a parked task of start_soon",
+                measure_reference=lambda: memory_of_spawned_tasks(options.scaled(PARKED)),
+                goal=1.5,
                 goal_is="at most",
                 options=options,
             ),
@@ -212,6 +224,67 @@ async def bare_children(count: int) -> float:
     return await timed(count, work)
 
 
+async def spawning(options: Options) -> list[Row]:
+    """Compare how fast children come into being with how fast bare tasks do, until all of them wait."""
+    count = options.scaled(SPAWNED)
+    kinds: list[tuple[str, Callable[[], Awaitable[float]], float]] = [
+        ("start_child_nowait of a template", lambda: spawned(count, dynamic=True, awaited=False), 0.4),
+        ("start_child_nowait of a spec", lambda: spawned(count, dynamic=False, awaited=False), 0.4),
+        ("start_child of a template", lambda: spawned(count, dynamic=True, awaited=True), 0.25),
+        ("start_child of a spec", lambda: spawned(count, dynamic=False, awaited=True), 0.25),
+    ]
+    return [
+        await compare(
+            name,
+            unit="starts/s",
+            ours=ours,
+            reference="start_soon of a task that waits",
+            measure_reference=lambda: bare_spawned(count),
+            goal=goal,
+            options=options,
+        )
+        for name, ours, goal in kinds
+    ]
+
+
+async def spawned(count: int, *, dynamic: bool, awaited: bool) -> float:
+    """Return how many children a second a supervisor that has nothing else to do can be given."""
+    specs = [ChildSpec(str(number), parked) for number in range(count)]
+    ordered = Supervisor(name="s")
+    pool = DynamicSupervisor(ChildSpec("child", parked), name="s", max_children=None)
+
+    async def work() -> None:
+        for spec in specs:
+            if awaited:
+                await (pool.start_child() if dynamic else ordered.start_child(spec))
+            elif dynamic:
+                pool.start_child_nowait()
+            else:
+                ordered.start_child_nowait(spec)
+        await wait_all_tasks_blocked()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pool.run if dynamic else ordered.run)
+        await wait_all_tasks_blocked()
+        microseconds = await timed(count, work)
+        nursery.cancel_scope.cancel()
+    return 1e6 / microseconds
+
+
+async def bare_spawned(count: int) -> float:
+    """Return how many tasks a second a nursery can be given."""
+
+    async def work() -> None:
+        for _ in range(count):
+            nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+
+    async with trio.open_nursery() as nursery:
+        microseconds = await timed(count, work)
+        nursery.cancel_scope.cancel()
+    return 1e6 / microseconds
+
+
 async def growth(options: Options) -> list[Row]:
     """Compare the cost of a child among ever more of them; bare trio pays for its own growth in the same run."""
     smallest, *larger = (options.scaled(size) for size in SIZES)
@@ -268,6 +341,44 @@ async def memory_of_tasks(count: int) -> float:
         after = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
         nursery.cancel_scope.cancel()
+    return (after - before) / count
+
+
+async def memory_of_spawned(count: int) -> float:
+    """Return the bytes of one parked child that has a template in common with all others."""
+    pool = DynamicSupervisor(ChildSpec("child", parked), name="s", max_children=None)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pool.run)
+        await wait_all_tasks_blocked()
+        result = await memory_of(count, pool.start_child_nowait)
+        pool.stop()
+    return result
+
+
+async def memory_of_spawned_tasks(count: int) -> float:
+    """Return the bytes of one parked task that was begun with start_soon."""
+    async with trio.open_nursery() as nursery:
+        result = await memory_of(count, lambda: nursery.start_soon(wait))
+        nursery.cancel_scope.cancel()
+    return result
+
+
+async def wait() -> None:
+    """Wait for the end: what `parked` is without a supervisor."""
+    await trio.sleep_forever()
+
+
+async def memory_of(count: int, spawn: Callable[[], object]) -> float:
+    """Return the bytes of one of so many things that are begun by `spawn` and then wait."""
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(count):
+        spawn()
+    await wait_all_tasks_blocked()
+    gc.collect()
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
     return (after - before) / count
 
 

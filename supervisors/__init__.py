@@ -3,8 +3,10 @@
 specs, flags, backoff     what a child and a supervisor are, before they live (errors: what can go wrong with them)
 supervisor, dynamic       the two supervisors users see (any_supervisor: what they share; calls, messages: its inbox)
 supervision, waiting      the one task behind it, and where it waits
-roster, offspring         who its children are, and what it does with them (children: the records, endings: the ends)
-incarnation, forcing      one life of a child, and how it is ended by force (exits: how it ended)
+roster, offspring         who its children are, and what it does with them (children: the records, endings: the ends;
+                          newcomers: those whose start nobody waits for, delays: those that wait for a backoff)
+incarnation, ladder       one life of a child, and how it is stopped (enclosing: by a cancel scope, forcing: by force;
+                          exits: how it ended)
 restarts, intensity       the pure core: does this exit restart, who restarts with it, and is it too often
 timekeeper, deathwatch    what is due when, and who wants to know of an end
 listeners, trees          what a supervisor tells: one report per event, and a picture of the tree

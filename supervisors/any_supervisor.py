@@ -45,6 +45,7 @@ class AnySupervisor:
         """What it is called."""
         self._life = Supervision(flags, listener, rng, template)
         self._calls = Calls(self._life)
+        self._shelter: Shelter | None = None
 
     @property
     def flags(self) -> Flags:
@@ -92,7 +93,8 @@ class AnySupervisor:
             raise life.verdict
 
     async def _run_as_root(self, on_running: Callable[[], None]) -> None:
-        timekeeper, shelter = Timekeeper(), Shelter()
+        timekeeper = Timekeeper()
+        shelter = self._shelter = Shelter()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(timekeeper.run, name=f"{self.name} timekeeper")
             nursery.start_soon(shelter.run, name=f"{self.name} children")
@@ -108,6 +110,16 @@ class AnySupervisor:
     def stop(self) -> None:
         """Ask it to stop, from inside its event loop; `run` then stops the children in reverse order and returns."""
         self._life.end(f"stop() was called on supervisor {self.name!r}")
+
+    def kill(self) -> None:
+        """Stop it with everything below it, at once and by force: for a root whose ordered stop takes too long.
+
+        May be called again, for what has caught the exception the first time. Below another supervisor it does
+        nothing: that one has `shutdown_seconds` for this.
+        """
+        self.stop()
+        if self._shelter is not None:
+            self._shelter.force()
 
     # ---- a call that both kinds have
 

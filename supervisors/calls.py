@@ -67,14 +67,14 @@ class Calls:
 
     # ---- children
 
-    async def start_child(self, spec: ChildSpec) -> StartedChild:
+    async def start_child(self, spec: ChildSpec, child_id: str | None, args: tuple[object, ...]) -> StartedChild:
         """Add and start a child; forget it if its start fails."""
-        return await self._start_new(partial(self._add, spec))
+        return await self._start_new(partial(self._add, spec, child_id, args))
 
-    def start_child_nowait(self, spec: ChildSpec) -> None:
+    def start_child_nowait(self, spec: ChildSpec, child_id: str | None, args: tuple[object, ...]) -> None:
         """Add a child and begin its life, now or in its turn."""
         self._check_running()
-        self._begin_new(self._add(spec))
+        self._begin_new(self._add(spec, child_id, args))
 
     async def start_dynamic(self, args: tuple[object, ...]) -> StartedChild:
         """Start one more child of the template, with further arguments."""
@@ -121,13 +121,15 @@ class Calls:
         if self._life.ending:
             raise self._life.not_running()
 
-    def _add(self, spec: ChildSpec) -> Child:
+    def _add(self, spec: ChildSpec, child_id: str | None, args: tuple[object, ...]) -> Child:
         self._life.flags.check_child(spec)
-        present = self._life.roster.find(spec.id)
+        if child_id is None:
+            child_id = spec.id
+        present = self._life.roster.find(child_id)
         if present is not None:
             refusal = AlreadyPresent if present.state is ChildState.DOWN and not present.alive else AlreadyStarted
-            raise refusal(spec.id, present.state.value)
-        return self._life.roster.add(spec.id, spec)
+            raise refusal(child_id, present.state.value)
+        return self._life.roster.add(child_id, spec, args)
 
     def _add_dynamic(self, args: tuple[object, ...]) -> Child:
         life, template = self._life, self._life.template

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
@@ -130,6 +130,11 @@ class Child:
             if self.history is None:
                 self.history = deque(maxlen=HISTORY_MAX)
             self.history.append(exit_)
+
+    def start(self, status: Incarnation) -> Awaitable[object]:
+        """Call its start function for a new life, with all its arguments."""
+        spec = self.spec
+        return spec.start(*spec.args, *self.args, task_status=status)
 
     def forget_arguments(self) -> None:
         """Give up the start arguments of a temporary child: it is never started again. Source: OTP supervisor.erl."""

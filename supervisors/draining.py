@@ -205,7 +205,10 @@ class RunningTree:
             if self._ended():
                 break
             forced = True
-            self._force(with_root=number == FORCE_ROUNDS)
+            if number < FORCE_ROUNDS:
+                self.supervisor.kill()
+            elif self._task is not None:
+                force_kill(self._task)
             with trio.move_on_after(FORCE_SECONDS):
                 await self.over.wait()
         left = not self.over.is_set()
@@ -214,19 +217,6 @@ class RunningTree:
     def _ended(self) -> bool:
         # A root that has stopped waits for tasks that were cut off: nothing more can be done about those.
         return self.over.is_set() or self.supervisor.state is SupervisorState.STOPPED
-
-    def _force(self, *, with_root: bool) -> None:
-        task = self._task
-        if task is None:
-            return
-        if with_root:
-            force_kill(task)
-            return
-        timekeeper = f"{self.supervisor.name} timekeeper"
-        for nursery in task.child_nurseries:
-            # Without its timekeeper the root could not count the time of what resists.
-            for child_task in [each for each in nursery.child_tasks if each.name != timekeeper]:
-                force_kill(child_task)
 
 
 @asynccontextmanager

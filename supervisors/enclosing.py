@@ -3,8 +3,8 @@
 Each child must be stoppable alone, which is a cancel scope of its own. Entered at its start, as trio has it, that scope
 costs 800 bytes and 3 us per child; most children are never stopped, or only at the very end. So they run without one,
 inside a `Shelter` that nothing cancels, and `enclose` gives the scope to the one that is asked to stop: from then on
-all is as if the task had entered it first. It reaches into trio; what it reaches for is named here and nowhere else, and
-a test compares that with the trio that is installed, as for `supervisors.forcing`.
+all is as if the task had entered it first. It reaches into trio; what it reaches for is named here and nowhere else,
+and a test compares that with the trio that is installed, as for `supervisors.forcing`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Final, Protocol, final
 
 import trio
+
+from supervisors.forcing import force_kill
 
 CANCEL_STATUS: Final = "_cancel_status"
 """Of a trio task, a nursery and a cancel scope: the node of trio's tree of cancellations that it is tied to."""
@@ -83,6 +85,11 @@ class Shelter:
             await self._open.wait()
         assert self._nursery is not None, "an open shelter has its nursery"
         return self._nursery
+
+    def force(self) -> None:
+        """Stop all that runs in it by force, at once."""
+        for task in tuple(self._nursery.child_tasks if self._nursery is not None else ()):
+            force_kill(task)
 
     def close(self) -> None:
         """Let it end when all has ended that runs in it."""

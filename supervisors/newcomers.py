@@ -13,7 +13,8 @@ from typing import Final, final
 
 from supervisors.children import Child
 from supervisors.exits import StopCause
-from supervisors.incarnation import Incarnation, Rung
+from supervisors.incarnation import Incarnation
+from supervisors.ladder import Rung
 from supervisors.timekeeper import Alarm, Timekeeper
 
 _NOBODY_STOPS_IT: Final = (None, StopCause.START_TIMEOUT, StopCause.IGNORED)
@@ -23,7 +24,7 @@ _NOBODY_STOPS_IT: Final = (None, StopCause.START_TIMEOUT, StopCause.IGNORED)
 class Newcomers:
     """The lives of one supervisor that were begun without waiting and are not ready yet."""
 
-    __slots__ = ("_alarm", "_ask", "_climb", "_discard", "_due", "_start_again")
+    __slots__ = ("_alarm", "_ask", "_climb", "_discard", "_start_again", "due")
 
     def __init__(
         self,
@@ -37,12 +38,9 @@ class Newcomers:
         self._climb = climb
         self._discard = discard
         self._start_again = start_again
-        self._due: dict[Incarnation, float] = {}
+        self.due: dict[Incarnation, float] = {}
+        """The lives, and when something has to be done about each."""
         self._alarm: Alarm | None = None
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self._due)
 
     def settle(self, timekeeper: Timekeeper) -> None:
         """Take the clock by which their starts are limited."""
@@ -58,18 +56,18 @@ class Newcomers:
         """Keep an eye on a life that was just begun."""
         alarm = self._alarm
         assert alarm is not None, "a supervisor that starts children is running"
-        due = self._due[incarnation] = incarnation.since + incarnation.child.spec.start_timeout_seconds
+        due = self.due[incarnation] = incarnation.since + incarnation.child.spec.start_timeout_seconds
         if due < alarm.due:
             alarm.set(due)
 
     def became_ready(self, incarnation: Incarnation) -> None:
         """Let go of one that is ready, if it is one of them."""
-        if self._due.pop(incarnation, None) is not None and not self._due:
-            self._due.clear()  # A dict never shrinks by itself: after 5,000 starts at once it would keep 300 kB.
+        if self.due.pop(incarnation, None) is not None and not self.due:
+            self.due.clear()  # A dict never shrinks by itself: after 5,000 starts at once it would keep 300 kB.
 
     def over(self, incarnation: Incarnation) -> None:
         """Draw the conclusions from the end of one that was not ready, if it is one of them."""
-        if self._due.pop(incarnation, None) is None:
+        if self.due.pop(incarnation, None) is None:
             return
         child, cause = incarnation.child, incarnation.stop_cause
         incarnation.error = None  # Nobody takes it, and its traceback would keep frames alive.
@@ -83,11 +81,11 @@ class Newcomers:
         alarm = self._alarm
         assert alarm is not None, "an alarm that rings was made"
         now = alarm.now()
-        for incarnation, due in list(self._due.items()):
-            if due <= now and incarnation in self._due:
-                self._due[incarnation] = math.inf
+        for incarnation, due in list(self.due.items()):
+            if due <= now and incarnation in self.due:
+                self.due[incarnation] = math.inf
                 self._hurry(incarnation, now)
-        alarm.set(min(self._due.values(), default=math.inf))
+        alarm.set(min(self.due.values(), default=math.inf))
 
     def _hurry(self, incarnation: Incarnation, now: float) -> None:
         """Take the step that is due; whoever stops it in the meantime for another reason takes the steps himself."""
@@ -98,5 +96,5 @@ class Newcomers:
             return
         elif incarnation.stop_due <= now:
             self._climb(child, incarnation)
-        if incarnation in self._due:
-            self._due[incarnation] = incarnation.stop_due
+        if incarnation in self.due:
+            self.due[incarnation] = incarnation.stop_due

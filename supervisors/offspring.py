@@ -17,7 +17,8 @@ from supervisors.deathwatch import Watch
 from supervisors.endings import exit_of, report_end
 from supervisors.exits import Exit, ExitKind, StopCause, classify
 from supervisors.figures import Figures
-from supervisors.incarnation import KILL_GRACE_SECONDS, Ground, Incarnation, Rung
+from supervisors.incarnation import KILL_GRACE_SECONDS, Ground, Incarnation
+from supervisors.ladder import Rung
 from supervisors.listeners import ReportContext, Reporter, ReportKind
 from supervisors.messages import Call
 from supervisors.newcomers import Newcomers
@@ -40,6 +41,7 @@ class FailedStart:
 _DOWN: Final = ChildState.DOWN
 _RUNNING: Final = ChildState.RUNNING
 _RESTART: Final = ReportContext.RESTART
+_TEMPORARY: Final = Restart.TEMPORARY
 _FENCED: Final = Rung.FENCED
 _ESCALATED: Final = ExitKind.ESCALATED
 
@@ -143,12 +145,9 @@ class Offspring:
         incarnation = child.incarnation = Incarnation(child, number, self, ground, context)
         child.state = ChildState.RESTARTING if context is _RESTART else ChildState.STARTING
         spec = child.spec
-        args = (*spec.args, *child.args) if child.args else spec.args
         # Each life starts with the context variables of the spec, never with those of whoever restarts it. The copy
         # allows supervisors in two threads to share a spec: a context can be entered only once at a time.
-        spec.context.copy().run(
-            ground.nursery.start_soon, incarnation.live, spec.start, args, name=f"{self._name}/{child.id}#{number}"
-        )
+        spec.context.copy().run(ground.nursery.start_soon, incarnation.live, name=f"{self._name}/{child.id}#{number}")
         return incarnation
 
     async def await_start(self, child: Child, incarnation: Incarnation) -> FailedStart | None:
@@ -273,21 +272,27 @@ class Offspring:
 
     # ---- what incarnations say, in their own tasks and without waiting
 
+    @property
+    def name(self) -> str:
+        """The supervisor's name."""
+        return self._name
+
     def became_ready(self, incarnation: Incarnation) -> None:
         """Take note that a child is ready."""
         child, context = incarnation.child, incarnation.context
         child.state = _RUNNING
-        child.forget_arguments()
+        if child.spec.restart is _TEMPORARY:
+            child.forget_arguments()
         self._figures.starts += 1
         restarted = context is _RESTART
         child.restarts += restarted
         if child.ended_at is not None and incarnation.ready_at is not None:
             self._figures.restart_seconds.observe(incarnation.ready_at - child.ended_at)
             child.ended_at = None
-        if self._reporter.listener is not None:
+        if self._reporter.tells_starts:
             kind = ReportKind.CHILD_RESTARTED if restarted else ReportKind.CHILD_STARTED
             self._reporter.report(kind, context, offender=child.offender(incarnation.number))
-        if self.newcomers:
+        if self.newcomers.due:
             self.newcomers.became_ready(incarnation)
         self._settled(incarnation)
 
@@ -335,7 +340,7 @@ class Offspring:
 
     def _fence(self, child: Child, incarnation: Incarnation) -> None:
         """Cut off a life that nothing could end: whatever it still says or does, the child is down."""
-        incarnation.rung = Rung.FENCED
+        incarnation.cut_off()
         self._figures.fenced += 1
         self._figures.zombies += 1
         kind = {StopCause.START_TIMEOUT: ExitKind.START_TIMEOUT, StopCause.HUNG: ExitKind.HUNG}.get(
@@ -361,7 +366,7 @@ class Offspring:
                 child.ended_at = incarnation.exit.at
             self._on_end(child, incarnation)
         self._settled(incarnation)
-        if self.newcomers:
+        if self.newcomers.due:
             self.newcomers.over(incarnation)
 
     def _settled(self, incarnation: Incarnation) -> None:

@@ -67,16 +67,7 @@ class PartitionSupervisor(AnySupervisor):
 
     def partition_of(self, key: Key) -> int:
         """Return the number of the partition that has `key`: the same in every process and every run."""
-        match key:
-            case str():
-                number = crc32(key.encode())
-            case bytes():
-                number = crc32(key)
-            case int():
-                number = abs(key)
-            case _:
-                number = hash(key)
-        return number % self.partitions
+        return partition_of(key, self.partitions)
 
     def route(self, key: Key) -> object:
         """Return the value of the partition that has `key`: what it gave to `started()`.
@@ -86,3 +77,17 @@ class PartitionSupervisor(AnySupervisor):
             ChildNotFound: it was temporary, and has ended.
         """
         return self.child_value(str(self.partition_of(key)))
+
+
+def partition_of(key: Key, partitions: int) -> int:
+    """Return which of so many partitions has `key`: the same in every process and every run."""
+    match key:
+        case str():
+            number = crc32(key.encode())
+        case bytes():
+            number = crc32(key)
+        case int():
+            number = abs(key)
+        case _:
+            number = hash(key)
+    return number % partitions

@@ -43,6 +43,7 @@ class Supervision:
     """One life of one supervisor."""
 
     __slots__ = (
+        "_asked_to_end",
         "_idle",
         "_inbox",
         "_life",
@@ -99,6 +100,7 @@ class Supervision:
         """Whose restart waits for a backoff."""
         self._rng = rng
         self._life = trio.CancelScope()
+        self._asked_to_end = False
         self._inbox: deque[Message] = deque()
         self._waiting: Waiting | None = None
         self._idle = False
@@ -144,6 +146,7 @@ class Supervision:
 
     def end(self, reason: str) -> None:
         """Make `live` go on to its last part: stop all in reverse. At once and from anywhere in the event loop."""
+        self._asked_to_end = True
         self._life.cancel(reason=reason)
 
     async def _start_all(self) -> bool:
@@ -210,9 +213,7 @@ class Supervision:
     @property
     def ending(self) -> bool:
         """Whether it takes no more calls, or will not come to them."""
-        return (
-            self.state not in LIVE or self.verdict is not None or self.ended_significantly or self._life.cancel_called
-        )
+        return self.state not in LIVE or self.verdict is not None or self.ended_significantly or self._asked_to_end
 
     def start_in_turn(self, child: Child) -> None:
         """Begin the first life of a child that nobody waits for, when all that came before has been carried out."""

@@ -12,7 +12,8 @@ import pytest
 
 import benchmarks
 from benchmarks.__main__ import main
-from benchmarks.harness import Options, Row, compare, found_benchmarks, row_of
+from benchmarks.document import document
+from benchmarks.harness import Options, Row, compare, found_benchmarks, judged, row_of
 
 
 def a_row(ratio: float, **changes: object) -> Row:
@@ -35,6 +36,7 @@ def add_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[o
 
 
 GOOD = '''"""Reads: how fast?"""
+from benchmarks.document import document
 from benchmarks.harness import compare
 async def run(options):
     return [await compare("reads", unit="reads/s", ours=lambda: 3.0, reference="bare", measure_reference=lambda: 4.0,
@@ -52,6 +54,18 @@ def test_a_row_holds_the_median_of_the_paired_ratios_and_their_spread() -> None:
 def test_a_goal_is_a_floor_for_rates_and_a_ceiling_for_durations() -> None:
     assert [a_row(0.4).met, a_row(0.5).met] == [False, True]
     assert [a_row(0.4, goal_is="at most").met, a_row(0.6, goal_is="at most").met] == [True, False]
+
+
+def test_a_reference_that_could_not_be_measured_misses_the_goal_and_leaves_dashes() -> None:
+    row = row_of("reads", unit="reads/s", ours=[3], reference="not installed", references=[], goal=1)
+    assert (row.value, row.reference_value, row.ratio, row.met) == (3, None, None, False)
+    assert judged(row) == ("-", "-", "at least 1", "not met")
+
+
+def test_a_row_without_a_goal_is_neither_met_nor_missed() -> None:
+    row = row_of("reads", unit="reads/s", ours=[3], reference="bare", references=[2], goal=None)
+    assert row.met is None
+    assert judged(row) == ("2 reads/s", "1.50 (1.50..1.50)", "-", "-")
 
 
 async def test_ours_and_the_reference_are_measured_in_turns_after_a_round_that_does_not_count() -> None:
@@ -74,8 +88,8 @@ async def test_ours_and_the_reference_are_measured_in_turns_after_a_round_that_d
 
 def test_every_module_beside_the_harness_is_a_benchmark_with_a_question() -> None:
     found = found_benchmarks()
-    assert "core" in found
-    assert "harness" not in found
+    assert {"actors", "store", "supervision"} <= found.keys()
+    assert not {"harness", "document", "messages"} & found.keys()
     assert all(found.values())
 
 
@@ -89,6 +103,25 @@ def test_a_missed_goal_is_said_and_fails_nothing(add_benchmark, tmp_path: Path, 
     (row,) = json.loads(results.read_text(encoding="utf-8"))["rows"]
     assert {"name", "value", "unit", "reference", "reference_value", "ratio", "goal", "met"} <= row.keys()
     assert row["met"] is False
+
+
+def test_the_document_holds_the_rows_and_the_notes_and_says_when_the_run_was_quick(add_benchmark, tmp_path) -> None:
+    add_benchmark("reads", GOOD + '\ndef notes():\n    return "Cold disks are slower."\n')
+    written = tmp_path / "performance.md"
+    assert main(["reads", "--quick", "--document", str(written)]) == 0
+    text = written.read_text(encoding="utf-8")
+    assert "| reads | 3 reads/s | bare | 4 reads/s | 0.75 (0.75..0.75) | at least 0.9 | not met | wall |" in text
+    assert "Cold disks are slower." in text
+    assert "quick run" in text
+    assert "quick" not in document({"reads": []}, Options())
+
+
+def test_a_run_that_crashed_leaves_the_document_alone(add_benchmark, tmp_path, capsys) -> None:
+    add_benchmark("broken", '"""Nothing: why?"""\ndef run(options):\n    raise ValueError("no disk")\n')
+    written = tmp_path / "performance.md"
+    assert main(["broken", "--document", str(written)]) == 1
+    assert not written.exists()
+    assert "no disk" in capsys.readouterr().err
 
 
 def test_a_benchmark_that_crashes_fails_the_run_and_lets_the_others_finish(add_benchmark, capsys) -> None:
@@ -105,4 +138,4 @@ def test_an_unknown_benchmark_is_refused_with_the_names_that_exist(capsys) -> No
     with pytest.raises(SystemExit) as stopped:
         main(["nothing"])
     assert stopped.value.code == 2
-    assert "core" in capsys.readouterr().err
+    assert "actors" in capsys.readouterr().err

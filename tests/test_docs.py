@@ -18,6 +18,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from benchmarks.actors import GOALS
 from vespera_agents.cli import app
 from vespera_agents.health.catalogue import CATALOGUE
 from vespera_agents.serving.tools import TOOL_NAMES
@@ -187,8 +188,19 @@ def test_every_metric_is_documented() -> None:
     assert unmentioned(names, all_documents()) == []
 
 
+def table_rows(text: str) -> list[list[str]]:
+    """Return the cells of every line of every table."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_performance_document_judges_by_the_goals_of_the_benchmark() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    written = {row[0]: row[5] for row in table_rows(text) if len(row) == 8 and row[5].startswith("at ")}
+    assert written == {name: f"{goal.goal_is} {goal.ratio:g}" for name, goal in GOALS.items()}
+
+
 def test_every_make_target_that_is_listed_exists_and_the_two_commands_are_in_the_readme() -> None:
-    assert {"setup", "run", "check", "test", "bench"} <= makefile_targets()
+    assert {"setup", "run", "check", "test", "bench", "bench-peers"} <= makefile_targets()
     assert unmentioned(["make run", "make test"], README.read_text(encoding="utf-8")) == []
 
 

@@ -47,8 +47,9 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
 EVERY_IMPURE_WING = frozenset(MAY_IMPORT) - {"work", "context"}
 MAY_BE_IMPORTED_BY: Mapping[str, frozenset[str]] = {
     "trio": EVERY_IMPURE_WING,
+    "trio_asyncio": frozenset({"actors"}),
     "pydantic": frozenset(MAY_IMPORT) - {"supervisors", "front", "actors"},
-    "outcome": frozenset({"store"}),
+    "outcome": frozenset({"actors", "store"}),
     "pydantic_core": frozenset({"serving"}),
     "markdown_it": frozenset({"work", "capabilities"}),
     "yaml": frozenset({"work", "specialists"}),

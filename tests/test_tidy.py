@@ -24,7 +24,7 @@ LINES_HARD_MAX = 600
 FUNCTION_LINES_MAX = 80
 FILE_BYTES_MAX = 1_000_000
 ROOT_FILES_MAX = 8
-NOT_OURS = {".git", ".venv", ".vespera", "__pycache__", "node_modules", "build", "dist"}
+NOT_OURS = {".git", ".venv", ".venv-peers", ".vespera", "__pycache__", "node_modules", "build", "dist"}
 """Folders that hold no file of the repository, for a copy of the tree without git."""
 
 LONG_MODULES: Mapping[str, str] = {}
@@ -32,6 +32,7 @@ LONG_MODULES: Mapping[str, str] = {}
 
 BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
     "supervisors/draining.py": (2, "a root's error is kept for whoever leaves its block; a child's snapshot may fail"),
+    "supervisors/enclosing.py": (1, "leaves a scope: what that lets through may be anything that a child can raise"),
     "supervisors/exits.py": (1, "a child's own __str__ runs while its crash is described"),
     "supervisors/guarded_process.py": (1, "closes its end of the gate when the start fails in any way, then raises on"),
     "supervisors/guardian.py": (1, "closes the lock's descriptor when waiting for it ends in any way, then raises on"),
@@ -40,12 +41,22 @@ BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
     "supervisors/shutdown.py": (1, "one task's failure must not keep the others from being run"),
     "supervisors/testing/workers.py": (1, "the simulated child that nothing ends, force included"),
     "supervisors/trees.py": (1, "a child's own tree_detail runs: its mistake must not hide the rest of the tree"),
+    "vespera_agents/actors/asyncio_loop.py": (
+        1,
+        "the boundary of a shared loop: its crash is told to those who wait in it, and must not end their system",
+    ),
     "vespera_agents/actors/cell.py": (
         3,
         "an actor's end settles its mail and cleans up, whatever ended it, then goes on up",
     ),
     "vespera_agents/actors/drain.py": (1, "settles the message whose handler did not return, then raises on"),
     "vespera_agents/actors/system.py": (1, "gives the name back when a start is cancelled or fails, then raises on"),
+    "vespera_agents/actors/testing/faults.py": (
+        2,
+        "the handler that nothing ends; a handler's own errors are passed on",
+    ),
+    "vespera_agents/actors/testing/ledger.py": (4, "writes down how a handler or a hook has ended, then raises on"),
+    "vespera_agents/actors/testing/posts.py": (2, "writes down how a send or an ask has ended, then raises on"),
     "vespera_agents/cli/outcomes.py": (1, "the outermost boundary: whatever ends a command becomes an exit status"),
     "vespera_agents/serving/protocol.py": (1, "a fault of ours reaches the client as one, and our log whole"),
     "vespera_agents/store/writer.py": (2, "rolls back and raises on; the fault of one command is that caller's alone"),
@@ -69,6 +80,8 @@ MAY_BE_SUBCLASSED: Mapping[str, str] = {
     "Actor": "an actor is written by subclassing it",
     "OpenFacts": "the items and phases of a plan that is being read are facts with more fields",
     "AnySupervisor": "the two kinds of supervisors share their life, their questions and their place in the tree",
+    "Run": "whatever is simulated, trees or actors, is a run with more in it",
+    "Simulated": "simulated actors differ in what their classes say of retries and deadlines",
     "Request": "a message that wants an answer names its answer's type by subclassing it",
 }
 """Public classes that are neither protocols nor data, and that others are meant to subclass, with the reason."""

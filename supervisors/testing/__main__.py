@@ -1,83 +1,27 @@
-"""The simulation from the command line: `python -m supervisors.testing --seeds 20000`, or `--replay 17 --shrink`.
-
-It reports how many seeds a second it ran, how often each fault struck, and for each violation the command that shows
-it again. The exit status is 1 if there was one.
-"""
+"""The simulation of supervision from the command line: `python -m supervisors.testing --seeds 20000`; see `command`."""
 
 from __future__ import annotations
 
-import argparse
-import gc
 import sys
-import time
 from collections.abc import Sequence
-from functools import partial
+from typing import Final
 
-from supervisors.testing.choices import Schedule
-from supervisors.testing.faults import Coverage
-from supervisors.testing.running import Outcome, simulate
-from supervisors.testing.shrinking import shrink
+from supervisors.testing.command import Command
+from supervisors.testing.faults import Fault
+from supervisors.testing.running import simulate
 
-SHOWN_MAX = 10
-"""Violations that are shown; the others are only counted."""
-PROGRESS_SEEDS = 5_000
-"""Seeds between two signs of life."""
+COMMAND: Final = Command(
+    program="python -m supervisors.testing",
+    description="Simulate supervision.",
+    simulate=simulate,
+    faults=Fault,
+    calls="calls answered",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run seeds, or show one; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m supervisors.testing", description="Simulate supervision.")
-    parser.add_argument("--seeds", type=int, default=1_000, help="how many seeds to run")
-    parser.add_argument("--first", type=int, default=0, help="the first of them")
-    parser.add_argument("--replay", type=int, metavar="SEED", help="run one seed and show everything that happens")
-    parser.add_argument("--shrink", action="store_true", help="with --replay: make a failing run short first")
-    given = parser.parse_args(arguments)
-    # Each run leaves some garbage at its end; looking for it less often makes 20 % more runs a second.
-    gc.set_threshold(50_000, 20, 100)
-    return _replay(given.replay, given.shrink) if given.replay is not None else _run(given.first, given.seeds)
-
-
-def _run(first: int, seeds: int) -> int:
-    coverage = Coverage()
-    violations: list[Outcome] = []
-    melted = quiet_points = calls = 0
-    began = time.perf_counter()
-    for seed in range(first, first + seeds):
-        outcome = simulate(seed=seed)
-        coverage.add(outcome.struck)
-        melted += outcome.melted
-        quiet_points += outcome.quiet_points
-        calls += outcome.calls
-        if outcome.violation is not None:
-            violations.append(outcome)
-            if len(violations) <= SHOWN_MAX:
-                _say(f"VIOLATION at seed {seed}: {outcome.violation}")
-                _say(f"  python -m supervisors.testing --replay {seed} --shrink")
-        if (seed - first + 1) % PROGRESS_SEEDS == 0:
-            _say(f"{seed - first + 1:,} seeds, {len(violations)} violations")
-    seconds = time.perf_counter() - began
-    _say(coverage.table())
-    _say(f"{calls:,} calls answered, {quiet_points:,} quiet points checked, the root gave up in {melted:,} runs")
-    _say(f"{seeds:,} seeds in {seconds:.1f} s ({seeds / seconds:.0f} a second), {len(violations)} violations")
-    return 1 if violations else 0
-
-
-def _replay(seed: int, short: bool) -> int:
-    outcome = simulate(seed=seed)
-    if short and outcome.violation is not None:
-        outcome = shrink(partial(_again, seed), outcome)
-    _say(outcome.story())
-    _say(f"seed {seed}: trace {outcome.digest}, {outcome.violation or 'no violation'}")
-    return 0 if outcome.violation is None else 1
-
-
-def _again(seed: int, schedule: Schedule) -> Outcome:
-    return simulate(seed=seed, schedule=schedule)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    return COMMAND.main(arguments)
 
 
 if __name__ == "__main__":

@@ -58,8 +58,10 @@ class Fault(enum.StrEnum):
 class Coverage:
     """How often each fault has struck, over any number of runs."""
 
-    def __init__(self) -> None:
-        self.struck: dict[str, int] = dict.fromkeys(Fault, 0)
+    def __init__(self, faults: Iterable[str] = Fault) -> None:
+        self.faults = tuple(faults)
+        """The faults that are to strike."""
+        self.struck: dict[str, int] = dict.fromkeys(self.faults, 0)
         """Times, by fault."""
 
     def add(self, struck: dict[str, int]) -> None:
@@ -67,9 +69,9 @@ class Coverage:
         for fault, times in struck.items():
             self.struck[fault] = self.struck.get(fault, 0) + times
 
-    def missing(self, among: Iterable[str] = Fault) -> list[str]:
-        """Return the faults that have never struck."""
-        return [fault for fault in among if not self.struck.get(fault)]
+    def missing(self, among: Iterable[str] | None = None) -> list[str]:
+        """Return the faults that have never struck; among those it was made for, unless others are given."""
+        return [fault for fault in (self.faults if among is None else among) if not self.struck.get(fault)]
 
     def table(self) -> str:
         """Return a table as text: one line per fault, how often it struck."""

@@ -19,11 +19,6 @@ _FAILED_STARTS: Final = frozenset({ExitKind.START_ERROR, ExitKind.START_TIMEOUT}
 
 
 @final
-class Violation(Exception):
-    """A supervisor did something else than OTP's rules say."""
-
-
-@final
 @dataclass(frozen=True, slots=True)
 class End:
     """The end of one life, as a report told it."""

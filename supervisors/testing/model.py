@@ -19,7 +19,8 @@ from typing import final
 from supervisors.exits import ExitKind
 from supervisors.flags import AutoShutdown, Flags
 from supervisors.specs import ChildSpec, Restart, Strategy
-from supervisors.testing.kids import FORCE_SECONDS_MAX, RESTARTING, End, Kid, Violation, Wait
+from supervisors.testing.kids import FORCE_SECONDS_MAX, RESTARTING, End, Kid, Wait
+from supervisors.testing.violations import Violation
 
 DOUBLINGS_MAX = 64
 """From here on doubling a delay changes nothing."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, final
 
 from supervisors.testing.choices import Schedule
-from supervisors.testing.running import Outcome
+from supervisors.testing.outcomes import Outcome
 
 RUNS_MAX: Final = 600
 """How many runs shrinking may take; each takes milliseconds."""

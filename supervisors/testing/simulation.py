@@ -6,10 +6,9 @@ supervisors under observation, `simulation.worker` is a child that misbehaves. U
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable
-from typing import Final, Unpack, final
+from typing import Unpack, final
 
 import trio
 
@@ -19,74 +18,37 @@ from supervisors.children import StartedChild
 from supervisors.dynamic import DynamicSupervisor
 from supervisors.errors import SupervisorError
 from supervisors.flags import Flags
-from supervisors.forcing import force_kill
 from supervisors.incarnation import ChildStatus, Incarnation
 from supervisors.specs import ChildSpec, ChildStart
 from supervisors.supervisor import Supervisor
-from supervisors.testing.choices import Choices, Schedule, Stream
-from supervisors.testing.clock import SimulatedClock, Stuck
-from supervisors.testing.kids import Violation
+from supervisors.testing.choices import Schedule
 from supervisors.testing.model_calls import IGNORED, OK
+from supervisors.testing.runs import Run
+from supervisors.testing.violations import Violation
 from supervisors.testing.watching import Watched
 from supervisors.testing.workers import worker_of
 
-QUIET_POINTS_MAX: Final = 20_000
-"""A run that has more of them does not end by itself."""
-
-QUIET_POINTS_AFTER_VIOLATION_MAX: Final = 300
-"""How many of them a run may take to end by itself after its violation."""
-
-Note = tuple[float, str, str, str, int, str]
-"""One line of a trace: when, which supervisor, what, which child, which life of it, how it ended."""
-Strike = tuple[float, str, str]
-"""A fault that struck: when, whom, which."""
-
 
 @final
-class Simulation(trio.abc.Instrument):
+class Simulation(Run, trio.abc.Instrument):
     """One run. Made by `simulate()`; scenarios use it."""
 
     def __init__(self, seed: int, given: Schedule | None = None) -> None:
-        self.choices = Choices(seed, given)
-        """What is decided by chance."""
-        self.clock = SimulatedClock(self._quiet)
-        """The time of the run."""
-        self.faults_on = True
-        """Whether faults strike; the run switches them off before it looks whether the tree converges."""
-        self.trace: list[Note] = []
-        """Everything that was observed, in order."""
-        self.strikes: list[Strike] = []
-        """The faults that struck, in order."""
-        self.violation: Violation | None = None
-        """The first thing that went wrong."""
+        super().__init__(seed, given)
         self.watched: list[Watched] = []
         """The supervisors of the run, over or not, in the order in which they were made."""
         self.founders: dict[trio.lowlevel.Task, tuple[Watched, str]] = {}
         """Whose child each task below a supervisor is."""
-        self.scope = trio.CancelScope()
-        """What is cancelled when something went wrong."""
-        self.over = False
-        """Whether the scenario has ended."""
-        self.main_task: trio.lowlevel.Task | None = None
-        """The task below which all happens, from the beginning of the run."""
         self.calls_answered = 0
         """How many calls got their answer."""
-        self.quiet_points = 0
-        """How often nothing could run."""
         self.worker: ChildStart = worker_of(self, {})
         """The start function of a misbehaving child: `ChildSpec("a", simulation.worker, args=("a",))`."""
         self._open: list[Watched] = []
-        self._quiet_points_left = QUIET_POINTS_AFTER_VIOLATION_MAX
         self.promises: dict[ChildStatus, tuple[str, float]] = {}
         """Who will break the promise of a beat, and when that must be noticed."""
         self._timekeeper = ""
         self._by_task: dict[trio.lowlevel.Task, Watched] = {}
         self._by_supervisor: dict[AnySupervisor, Watched] = {}
-
-    @property
-    def now(self) -> float:
-        """The time of the run, in seconds since its start."""
-        return self.clock.now
 
     # ---- what a scenario makes its tree of
 
@@ -111,17 +73,6 @@ class Simulation(trio.abc.Instrument):
         self._by_supervisor[supervisor] = watched
         watched.adopt(supervisor, [], template)
         return supervisor
-
-    def stream(self, actor: str) -> Stream:
-        """Return the choices of an actor: a child, or whatever else decides something by chance."""
-        return self.choices.stream(actor)
-
-    def strikes_now(self, actor: str, fault: str, permille: int) -> bool:
-        """Say whether a fault of a scenario's own child strikes now, and count it."""
-        if not self.faults_on or not self.stream(actor).chance(permille):
-            return False
-        self.struck(actor, fault)
-        return True
 
     async def call(self, supervisor: AnySupervisor, name: str, child: str | ChildSpec) -> str:
         """Make a call under observation; return its answer: "ok", "ignored" or the name of the error.
@@ -164,14 +115,6 @@ class Simulation(trio.abc.Instrument):
             for each in self._open:
                 each.model.tick(self.clock.now)
 
-    def note(self, supervisor: str, what: str, child_id: str, number: int, how: str) -> None:
-        """Write a line of the trace."""
-        self.trace.append((self.clock.now, supervisor, what, child_id, number, how))
-
-    def struck(self, actor: str, fault: str) -> None:
-        """Note that a fault has struck."""
-        self.strikes.append((self.clock.now, actor, fault))
-
     def promised(self, actor: str, status: ChildStatus, due: float) -> None:
         """Note that a child will not beat any more after `due`, whatever it has promised."""
         assert isinstance(status, Incarnation), "a child of a supervisor has its life for a status"
@@ -179,47 +122,14 @@ class Simulation(trio.abc.Instrument):
         if beat_seconds < math.inf:
             self.promises[status] = actor, due + beat_seconds
 
-    def violated(self, violation: Violation) -> None:
-        """Note what went wrong, and end the run."""
-        if self.violation is None:
-            self.violation = violation
-            self.note("", "VIOLATION", "", 0, str(violation))
-            self.scope.cancel()
-
-    def digest(self) -> str:
-        """Return a short name of the trace: the same for the same run, in every process."""
-        return hashlib.blake2b(repr(self.trace).encode(), digest_size=16).hexdigest()
-
     # ---- quiet points
 
-    def _quiet(self, deadline: float) -> bool:
-        self.quiet_points += 1
-        if self.over:
-            # Trio tidies up, and waits for a wake-up call to itself, which is no deadline.
-            return self.quiet_points < 2 * QUIET_POINTS_MAX
-        if self.violation is not None:
-            return self._end_by_force(deadline)
-        try:
-            self._check_quiet()
-        except Violation as violation:
-            self.violated(violation)
-        if deadline == math.inf:
-            self.violated(Violation("nothing is due any more, and the run is not over"))
-        elif self.quiet_points > QUIET_POINTS_MAX:
-            self.violated(Violation(f"the run is not over after {QUIET_POINTS_MAX} quiet points"))
-        return self.violation is not None
+    def check_quiet(self) -> None:
+        """Compare each supervisor with its model.
 
-    def _end_by_force(self, deadline: float) -> bool:
-        """Let a run end after its violation, and make it end where it cannot: anything may be broken now."""
-        self._quiet_points_left -= 1
-        if deadline < math.inf and self._quiet_points_left > 0:
-            return False
-        if self.main_task is None or self._quiet_points_left < -QUIET_POINTS_MAX:
-            raise Stuck("the run does not end after its violation")
-        force_kill(self.main_task)
-        return True
-
-    def _check_quiet(self) -> None:
+        Raises:
+            Violation: they differ, or a broken promise has not been noticed.
+        """
         now = self.clock.now
         open_ones = self._open
         for watched in open_ones:

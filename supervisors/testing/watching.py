@@ -18,9 +18,10 @@ from supervisors.incarnation import ChildStatus, Incarnation
 from supervisors.listeners import Report, ReportContext, ReportKind
 from supervisors.specs import ChildSpec
 from supervisors.testing.choices import Dice
-from supervisors.testing.kids import ALIVE, End, Violation
+from supervisors.testing.kids import ALIVE, End
 from supervisors.testing.model import Model
 from supervisors.testing.model_calls import REFUSED, ModelCalls, Reply
+from supervisors.testing.violations import Violation
 
 if TYPE_CHECKING:
     from supervisors.testing.simulation import Simulation

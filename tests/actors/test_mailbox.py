@@ -131,7 +131,7 @@ def test_each_lane_has_the_whole_capacity() -> None:
     assert mailbox.put(letter(Alarming("b"))) is None
     assert mailbox.depth == 2
     for full in (letter("c"), letter(Alarming("d"))):
-        assert not mailbox.has_room(full)
+        assert not mailbox.room_for(full)
         assert mailbox.put(full) is full
 
 

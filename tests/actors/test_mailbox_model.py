@@ -75,7 +75,7 @@ class MailboxMachine(RuleBasedStateMachine):
     @rule(asks=st.booleans(), urgent=st.booleans())
     def put(self, asks: bool, urgent: bool) -> None:
         letter = self.letter(asks, urgent)
-        room = self.mailbox.has_room(letter)
+        room = self.mailbox.room_for(letter)
         assert room == (len(self.lane(letter)) < self.capacity)
         assert self.mailbox.put(letter) is self.model_put(letter)
 

@@ -497,3 +497,19 @@ async def test_a_name_that_was_freed_in_the_same_moment_is_another_child(autojum
         await supervisor.terminate_child("a")
         await trio.sleep(1)
         assert states(supervisor) == {"a": "running"}
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+async def test_a_start_child_whose_caller_is_cancelled_already_starts_nothing(
+    autojump_clock, theatre, running, dynamic
+):
+    """An idle supervisor's start_child begins in the caller's step, and is withdrawn before that all the same."""
+    supervisor = DynamicSupervisor(theatre.spec("a"), name="s", max_children=None) if dynamic else Supervisor(name="s")
+    async with running(supervisor):
+        await wait_all_tasks_blocked()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await (supervisor.start_child() if dynamic else supervisor.start_child(theatre.spec("a")))
+        await wait_all_tasks_blocked()
+        assert supervisor.which_children() == ()
+    assert theatre.log == []

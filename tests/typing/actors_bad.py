@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from vespera_agents.actors import Actor, ActorSystem, Request, receives
+from vespera_agents.actors import (
+    Actor,
+    ActorRef,
+    ActorSystem,
+    ConsistentHash,
+    Request,
+    ask_many,
+    gather_answers,
+    open_partitions,
+    open_pool,
+    receives,
+)
 
 
 class Add(Request[int]): ...
@@ -29,3 +40,25 @@ async def misuse(system: ActorSystem) -> None:
     await other.ask(Add(), 3.0)  # error: the timeout has a name
     total = ref.total  # error: a reference does not reveal the actor's state
     print(wrong, total)
+
+
+def no_key(_message: Add) -> float:
+    return 1.0
+
+
+async def share(system: ActorSystem, refs: list[ActorRef[Counter]]) -> None:
+    pool = await open_pool(system, Counter, 1, size=2)
+    wrong: str = await pool.ask(Add())  # error: the reply is an int
+    await pool.ask(Note())  # error: not a request
+    await open_pool(system, Counter, "one", size=2)  # error: the constructor wants an int
+    await open_pool(system, Counter, 1)  # error: the size is missing
+    await open_pool(system, Note, size=2)  # error: not an actor
+    await open_pool(system, Counter, 1, size=2, routing=ConsistentHash(no_key))  # error: a float has no stable hash
+    parts = await open_partitions(system, Counter, 1, partitions=2, key=str)
+    await parts.resize(3)  # error: partitions are fixed
+    words: list[str] = await ask_many(refs, Add())  # error: the replies are ints
+    await ask_many(refs, Note())  # error: not a request
+    await ask_many(refs, [Add(), Note()])  # error: not all are requests
+    await ask_many([1, 2], Add())  # error: nobody to ask
+    numbers: list[int] = await gather_answers(refs, Add())  # error: errors may be among them
+    print(wrong, words, numbers)

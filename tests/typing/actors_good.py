@@ -4,7 +4,25 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from vespera_agents.actors import Actor, ActorRef, ActorSystem, MailboxSpec, Request, receives
+from vespera_agents.actors import (
+    Actor,
+    ActorError,
+    ActorRef,
+    ActorSystem,
+    CanBeAsked,
+    ConsistentHash,
+    MailboxSpec,
+    PartitionedPool,
+    Pool,
+    Request,
+    RoundRobin,
+    Routing,
+    ask_many,
+    gather_answers,
+    open_partitions,
+    open_pool,
+    receives,
+)
 
 
 class Add(Request[int]):
@@ -48,3 +66,34 @@ async def use(system: ActorSystem) -> None:
     anybody.tell(Add(1))
     await system.stop(ref)
     system.actor_spec(Counter, 1)
+
+
+def key_of(message: Add) -> int:
+    return message.amount
+
+
+async def share(system: ActorSystem) -> None:
+    routing: Routing = RoundRobin()
+    pool = await open_pool(system, Counter, 1, "label", size=3, routing=routing, mailbox=MailboxSpec(10))
+    assert_type(pool, Pool[Counter])
+    assert_type(await pool.ask(Add(1)), int)
+    assert_type(await pool.ask(Names(), timeout_seconds=1.0), list[str])
+    assert_type(pool.members, tuple[ActorRef[Counter], ...])
+    await open_pool(system, Counter, 1, size=3, routing=ConsistentHash(key_of))
+    parts = await open_partitions(system, Counter, 1, partitions=3, key=key_of)
+    assert_type(parts, PartitionedPool[Counter])
+    assert_type(await parts.ask(Add(1)), int)
+
+
+async def gather(one: ActorRef[Counter], refs: list[ActorRef[Counter]], pool: Pool[Counter]) -> None:
+    assert_type(await ask_many(refs, Add(1)), list[int])
+    assert_type(await ask_many(one, [Add(1), Add(2)], concurrency=3, timeout_seconds=1.0), list[int])
+    assert_type(await ask_many(refs, (Add(number) for number in range(3))), list[int])
+    assert_type(await ask_many([one, pool], [Add(1), Names()]), list[int | list[str]])
+    assert_type(await ask_many(pool, Nothing()), list[None])
+    assert_type(await gather_answers(pool.members, Names()), list[list[str] | ActorError])
+    for each in await gather_answers(pool, [Add(1)]):
+        if not isinstance(each, ActorError):
+            assert_type(each, int)
+    anybody: list[CanBeAsked] = [one, pool]
+    assert_type(await ask_many(anybody, Names()), list[list[str]])

@@ -6,6 +6,9 @@ mailbox, endpoint, drain    where mail lies, what becomes of it, and the loop th
 cell, registry, system      the life of one actor, its name, and all actors together
 deathwatch                  who wants to know of an actor's end
 switchboard, waits          what the actors of a system share; who waits for whom
+routing, membership         several actors behind one face: who gets a message, and who belongs to them
+pools, pooling              the face, and how it is started
+gathering                   many asks at once, with a limit
 deadlines, statistics       timeouts without a scope each; plain numbers per kind of actor
 """
 
@@ -23,9 +26,13 @@ from vespera_agents.actors.errors import (
     NameTaken,
     Unhandled,
 )
+from vespera_agents.actors.gathering import CanBeAsked, ask_many, gather_answers
 from vespera_agents.actors.mailbox import MailboxSpec, Overflow
 from vespera_agents.actors.messages import Request
+from vespera_agents.actors.pooling import open_partitions, open_pool
+from vespera_agents.actors.pools import PartitionedPool, Pool, PoolStatistics
 from vespera_agents.actors.refs import ActorRef
+from vespera_agents.actors.routing import ConsistentHash, LeastBusy, RoundRobin, RouteKey, Routing
 from vespera_agents.actors.statistics import (
     ActorState,
     ActorStatistics,
@@ -53,22 +60,35 @@ __all__ = [
     "ActorTerminated",
     "AskCycle",
     "AskTimeout",
+    "CanBeAsked",
+    "ConsistentHash",
     "DeadLetter",
     "DeadLetterReason",
     "DropReason",
     "InvalidReceiver",
     "KindStatistics",
+    "LeastBusy",
     "MailboxFull",
     "MailboxSpec",
     "MailboxStatistics",
     "MessageOutcome",
     "NameTaken",
     "Overflow",
+    "PartitionedPool",
+    "Pool",
+    "PoolStatistics",
     "Request",
+    "RoundRobin",
+    "RouteKey",
+    "Routing",
     "StopReason",
     "SystemStatistics",
     "Unhandled",
     "Watch",
+    "ask_many",
+    "gather_answers",
+    "open_partitions",
+    "open_pool",
     "open_system",
     "receives",
 ]

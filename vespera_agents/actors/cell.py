@@ -8,7 +8,6 @@ themselves are the supervisor's business.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, cast, final
@@ -17,37 +16,60 @@ import trio
 from trio.lowlevel import current_task
 
 from supervisors.exits import StopCause
+from supervisors.forcing import Killed
 from supervisors.incarnation import ChildStatus
 from supervisors.listeners import Report, ReportKind
-from supervisors.specs import Restart
+from supervisors.specs import ChildSpec, Restart
 from supervisors.timekeeper import Alarm
 from supervisors.trees import HasTreeDetail
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.drain import serve
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errands import Stop
-from vespera_agents.actors.errors import ActorCrashed, ActorStopped
 from vespera_agents.actors.registry import Registry
-from vespera_agents.actors.settling import Fenced, crash_of
+from vespera_agents.actors.settling import CUT_OFF, Fenced, crash_of, settle
 from vespera_agents.actors.statistics import ActorState, StopReason
+from vespera_agents.actors.waits import CALLERS
 
 _FOR_GOOD: Final = (StopCause.SHUTDOWN, StopCause.KILL)
-_TO_BE_REPLACED: Final = (StopCause.HUNG, StopCause.RESTART)
-_DOWN: Final = (ActorState.STOPPED, ActorState.RESTARTING)
-_CUT_OFF: Final = "it did not stop in time and was cut off"
+_TO_BE_REPLACED: Final = (StopCause.HUNG, StopCause.RESTART, StopCause.START_TIMEOUT)
+_STARTING: Final = ActorState.STARTING
+_RUNNING: Final = ActorState.RUNNING
+_RESTARTING: Final = ActorState.RESTARTING
+ON_STOP_SHARE: Final = 0.8
+"""The part of an actor's shutdown time that its on_stop may use, so that it ends before it is cut off."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class ActorSpec:
-    """What all incarnations of an actor are made of."""
+class Terms:
+    """On what terms an actor lives; all actors that are started alike share one."""
 
-    make: Callable[[], Actor]
-    """Makes the actor object."""
     restart: Restart
     """When its supervisor starts it again."""
-    stop_seconds_max: float
-    """How long its on_stop may take at most."""
+    shutdown_seconds: float
+    """How long it may take to end once asked."""
+    start_timeout_seconds: float
+    """How long it may take to get ready."""
+
+    def are(self, restart: Restart, shutdown_seconds: float, start_timeout_seconds: float) -> bool:
+        """Whether they are these."""
+        return (
+            self.restart is restart
+            and self.shutdown_seconds == shutdown_seconds
+            and self.start_timeout_seconds == start_timeout_seconds
+        )
+
+    def child_spec(self, child_id: str, args: tuple[Cell, ...] = ()) -> ChildSpec:
+        """Return what a supervisor makes of such an actor; the cell is the start argument."""
+        return ChildSpec(
+            child_id,
+            Cell.run,
+            args=args,
+            restart=self.restart,
+            shutdown_seconds=self.shutdown_seconds,
+            start_timeout_seconds=self.start_timeout_seconds,
+        )
 
 
 @final
@@ -55,22 +77,34 @@ class Cell:
     """One actor across its incarnations."""
 
     __slots__ = (
-        "_actor", "_announcing", "_crash", "_done", "_names", "_spec", "_status", "_supervisor", "endpoint", "is_final"
+        "_actor", "_actor_class", "_args", "_crash", "_done", "_names", "_status", "_supervisor", "_terms",
+        "_was_restarting", "endpoint", "is_final", "is_own",
     )  # fmt: skip
 
-    def __init__(self, spec: ActorSpec, endpoint: Endpoint, names: Registry[Cell]) -> None:
-        self._spec = spec
+    def __init__(
+        self,
+        actor_class: Callable[..., Actor],
+        args: tuple[object, ...],
+        terms: Terms,
+        endpoint: Endpoint,
+        names: Registry[Cell],
+    ) -> None:
+        self._actor_class = actor_class
+        self._args = args
+        self._terms = terms
         self._names = names
         self._crash: BaseException | None = None
-        self._announcing = False
         self._supervisor: str | None = None
         self._done: trio.Event | None = None
         self._actor: Actor | None = None
         self._status: ChildStatus | None = None
+        self._was_restarting = False
         self.endpoint = endpoint
         """Its address, and the reference to it."""
         self.is_final = False
         """Whether the next end is the last, whatever the restart type says."""
+        self.is_own = False
+        """Whether it was started by the system itself, and is a child of its root."""
 
     # One incarnation ------------------------------------------------------------------------------------------------
 
@@ -82,51 +116,55 @@ class Cell:
             Exception: Whatever the constructor, a hook or a handler raised.
         """
         endpoint = self.endpoint
-        switchboard = endpoint.switchboard
-        if switchboard.is_closed:
-            raise RuntimeError(f"The system of actor {endpoint.name!r} is closed: keep it open while its actors live.")
-        self._fence_predecessor()
-        self._names.claim(self)
-        was_restarting = endpoint.state is ActorState.RESTARTING
-        endpoint.incarnation += 1
-        endpoint.state = ActorState.STARTING
-        endpoint.open()
+        self._begin(task_status)
         task = endpoint.task = current_task()
-        switchboard.callers[task] = endpoint
+        CALLERS[task] = endpoint
         self._status = task_status
         actor: Actor | None = None
         try:
-            actor = await self._start(was_restarting=was_restarting)
-            self._announcing = True
+            began = endpoint.clock()
+            actor = self._actor = self._actor_class(*self._args)
+            actor.attach(endpoint)
+            if actor.gets_ready:
+                await self._get_ready(actor)
+            self._became_ready(actor, began)
             task_status.started(endpoint)
-            self._announcing = False
-            with suppress(Stop):
-                await serve(actor, endpoint, task_status)
-            await self._clean_up(actor, task_status, None)
+            await serve(actor, endpoint, task_status)
         except Fenced:
             return
         except BaseException as error:
             if endpoint.task is task:
-                if actor is not None and not self._is(ActorState.STOPPING):
-                    await self._clean_up(actor, task_status, error)
-                crash = crash_of(error, actor, endpoint.name, task_status)
-                self._ended(crash, task_status, was_restarting=was_restarting)
-            raise
+                await self._end(actor, error, task_status)
+            if not isinstance(error, Stop):
+                raise
         finally:
-            del switchboard.callers[task]
-        self._ended(None, task_status, was_restarting=was_restarting)
+            del CALLERS[task]
         if self.is_final:
             # A permanent child that returned would be restarted: whoever stopped it for good ends it from outside.
             await trio.sleep_forever()
 
-    async def _start(self, *, was_restarting: bool) -> Actor:
+    def _begin(self, status: ChildStatus) -> None:
+        """Take up the name and the mail."""
         endpoint = self.endpoint
-        task, began = endpoint.task, endpoint.clock()
-        actor = self._actor = self._spec.make()
-        actor.attach(endpoint)
-        if endpoint.incarnation == 1:
-            endpoint.saved = endpoint.switchboard.snapshots.pop(endpoint.name, None)
-        elif was_restarting:
+        if endpoint.switchboard.is_closed:
+            raise RuntimeError(f"The system of actor {endpoint.name!r} is closed: keep it open while its actors live.")
+        if endpoint.task is not None:
+            self._fence_predecessor()
+        if not endpoint.is_open:
+            self._names.claim(self)
+            endpoint.open()
+        self._supervisor = status.supervisor
+        self._was_restarting = endpoint.state is _RESTARTING
+        endpoint.incarnation += 1
+        endpoint.state = _STARTING
+        snapshots = endpoint.switchboard.snapshots
+        if snapshots and endpoint.incarnation == 1:
+            endpoint.saved = snapshots.pop(endpoint.name, None)
+
+    async def _get_ready(self, actor: Actor) -> None:
+        endpoint = self.endpoint
+        task = endpoint.task
+        if self._was_restarting:
             await actor.on_restart(self._crash)
         if actor.takes_snapshot:
             await cast("TakesSnapshot", actor).on_start(endpoint.saved)
@@ -134,59 +172,78 @@ class Cell:
             await actor.on_start()
         if endpoint.task is not task:
             raise Fenced
-        endpoint.counts.starts += 1
-        endpoint.counts.init_duration.observe(endpoint.clock() - began)
-        endpoint.state = ActorState.RUNNING
-        endpoint.facts = actor.tree_detail if isinstance(actor, HasTreeDetail) else None
-        self._crash = None
-        return actor
 
-    async def _clean_up(self, actor: Actor, status: ChildStatus, end: BaseException | None) -> None:
-        """Run on_stop, in bounded time; its error is raised, or noted on the crash that came first."""
+    def _became_ready(self, actor: Actor, began: float) -> None:
+        endpoint = self.endpoint
+        counts = endpoint.counts
+        counts.starts += 1
+        counts.init_duration.observe(endpoint.clock() - began)
+        endpoint.state = _RUNNING
+        if actor.tells_tree_detail:
+            endpoint.facts = cast("HasTreeDetail", actor).tree_detail
+        self._crash = None
+
+    # Its end --------------------------------------------------------------------------------------------------------
+
+    async def _end(self, actor: Actor | None, error: BaseException, status: ChildStatus) -> None:
+        """Clean up after an incarnation that got ready, and draw the conclusions.
+
+        Raises:
+            Exception: What on_stop raised, where nothing else had broken the actor.
+        """
+        endpoint = self.endpoint
+        crash = crash_of(error, actor, endpoint.name, status)
+        try:
+            if actor is not None and endpoint.state is _RUNNING:
+                await self._clean_up(actor, crash)
+        except BaseException as unclean:
+            crash = crash_of(unclean, actor, endpoint.name, status)
+            raise
+        finally:
+            self._ended(crash, status)
+
+    async def _clean_up(self, actor: Actor, crash: BaseException | None) -> None:
+        """Take a snapshot and run on_stop, in bounded time; an error is raised, or noted on the crash before it."""
         endpoint = self.endpoint
         endpoint.state = ActorState.STOPPING
         endpoint.busy_since = None
         endpoint.facts = None
-        crashed = crash_of(end, actor, endpoint.name, status) is not None
-        with trio.move_on_after(min(actor.stop_timeout_seconds, self._spec.stop_seconds_max), shield=True) as scope:
+        seconds = min(actor.stop_timeout_seconds, ON_STOP_SHARE * self._terms.shutdown_seconds)
+        with trio.move_on_after(seconds, shield=True) as scope:
             try:
                 try:
-                    if not crashed:
+                    if crash is None:
                         endpoint.saved = actor.snapshot()
                 finally:
                     await actor.on_stop()
             except Exception as error:
-                if end is None or not crashed:
+                if crash is None:
                     raise
-                end.add_note(f"on_stop failed as well: {type(error).__name__}: {error}")
+                crash.add_note(f"on_stop failed as well: {type(error).__name__}: {error}")
         if scope.cancelled_caught:
             endpoint.counts.stop_timeouts += 1
 
-    def _is(self, state: ActorState) -> bool:
-        return self.endpoint.state is state
-
-    # Ends -----------------------------------------------------------------------------------------------------------
-
-    def _ended(self, crash: BaseException | None, status: ChildStatus, *, was_restarting: bool) -> None:
+    def _ended(self, crash: BaseException | None, status: ChildStatus) -> None:
         """Draw the conclusions from the end of the incarnation."""
         endpoint = self.endpoint
         # The exception's type lies: an error may come out of a child that was asked to stop. Its supervisor does not.
         cause = status.stop_cause
-        if endpoint.state is ActorState.STARTING:
+        if endpoint.state is _STARTING:
             reason = StopReason.START_FAILED
-            restarts = was_restarting and cause not in _FOR_GOOD
-        elif cause is StopCause.RESTART:
-            reason = StopReason.SHUTDOWN
-            restarts = self._spec.restart is not Restart.TEMPORARY
-        elif cause in _FOR_GOOD:
-            reason = StopReason.SHUTDOWN if crash is None else StopReason.CRASHED
-            restarts = False
+            restarts = self._was_restarting
         elif crash is not None:
             reason = StopReason.CRASHED
-            restarts = self._spec.restart is not Restart.TEMPORARY and isinstance(crash, Exception)
-        else:
+            restarts = self._terms.restart is not Restart.TEMPORARY and isinstance(crash, Exception | Killed)
+        elif cause is None:
             reason = StopReason.NORMAL
-            restarts = self._spec.restart is Restart.PERMANENT
+            restarts = self._terms.restart is Restart.PERMANENT
+        else:
+            reason = StopReason.SHUTDOWN
+            restarts = False
+        if cause is StopCause.RESTART:
+            restarts = self._terms.restart is not Restart.TEMPORARY
+        elif cause in _FOR_GOOD:
+            restarts = False
         endpoint.counts.stops.increment(reason)
         self._crash = crash or self._crash
         self._actor = self._status = None
@@ -231,17 +288,15 @@ class Cell:
 
     async def wait_done(self) -> None:
         """Wait until its last end is over, after `is_final` was set."""
-        self._done = self._done or trio.Event()
+        if self._done is None:
+            self._done = trio.Event()
         await self._done.wait()
 
     # What supervisors say -------------------------------------------------------------------------------------------
 
     def hear(self, report: Report) -> None:
         """Take a supervisor's report about a child that has this actor's name, and may be somebody else."""
-        if self._announcing:
-            # Supervisors report a start while the child calls started(): this one is ours.
-            self._supervisor = report.supervisor
-        elif report.kind is ReportKind.CHILD_FENCED and self.is_below(report.supervisor):
+        if report.kind is ReportKind.CHILD_FENCED and self.is_below(report.supervisor):
             self._fence_predecessor()
 
     def is_below(self, supervisor: str) -> bool:
@@ -251,23 +306,20 @@ class Cell:
     def _fence_predecessor(self) -> None:
         """Settle what an incarnation holds that its supervisor gave up waiting for; it still runs, and is ignored."""
         endpoint = self.endpoint
-        if endpoint.state in _DOWN:
+        if endpoint.task is None:
             return
         status = self._status
-        cause = None if status is None else status.stop_cause
         crash = None if status is None else crash_of(None, self._actor, endpoint.name, status)
-        endpoint.waiting_on = None
+        endpoint.waiting_on = endpoint.branches = None
         if endpoint.current is not None:
-            stopped = ActorStopped(endpoint.name, _CUT_OFF)
-            endpoint.current.fail(stopped if crash is None else ActorCrashed(endpoint.name, crash))
-            endpoint.current = None
-        if status is not None and cause in _TO_BE_REPLACED:
-            self._ended(crash, status, was_restarting=endpoint.incarnation > 1)
+            settle(endpoint, endpoint.current, crash, CUT_OFF)
+        if status is not None and status.stop_cause in _TO_BE_REPLACED:
+            self._ended(crash, status)
             return
         self._actor = self._status = None
         endpoint.counts.stops.increment(StopReason.SHUTDOWN)
         endpoint.leave(None)
-        self.give_up(_CUT_OFF)
+        self.give_up(CUT_OFF)
 
 
 class TakesSnapshot(Protocol):

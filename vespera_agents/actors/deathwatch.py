@@ -61,7 +61,7 @@ class Watch:
         self._leave_owner()
 
     def belong_to(self, owner: Owner) -> None:
-        """End with `owner`, unless it is over before; an actor that watches many must not keep those that have ended."""
+        """End with `owner`, unless it is over before; who watches many must not keep those that have ended."""
         if self.pending:
             self._owner = owner
             owner.own(self)

@@ -35,7 +35,7 @@ def receives(
 
     The method may be sync or async. For a `Request[R]` it returns an `R`; for any other message it returns nothing.
     A union of message types makes it the handler of each. With `when` it counts only in that state of the actor (or in
-    each of a tuple of states), where it comes before every handler for all states, also as the handler of a parent type:
+    each of a tuple of states), where it comes before every handler for all states, also as that of a parent type:
     see `Actor.become`.
     """
     if method is None:
@@ -62,7 +62,7 @@ def no_handler(_actor: object, _message: object) -> None:
 
 @final
 class Table(dict[type, HandlerFunction]):
-    """The handlers of one actor class in one state by message type. Subclasses of a message are found once, then kept."""
+    """The handlers of one actor class in one state by message type. Subclasses of a message are found once and kept."""
 
     __slots__ = ("_declared", "_for_all")
 

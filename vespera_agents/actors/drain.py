@@ -23,7 +23,7 @@ from vespera_agents.actors.dispatch import NoHandler
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.idling import IdleWatch
 from vespera_agents.actors.parking import check, park
-from vespera_agents.actors.settling import Fenced, cut_off, interrupted, put_aside, turn_over, unhandled
+from vespera_agents.actors.settling import Fenced, interrupted, put_aside, turn_over, unhandled
 
 DRAIN_MESSAGES_MAX: Final = 128
 """Messages per turn; a multiple of 16, because only every sixteenth looks at the budget."""
@@ -63,7 +63,9 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
     runner: GeneratorType[Any, Any, None] = _NO_RUNNER
     step: Callable[[Any], Any] = runner.send
     while True:
+        # Nothing of the last message is kept while the actor waits for the next.
         letter: Letter | None = None
+        message = context = ask = result = None
         if not endpoint.user and not endpoint.alert:
             endpoint.busy_since = None
             if idle is not None:
@@ -98,9 +100,8 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                     if ask.state != QUEUED:
                         continue
                     ask.state = STARTED
-                    endpoint.current = ask
                 try:
-                    result: Any = context.run(table[type(message)], actor, message)
+                    result = context.run(table[type(message)], actor, message)
                     if result is not None and type(result) is _COROUTINE:
                         if done is None:
                             done = Done()
@@ -110,8 +111,8 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                         yielded = context.run(step, result)
                         if yielded is not done:
                             waited = True
-                            await _wait_for(actor, endpoint, status, Suspended(context, runner, yielded, done))
-                        result = done.result
+                            await _wait_for(actor, endpoint, status, letter, Suspended(context, runner, yielded, done))
+                        result, done.result = done.result, None
                 except PutAside:
                     done = None
                     put_aside(endpoint, letter, task)
@@ -125,7 +126,6 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                     break
                 handled += 1
                 if ask is not None:
-                    endpoint.current = None
                     if ask.state == STARTED:
                         ask.state = ANSWERED
                         _wake_with(ask.task, result)
@@ -136,8 +136,6 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
         except BaseException as error:
             if letter is not None and endpoint.task is task:
                 interrupted(actor, endpoint, letter, error, status)
-            elif letter is not None:
-                cut_off(endpoint, letter)
             raise
         finally:
             endpoint.handled += handled
@@ -158,9 +156,12 @@ async def _attend(actor: Actor, endpoint: Endpoint) -> Letter | None:
     return endpoint.next_urgent()
 
 
-async def _wait_for(actor: Actor, endpoint: Endpoint, status: ChildStatus, handler: Awaitable[None]) -> None:
+async def _wait_for(
+    actor: Actor, endpoint: Endpoint, status: ChildStatus, letter: Letter, handler: Awaitable[None]
+) -> None:
     """Go on with a handler that had to wait; it hangs if it takes longer than its class allows."""
     task = endpoint.task
+    endpoint.current = letter
     began = endpoint.busy_since = endpoint.clock()
     limited = actor.handler_timeout_seconds < math.inf
     if limited:
@@ -172,6 +173,7 @@ async def _wait_for(actor: Actor, endpoint: Endpoint, status: ChildStatus, handl
             status.rest()
     if endpoint.task is not task:
         raise Fenced
+    endpoint.current = None
     endpoint.counts.message_duration.observe(endpoint.clock() - began)
 
 
@@ -244,7 +246,7 @@ def _steps(
     while yielded is not done:
         try:
             sent = yield yielded
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - thrown on into the handler.
             # It is the handler's to deal with: lost here, the handler's nurseries would be left without their parent.
             yielded = run(runner.throw, error)
         else:

@@ -177,7 +177,7 @@ class Mailbox:
 
     # Receiving ------------------------------------------------------------------------------------------------------
 
-    def has_room(self, letter: Letter) -> bool:
+    def room_for(self, letter: Letter) -> bool:
         """Whether the letter's lane is below its capacity."""
         return len(self._lane_for(letter)) < self.capacity
 

@@ -32,6 +32,18 @@ class ActorRef(ABC, Generic[ActorT_co]):
         """The actor's class name."""
         ...
 
+    @property
+    @abstractmethod
+    def load(self) -> int:
+        """How much it has to do: messages in its mailbox or waiting for room, and the one in hand. Costs 0.1 us."""
+        ...
+
+    @property
+    @abstractmethod
+    def has_room(self) -> bool:
+        """Whether a `tell` would find room now; never so when the actor has ended."""
+        ...
+
     @abstractmethod
     def tell(self, message: object) -> None:
         """Leave a message and go on. Mail for an actor that has ended becomes a dead letter, without an error.

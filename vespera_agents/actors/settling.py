@@ -28,6 +28,7 @@ class Fenced(Exception):
     """Raised in an incarnation that woke up after it had been replaced."""
 
 
+CUT_OFF: Final = "it did not stop in time and was cut off"
 _STOPPED: Final = (trio.Cancelled, Shutdown, Killed, Stop, Fenced)
 
 
@@ -38,32 +39,42 @@ def crash_of(error: BaseException | None, actor: Actor | None, name: str, status
     for leaf in leaves(error):
         if not isinstance(leaf, _STOPPED):
             return leaf
+    if status.stop_cause is None:
+        # Killed, and not by its supervisor, which would say so: to that it is a crash, and so it is one here.
+        return next((leaf for leaf in leaves(error) if isinstance(leaf, Killed)), None)
     return None
 
 
 def interrupted(actor: Actor, endpoint: Endpoint, letter: Letter, error: BaseException, status: ChildStatus) -> None:
     """Settle the message whose handler did not return: tried again where its class says so, else failed."""
     cause = crash_of(error, actor, endpoint.name, status)
-    endpoint.current = None
     if isinstance(cause, Exception) and _may_retry(endpoint, letter, actor.crash_retries):
+        endpoint.current = None
         endpoint.counts.outcomes.increment(MessageOutcome.RETRIED)
         endpoint.put_back(letter)
-        return
+    else:
+        settle(endpoint, letter, cause, "it was stopped in the middle of this request")
+
+
+def settle(endpoint: Endpoint, letter: Letter, cause: BaseException | None, reason: str) -> None:
+    """Fail a message whose handler will not be heard any more: it crashed with `cause`, or was stopped for a reason."""
+    endpoint.current = None
     endpoint.counts.outcomes.increment(MessageOutcome.CANCELLED if cause is None else MessageOutcome.CRASHED)
     ask = letter[2]
     if ask is not None:
-        stopped = ActorStopped(endpoint.name, "it was stopped in the middle of this request")
-        ask.fail(stopped if cause is None else ActorCrashed(endpoint.name, cause))
-    elif cause is not None:
-        endpoint.bury(letter, DeadLetterReason.CRASHED, f"{type(cause).__name__}: {cause}")
-    else:
+        ask.fail(ActorStopped(endpoint.name, reason) if cause is None else ActorCrashed(endpoint.name, cause))
+    elif cause is None:
         endpoint.bury(letter, DeadLetterReason.CANCELLED)
+    else:
+        endpoint.bury(letter, DeadLetterReason.CRASHED, f"{type(cause).__name__}: {cause}")
 
 
 def _may_retry(endpoint: Endpoint, letter: Letter, retries_max: int) -> bool:
     """Whether the message that crashed its handler is tried once more; if so, count it."""
     if retries_max == 0 or type(letter) is Tick:
         return False
+    if letter[2] is not None and letter[2].state != STARTED:
+        return False  # Nobody waits for it any more.
     # Urgent mail may crash it, or a message be put aside, while others are still to be retried: each has its own count.
     there = {id(each) for each in (*endpoint.letters(), *(endpoint.stash or ()))}
     tried = next((times for each, times in endpoint.retried or () if each is letter), 0)
@@ -73,13 +84,6 @@ def _may_retry(endpoint: Endpoint, letter: Letter, retries_max: int) -> bool:
     endpoint.retried.append((letter, tried + 1))
     _let_wait_on(letter)
     return True
-
-
-def cut_off(endpoint: Endpoint, letter: Letter) -> None:
-    """Settle the message of an incarnation that was replaced meanwhile; its ask was failed then."""
-    endpoint.counts.outcomes.increment(MessageOutcome.CANCELLED)
-    if letter[2] is None:
-        endpoint.bury(letter, DeadLetterReason.CANCELLED)
 
 
 def put_aside(endpoint: Endpoint, letter: Letter | None, task: Task | None) -> None:

@@ -117,8 +117,8 @@ class KindCounts:
     """The live numbers of one kind of actor. Attributes are added to directly: that is what makes them cheap."""
 
     __slots__ = (
-        "ask_duration", "ask_timeouts", "asks", "dead_letters", "drops", "handled", "init_duration", "kind", "late_replies",
-        "mailbox_wait", "message_duration", "outcomes", "starts", "stop_timeouts", "stops",
+        "ask_duration", "ask_timeouts", "asks", "dead_letters", "drops", "handled", "init_duration", "kind",
+        "late_replies", "mailbox_wait", "message_duration", "outcomes", "starts", "stop_timeouts", "stops",
     )  # fmt: skip
 
     def __init__(self, kind: str) -> None:

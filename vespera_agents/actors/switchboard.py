@@ -7,16 +7,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, final
-
-from trio.lowlevel import Task
+from typing import final
 
 from supervisors.timekeeper import Timekeeper
 from vespera_agents.actors.asks import PendingAsk
 from vespera_agents.actors.statistics import DeadLetter, KindCounts
-
-if TYPE_CHECKING:
-    from vespera_agents.actors.endpoint import Endpoint
 
 
 @final
@@ -24,7 +19,7 @@ class Switchboard:
     """Shared state of one actor system."""
 
     __slots__ = (
-        "callers", "clock", "dead_letters", "dead_letters_total", "free_asks", "is_closed", "kinds",
+        "clock", "dead_letters", "dead_letters_total", "free_asks", "is_closed", "kinds",
         "restart_grace_seconds", "snapshots", "timekeeper",
     )  # fmt: skip
 
@@ -35,8 +30,6 @@ class Switchboard:
         """Deadlines of asks, timers, idle times."""
         self.clock = self.timekeeper.clock
         """Trio's clock."""
-        self.callers: dict[Task, Endpoint] = {}
-        """Which actor runs in which task, to know who asks; see `waits`."""
         self.free_asks: list[PendingAsk] = []
         """Answered asks, to be used again."""
         self.snapshots = dict(snapshots or {})

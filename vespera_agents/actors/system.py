@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from itertools import count
 from typing import Final, TypeVar, TypeVarTuple, cast, final
 
 import trio
 
-from supervisors.errors import AlreadyPresent, ChildNotFound, SupervisorError
+from supervisors.errors import AlreadyPresent, AlreadyStarted, ChildNotFound, SupervisorError
 from supervisors.listeners import Listener, Report, ReportContext, ReportKind
 from supervisors.specs import ChildSpec, Restart
 from supervisors.supervisor import Supervisor
 from vespera_agents.actors.actor import Actor
-from vespera_agents.actors.cell import ActorSpec, Cell
+from vespera_agents.actors.cell import Cell, Terms
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import NameTaken
 from vespera_agents.actors.mailbox import MailboxSpec
@@ -33,9 +32,8 @@ Arguments = TypeVarTuple("Arguments")
 
 DEFAULT_MAILBOX: Final = MailboxSpec(1000)
 """The mailbox of an actor that is given none: 1000 messages, then senders wait or are refused."""
+_DOWN: Final = (ActorState.STOPPED, ActorState.RESTARTING)
 _ENDS: Final = (ReportKind.CHILD_ENDED, ReportKind.CHILD_CRASHED)
-ON_STOP_SHARE: Final = 0.8
-"""The part of a child's shutdown time that its on_stop may use, so that it ends before it is cut off."""
 
 
 @final
@@ -60,6 +58,8 @@ class ActorSystem:
     ) -> None:
         self.name = name
         """What it is called; also the name of its root supervisor."""
+        self.hears_starts: bool = listener is not None and getattr(listener, "hears_starts", True)
+        """Whether reports of starts that went well are passed on: the system itself has no use for them."""
         self.supervisor = Supervisor(name=name, intensity=intensity, period_seconds=period_seconds, listener=self)
         """The root of its tree: other supervisors and children may be started below it."""
         self._nursery = nursery
@@ -68,7 +68,9 @@ class ActorSystem:
             dead_letters_max=dead_letters_max, restart_grace_seconds=restart_grace_seconds, snapshots=snapshots
         )
         self._names: Registry[Cell] = Registry()
-        self._own: set[str] = set()
+        usual = Terms(Restart.TRANSIENT, 5.0, 30.0)
+        self._last_terms = (usual, usual.child_spec("actor"))
+        self._specs = dict((self._last_terms,))
         self._numbers = count(1)
 
     # Starting and stopping actors -----------------------------------------------------------------------------------
@@ -98,32 +100,61 @@ class ActorSystem:
             NameTaken: A living actor has the name.
             supervisors.StartFailed: The constructor or on_start raised, or took too long.
         """
-        cell = self._make_cell(actor, args, name, mailbox, restart, shutdown_seconds)
+        terms, spec = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
+        cell = self._enroll(actor, args, name, mailbox, terms)
         chosen = cell.endpoint.name
-        if self._names.find(chosen) is not None:
-            raise NameTaken(chosen)
-        self._names.claim(cell)
-        self._own.add(chosen)
-        spec = _spec(cell, restart, shutdown_seconds, start_timeout_seconds)
         try:
             try:
-                await self.supervisor.start_child(spec)
+                await self.supervisor.start_child(spec, child_id=chosen, args=(cell,))
             except AlreadyPresent:
                 # An actor of this name has ended by itself, and its spec has not been taken away yet.
                 with suppress(ChildNotFound):
                     await self.supervisor.delete_child(chosen)
-                await self.supervisor.start_child(spec)
+                await self.supervisor.start_child(spec, child_id=chosen, args=(cell,))
         except SupervisorError:
-            self._own.discard(chosen)
-            cell.abandon()
+            if cell.endpoint.state in _DOWN:
+                cell.abandon()
+            # Otherwise it became ready while its supervisor ends, and ends with it, by its own on_stop.
             raise
         except BaseException:
             # Cancelled: the supervisor has either not come to it yet, and never will, or is at it, and will finish.
-            if cell.endpoint.state is ActorState.STOPPED:
-                self._own.discard(chosen)
+            if cell.endpoint.task is None:
                 cell.abandon()
             raise
         return cast("ActorRef[ActorT]", cell.endpoint)
+
+    def spawn(
+        self,
+        actor: Callable[[*Arguments], ActorT],
+        *args: *Arguments,
+        name: str | None = None,
+        mailbox: MailboxSpec = DEFAULT_MAILBOX,
+        restart: Restart = Restart.TRANSIENT,
+        shutdown_seconds: float = 5.0,
+        start_timeout_seconds: float = 30.0,
+    ) -> ActorRef[ActorT]:
+        """Start an actor below the root supervisor without waiting for it; mail sent to it meanwhile waits for it.
+
+        Arguments as for `start`. A start that fails is reported by the supervisor; the mail then fails as that of any
+        actor that has ended.
+
+        Raises:
+            NameTaken: A living actor has the name, or one that has just ended and is not forgotten yet.
+            supervisors.SupervisorNotRunning: The system is ending.
+        """
+        terms, spec = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
+        cell = self._enroll(actor, args, name, mailbox, terms)
+        endpoint = cell.endpoint
+        endpoint.state = ActorState.STARTING
+        endpoint.open()
+        try:
+            self.supervisor.start_child_nowait(spec, child_id=endpoint.name, args=(cell,))
+        except SupervisorError as refused:
+            cell.abandon()
+            if isinstance(refused, AlreadyPresent | AlreadyStarted):
+                raise NameTaken(endpoint.name) from refused
+            raise
+        return cast("ActorRef[ActorT]", endpoint)
 
     def actor_spec(
         self,
@@ -140,8 +171,9 @@ class ActorSystem:
         Arguments as for `start`. The reference stays good as long as this spec is in use. A start fails with
         NameTaken while another actor of the name is up.
         """
-        cell = self._make_cell(actor, args, name, mailbox, restart, shutdown_seconds)
-        return _spec(cell, restart, shutdown_seconds, start_timeout_seconds)
+        terms, _ = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
+        cell = self._make_cell(actor, args, name, mailbox, terms)
+        return terms.child_spec(cell.endpoint.name, (cell,))
 
     async def stop(self, ref: ActorRef[Actor], *, timeout_seconds: float = 5.0) -> None:
         """Stop an actor that was started with `start`, for good: after the message in hand, or by force.
@@ -158,7 +190,7 @@ class ActorSystem:
         cell = self._names.find(ref.name)
         if cell is None or cell.endpoint is not ref:
             return
-        if ref.name not in self._own:
+        if not cell.is_own:
             raise ValueError(
                 f"{ref.name!r} was placed with actor_spec: stop it with terminate_child() of its supervisor."
             )
@@ -169,6 +201,9 @@ class ActorSystem:
                 await cell.wait_done()
         with suppress(SupervisorError):
             await self.supervisor.terminate_child(ref.name)
+        if cell.endpoint.state not in _DOWN:
+            # The supervisor is ending itself, and so it refused; the actor ends with it, in its own time.
+            await cell.wait_done()
         cell.give_up("it was stopped")
         await self._forget(ref.name)
 
@@ -206,7 +241,7 @@ class ActorSystem:
             if cell is not None:
                 cell.hear(report)
             ended_by_itself = report.kind in _ENDS and report.context is ReportContext.RUN
-            if ended_by_itself and report.supervisor == self.name and offender.id in self._own and cell is None:
+            if ended_by_itself and report.supervisor == self.name and cell is None:
                 self._nursery.start_soon(self._forget, offender.id, name=f"{self.name}/forget {offender.id}")
         elif report.kind is ReportKind.SUPERVISOR_STOPPED:
             for cell in self._names:
@@ -228,14 +263,29 @@ class ActorSystem:
 
     # Below ----------------------------------------------------------------------------------------------------------
 
+    def _enroll(
+        self,
+        actor: Callable[..., Actor],
+        args: tuple[object, ...],
+        name: str | None,
+        mailbox: MailboxSpec,
+        terms: Terms,
+    ) -> Cell:
+        """Make the cell of an actor that is about to be started below the root, and give it its name."""
+        cell = self._make_cell(actor, args, name, mailbox, terms)
+        if name is not None and self._names.find(name) is not None:
+            raise NameTaken(name)
+        self._names.claim(cell)
+        cell.is_own = True
+        return cell
+
     def _make_cell(
         self,
         actor: Callable[..., Actor],
         args: tuple[object, ...],
         name: str | None,
         mailbox: MailboxSpec,
-        restart: Restart,
-        shutdown_seconds: float,
+        terms: Terms,
     ) -> Cell:
         if not (isinstance(actor, type) and issubclass(actor, Actor)):
             raise TypeError(f"An actor is a class derived from Actor, not {actor!r}. Pass its arguments after it.")
@@ -243,14 +293,26 @@ class ActorSystem:
         if name is None:
             name = f"{kind}-{next(self._numbers)}"
         endpoint = Endpoint(self._switchboard, name, self._switchboard.counts_of(kind), mailbox)
-        return Cell(ActorSpec(partial(actor, *args), restart, ON_STOP_SHARE * shutdown_seconds), endpoint, self._names)
+        return Cell(actor, args, terms, endpoint, self._names)
+
+    def _terms_of(
+        self, restart: Restart, shutdown_seconds: float, start_timeout_seconds: float
+    ) -> tuple[Terms, ChildSpec]:
+        """Return the terms, and the one spec that all children of the root share that live on them."""
+        terms, spec = self._last_terms
+        if terms.are(restart, shutdown_seconds, start_timeout_seconds):
+            return self._last_terms  # Most actors are started like the one before: hashing an enum costs 0.2 us.
+        terms = Terms(restart, shutdown_seconds, start_timeout_seconds)
+        spec = self._specs.get(terms)
+        if spec is None:
+            spec = self._specs[terms] = terms.child_spec("actor")
+        self._last_terms = (terms, spec)
+        return self._last_terms
 
     async def _forget(self, name: str) -> None:
         """Take the spec of an actor that has ended out of the tree."""
         with suppress(SupervisorError):
             await self.supervisor.delete_child(name)
-        if self._names.find(name) is None:
-            self._own.discard(name)
 
 
 @asynccontextmanager
@@ -303,13 +365,3 @@ async def open_system(
         alone = next(iter(group.exceptions))
     if alone is not None:
         raise alone
-
-
-def _spec(cell: Cell, restart: Restart, shutdown_seconds: float, start_timeout_seconds: float) -> ChildSpec:
-    return ChildSpec(
-        cell.endpoint.name,
-        cell.run,
-        restart=restart,
-        shutdown_seconds=shutdown_seconds,
-        start_timeout_seconds=start_timeout_seconds,
-    )

@@ -1,0 +1,1 @@
+"""Instruction counts of the hot loops, this commit's beside its parent's: `python -m benchmarks.instructions`."""

@@ -1,0 +1,115 @@
+"""What passes between a system's thread and other threads: handles of actors, calls, and the count of both.
+
+Plain values and slots, without threads or locks: those are `trio_thread`'s. `asyncio_host` and `portal` make the calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast, final
+
+import outcome
+import trio
+
+from vespera_agents.actors.refs import ActorRef
+
+Result = TypeVar("Result")
+ActorT_co = TypeVar("ActorT_co", covariant=True)
+
+
+@final
+class ActorHandle(Generic[ActorT_co]):
+    """An actor as other threads hold it: pass it to the host or portal that it came from."""
+
+    __slots__ = ("ref",)
+
+    def __init__(self, ref: ActorRef[ActorT_co]) -> None:
+        self.ref = ref
+        """The reference, good only inside the system's thread; as a part of a message it gets there."""
+
+    @property
+    def name(self) -> str:
+        """The actor's unique name."""
+        return self.ref.name
+
+    @property
+    def kind(self) -> str:
+        """The actor's class name."""
+        return self.ref.kind
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActorHandle) and cast("ActorHandle[Any]", other).ref is self.ref
+
+    def __hash__(self) -> int:
+        return hash(self.ref)
+
+    def __repr__(self) -> str:
+        return f"<ActorHandle {self.name!r} of {self.kind}>"
+
+
+@final
+class Call(Generic[Result]):
+    """A call from outside: what to await in the system's thread, and whom to tell what came of it."""
+
+    __slots__ = ("carrier", "context", "deliver", "function", "whom")
+
+    def __init__(
+        self,
+        whom: str,
+        function: Callable[[], Awaitable[Result]],
+        deliver: Callable[[outcome.Value[Result] | outcome.Error], object],
+    ) -> None:
+        self.whom = whom
+        """Who is asked, for errors."""
+        self.function = function
+        """What is awaited."""
+        self.context = copy_context()
+        """The caller's context; the call runs in it."""
+        self.deliver = deliver
+        """Called once with the result, in the system's thread, unless the call was withdrawn."""
+        self.carrier: Carrier | None = None
+        """The trio task that runs it, once it has begun."""
+
+
+@final
+class Carrier:
+    """A trio task that runs calls, one after the other."""
+
+    __slots__ = ("call", "scope", "task")
+
+    def __init__(self, call: Call[Any]) -> None:
+        self.call: Call[Any] | None = call
+        """What it runs; None while it is idle."""
+        self.scope = trio.CancelScope()
+        """Cancelled to withdraw the call; the carrier ends with it."""
+        self.task: trio.lowlevel.Task | None = None
+        """Its task, parked while it is idle."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ThreadStatistics:
+    """The thread of one system at one moment, as seen from outside; counters only grow."""
+
+    name: str
+    """The system's name."""
+    is_open: bool
+    """Whether it takes calls."""
+    pending: int
+    """Calls that were made and are not answered."""
+    carriers_idle: int
+    """Trio tasks that are kept for the next calls."""
+    calls: int
+    """Calls made."""
+    withdrawn: int
+    """Calls whose caller was cancelled or stopped waiting."""
+    tells: int
+    """Messages told from outside."""
+    tells_refused: int
+    """Messages told that their receiver did not take."""
+    last_refusal: str
+    """The last reason for that; empty while there is none."""
+    batches: int
+    """How often the thread was woken for calls and tells: few for many is what makes them cheap."""
