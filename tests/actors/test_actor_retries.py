@@ -115,8 +115,8 @@ async def test_an_ask_that_is_tried_again_is_answered_once(autojump_clock: MockC
 
 async def test_an_ask_whose_caller_gave_up_meanwhile_is_not_tried_again(autojump_clock: MockClock) -> None:
     class Slow(Stubborn):
-        async def on_restart(self, cause: BaseException | None) -> None:
-            await trio.sleep(10)
+        async def on_start(self) -> None:
+            await trio.sleep(10 * self.tries["a"])
 
     tries: Counter[str] = Counter()
     async with open_system() as system:
