@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from vespera_agents.actors import Actor, Request, receives
-from vespera_agents.actors.asyncio_host import open_system_from_asyncio
+from vespera_agents.actors.embedding.asyncio_host import open_system_from_asyncio
 
 
 @dataclass(frozen=True)

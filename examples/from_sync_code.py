@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from vespera_agents.actors import Actor, Request, receives
-from vespera_agents.actors.portal import open_system_portal
+from vespera_agents.actors.embedding.portal import open_system_portal
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
     "supervisors/shutdown.py": (1, "one task's failure must not keep the others from being run"),
     "supervisors/testing/workers.py": (1, "the simulated child that nothing ends, force included"),
     "supervisors/trees.py": (1, "a child's own tree_detail runs: its mistake must not hide the rest of the tree"),
-    "vespera_agents/actors/asyncio_loop.py": (
+    "vespera_agents/actors/embedding/asyncio_loop.py": (
         1,
         "the boundary of a shared loop: its crash is told to those who wait in it, and must not end their system",
     ),

@@ -18,8 +18,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vespera_agents.actors import Actor, ActorError, Request, open_system, receives
-from vespera_agents.actors.asyncio_edge import AsyncioEdge
-from vespera_agents.actors.asyncio_loop import load_trio_asyncio
+from vespera_agents.actors.embedding.asyncio_edge import AsyncioEdge
+from vespera_agents.actors.embedding.asyncio_loop import load_trio_asyncio
 from vespera_agents.actors.errors import AsyncioLoopEnded, AsyncioMissing, AsyncioTaskCancelled
 
 COLOUR: ContextVar[str] = ContextVar("colour", default="none")
@@ -486,7 +486,7 @@ def test_asyncio_elsewhere_in_the_program_stays_what_it_was() -> None:
     """trio-asyncio makes asyncio.run in other threads a trio loop; in a process of its own, because imports stay."""
     program = (
         "import asyncio\n"
-        "from vespera_agents.actors.asyncio_loop import load_trio_asyncio\n"
+        "from vespera_agents.actors.embedding.asyncio_loop import load_trio_asyncio\n"
         "load_trio_asyncio()\n"
         "async def main():\n"
         "    process = await asyncio.create_subprocess_exec('true')\n"

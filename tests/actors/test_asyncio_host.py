@@ -26,10 +26,10 @@ from vespera_agents.actors import (
     open_system,
     receives,
 )
-from vespera_agents.actors.asyncio_edge import AsyncioEdge
-from vespera_agents.actors.asyncio_host import AsyncioHost, open_system_from_asyncio
+from vespera_agents.actors.embedding.asyncio_edge import AsyncioEdge
+from vespera_agents.actors.embedding.asyncio_host import AsyncioHost, open_system_from_asyncio
+from vespera_agents.actors.embedding.outside import ActorHandle
 from vespera_agents.actors.errors import SystemCrashed, SystemUnresponsive, TooManyCalls, WrongThread
-from vespera_agents.actors.outside import ActorHandle
 
 Result = TypeVar("Result")
 COLOUR: ContextVar[str] = ContextVar("colour", default="none")

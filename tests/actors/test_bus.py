@@ -10,11 +10,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from vespera_agents.actors.bus import EventBus
 from vespera_agents.actors.deathwatch import ActorTerminated, Watch
 from vespera_agents.actors.errors import InvalidTopic, LimitReached, PublishLoop, SubscriptionEnded, SubscriptionInUse
-from vespera_agents.actors.event_buffer import EventPriority
-from vespera_agents.actors.event_stream import EventStream
+from vespera_agents.actors.events.buffer import EventPriority
+from vespera_agents.actors.events.bus import EventBus
+from vespera_agents.actors.events.stream import EventStream
 from vespera_agents.actors.mailbox import Overflow
 from vespera_agents.actors.statistics import DropReason
 

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from vespera_agents.actors.event_buffer import EventBuffer, EventPriority, WaitingEvent
+from vespera_agents.actors.events.buffer import EventBuffer, EventPriority, WaitingEvent
 from vespera_agents.actors.mailbox import Overflow
 from vespera_agents.actors.statistics import DropReason
 

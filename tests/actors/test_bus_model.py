@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from trio.testing import MockClock
 
-from vespera_agents.actors.bus import EventBus
-from vespera_agents.actors.event_buffer import EventPriority
-from vespera_agents.actors.event_stream import EventStream
+from vespera_agents.actors.events.buffer import EventPriority
+from vespera_agents.actors.events.bus import EventBus
+from vespera_agents.actors.events.stream import EventStream
 from vespera_agents.actors.mailbox import Overflow
 from vespera_agents.actors.statistics import DropReason
 

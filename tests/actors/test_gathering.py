@@ -26,8 +26,8 @@ from vespera_agents.actors import (
     receives,
 )
 from vespera_agents.actors.gathering import ask_many, gather_answers
-from vespera_agents.actors.pooling import open_pool
-from vespera_agents.actors.routing import ConsistentHash
+from vespera_agents.actors.pools.opening import open_pool
+from vespera_agents.actors.pools.routing import ConsistentHash
 from vespera_agents.actors.waits import CALLERS, waiting_for
 
 

@@ -13,9 +13,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from supervisors import Restart
 from vespera_agents.actors import Actor, ActorRef, ActorSystem, MailboxSpec, Overflow, open_system, receives
-from vespera_agents.actors.bus import EventBus
 from vespera_agents.actors.deathwatch import ActorTerminated, Watch
 from vespera_agents.actors.errors import LimitReached
+from vespera_agents.actors.events.bus import EventBus
 from vespera_agents.actors.groups import Groups, MemberJoined, MemberLeft
 
 

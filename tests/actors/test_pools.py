@@ -24,9 +24,9 @@ from vespera_agents.actors import (
     open_system,
     receives,
 )
-from vespera_agents.actors.pooling import open_partitions, open_pool
-from vespera_agents.actors.pools import POOL_MEMBERS_MAX
-from vespera_agents.actors.routing import ConsistentHash, LeastBusy, RoundRobin
+from vespera_agents.actors.pools.opening import open_partitions, open_pool
+from vespera_agents.actors.pools.pool import POOL_MEMBERS_MAX
+from vespera_agents.actors.pools.routing import ConsistentHash, LeastBusy, RoundRobin
 
 
 class Job:

@@ -29,9 +29,9 @@ from vespera_agents.actors import (
     open_system,
     receives,
 )
+from vespera_agents.actors.embedding.outside import ActorHandle
+from vespera_agents.actors.embedding.portal import Portal, open_system_portal
 from vespera_agents.actors.errors import SystemCrashed, SystemUnresponsive, TooManyCalls, WrongThread
-from vespera_agents.actors.outside import ActorHandle
-from vespera_agents.actors.portal import Portal, open_system_portal
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_MAX = 30
@@ -340,7 +340,7 @@ def test_ctrl_c_while_the_main_thread_waits_ends_the_program_in_order() -> None:
 import sys, threading
 import trio
 from vespera_agents.actors import Actor, Request, receives
-from vespera_agents.actors.portal import open_system_portal
+from vespera_agents.actors.embedding.portal import open_system_portal
 
 class Wait(Request[None]): ...
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from supervisors.partition import PartitionSupervisor
 from supervisors.specs import ChildSpec
-from vespera_agents.actors.routing import (
+from vespera_agents.actors.pools.routing import (
     SCANNED_MAX,
     ByPartition,
     ConsistentHash,
@@ -132,7 +132,7 @@ def test_keys_that_differ_little_are_spread_like_any_others() -> None:
 def test_the_choice_is_the_same_in_another_process() -> None:
     """Python's own hash of a text is another one in each process."""
     program = (
-        "from vespera_agents.actors.routing import *\n"
+        "from vespera_agents.actors.pools.routing import *\n"
         "one, two = ConsistentHash(str).among(range(9)), ByPartition(str).among(range(9))\n"
         "print(*[choose(f'k{n}', None) for choose in (one, two) for n in range(40)])"
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vespera_agents.actors import Actor, Request, receives
-from vespera_agents.actors.asyncio_edge import AsyncioEdge
-from vespera_agents.actors.asyncio_host import AsyncioHost
-from vespera_agents.actors.portal import Portal
+from vespera_agents.actors.embedding.asyncio_edge import AsyncioEdge
+from vespera_agents.actors.embedding.asyncio_host import AsyncioHost
+from vespera_agents.actors.embedding.portal import Portal
 
 
 class Add(Request[int]): ...

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import assert_type
 
 from vespera_agents.actors import Actor, Request, receives
-from vespera_agents.actors.asyncio_edge import AsyncioEdge
-from vespera_agents.actors.asyncio_host import AsyncioHost
-from vespera_agents.actors.outside import ActorHandle
-from vespera_agents.actors.portal import Portal
+from vespera_agents.actors.embedding.asyncio_edge import AsyncioEdge
+from vespera_agents.actors.embedding.asyncio_host import AsyncioHost
+from vespera_agents.actors.embedding.outside import ActorHandle
+from vespera_agents.actors.embedding.portal import Portal
 
 
 class Add(Request[int]): ...

@@ -1,15 +1,20 @@
 """Typed, bounded, supervised actors on trio. Usable alone: nothing here loads mcp or pydantic.
 
 actor, dispatch, replies    the class to derive from, and how its handlers are found and checked
-messages, refs, asks        what is sent, through what, and who waits for the answer
-mailbox, endpoint, drain    where mail lies, what becomes of it, and the loop that handles it
+messages, refs, gathering   what is sent, through what, and many asks at once
+mailbox, ties, endpoint     where mail lies, what an actor is tied to, and the address with both in it
+asks, parking, waits        who waits for an answer, how, and for whom
+drain, errands, settling    the loop that handles mail, what else it does, and what becomes of mail that fails
 cell, registry, system      the life of one actor, its name, and all actors together
-deathwatch                  who wants to know of an actor's end
-switchboard, waits          what the actors of a system share; who waits for whom
-routing, membership         several actors behind one face: who gets a message, and who belongs to them
-pools, pooling              the face, and how it is started
-gathering                   many asks at once, with a limit
-deadlines, statistics       timeouts without a scope each; plain numbers per kind of actor
+timers, idling, deathwatch  what happens to an actor later, never, and at the end of another
+groups, events, pools       many actors: by a common name, by what they want to hear, behind one face
+switchboard, statistics     what the actors of a system share; plain numbers per kind of actor
+stacks, tracing             where an actor waits; spans, where somebody collects them
+
+Imported by themselves, because not everybody needs them:
+
+embedding                   asyncio inside a system, and systems inside asyncio programs and sync code
+testing                     probes, faults on purpose, and simulation of whole systems
 """
 
 from vespera_agents.actors.actor import Actor
@@ -21,18 +26,41 @@ from vespera_agents.actors.errors import (
     ActorStopped,
     AskCycle,
     AskTimeout,
+    HandlerTimeout,
     InvalidReceiver,
+    LinkBroken,
     MailboxFull,
     NameTaken,
+    StashFull,
     Unhandled,
 )
+from vespera_agents.actors.events import (
+    BusStatistics,
+    EventBus,
+    EventPriority,
+    EventStream,
+    Subscription,
+    SubscriptionStatistics,
+    TopicStatistics,
+)
 from vespera_agents.actors.gathering import CanBeAsked, ask_many, gather_answers
+from vespera_agents.actors.groups import Group, Groups, GroupsStatistics, GroupStatistics, MemberJoined, MemberLeft
 from vespera_agents.actors.mailbox import MailboxSpec, Overflow
 from vespera_agents.actors.messages import Request
-from vespera_agents.actors.pooling import open_partitions, open_pool
-from vespera_agents.actors.pools import PartitionedPool, Pool, PoolStatistics
+from vespera_agents.actors.pools import (
+    ConsistentHash,
+    LeastBusy,
+    PartitionedPool,
+    Pool,
+    PoolStatistics,
+    RoundRobin,
+    RouteKey,
+    Routing,
+    open_partitions,
+    open_pool,
+)
 from vespera_agents.actors.refs import ActorRef
-from vespera_agents.actors.routing import ConsistentHash, LeastBusy, RoundRobin, RouteKey, Routing
+from vespera_agents.actors.stacks import AwaitedLine
 from vespera_agents.actors.statistics import (
     ActorState,
     ActorStatistics,
@@ -46,6 +74,7 @@ from vespera_agents.actors.statistics import (
     SystemStatistics,
 )
 from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem, open_system
+from vespera_agents.actors.timers import Timer
 
 __all__ = [
     "DEFAULT_MAILBOX",
@@ -60,17 +89,30 @@ __all__ = [
     "ActorTerminated",
     "AskCycle",
     "AskTimeout",
+    "AwaitedLine",
+    "BusStatistics",
     "CanBeAsked",
     "ConsistentHash",
     "DeadLetter",
     "DeadLetterReason",
     "DropReason",
+    "EventBus",
+    "EventPriority",
+    "EventStream",
+    "Group",
+    "GroupStatistics",
+    "Groups",
+    "GroupsStatistics",
+    "HandlerTimeout",
     "InvalidReceiver",
     "KindStatistics",
     "LeastBusy",
+    "LinkBroken",
     "MailboxFull",
     "MailboxSpec",
     "MailboxStatistics",
+    "MemberJoined",
+    "MemberLeft",
     "MessageOutcome",
     "NameTaken",
     "Overflow",
@@ -81,8 +123,13 @@ __all__ = [
     "RoundRobin",
     "RouteKey",
     "Routing",
+    "StashFull",
     "StopReason",
+    "Subscription",
+    "SubscriptionStatistics",
     "SystemStatistics",
+    "Timer",
+    "TopicStatistics",
     "Unhandled",
     "Watch",
     "ask_many",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from itertools import count
-from typing import Final, TypeVar, TypeVarTuple, cast, final
+from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast, final
 
 import trio
 
@@ -21,11 +21,17 @@ from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.cell import Cell, Terms
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import NameTaken
+from vespera_agents.actors.events.bus import EventBus
+from vespera_agents.actors.groups import Groups
 from vespera_agents.actors.mailbox import MailboxSpec
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.registry import Registry
+from vespera_agents.actors.stacks import AwaitedLine, await_stack
 from vespera_agents.actors.statistics import ActorState, ActorStatistics, DeadLetter, SystemStatistics, freeze
 from vespera_agents.actors.switchboard import Switchboard
+
+if TYPE_CHECKING:
+    from vespera_agents.actors.embedding.asyncio_edge import AsyncioEdge
 
 ActorT = TypeVar("ActorT", bound=Actor)
 Arguments = TypeVarTuple("Arguments")
@@ -62,7 +68,12 @@ class ActorSystem:
         """Whether reports of starts that went well are passed on: the system itself has no use for them."""
         self.supervisor = Supervisor(name=name, intensity=intensity, period_seconds=period_seconds, listener=self)
         """The root of its tree: other supervisors and children may be started below it."""
+        self.bus = EventBus()
+        """Where its actors and tasks publish events, and hear of them."""
+        self.groups = Groups(on_change=self.bus.publish)
+        """Its actors by common names; joining and leaving are events on the bus."""
         self._nursery = nursery
+        self._edge: AsyncioEdge | None = None
         self._listener = listener
         self._switchboard = Switchboard(
             dead_letters_max=dead_letters_max, restart_grace_seconds=restart_grace_seconds, snapshots=snapshots
@@ -207,6 +218,47 @@ class ActorSystem:
         cell.give_up("it was stopped")
         await self._forget(ref.name)
 
+    async def take_snapshots(self, *, timeout_seconds: float = 5.0) -> dict[str, object]:
+        """Have every living actor take its snapshot, between two messages, and return them by name: a hand-over.
+
+        Another system begins with them: `open_system(snapshots=...)`. An actor whose `snapshot` returns None is left
+        out; so is one that is busy for too long, unless it has an earlier one.
+
+        Args:
+            timeout_seconds: How long to wait for actors that are busy, for all of them together.
+        """
+        cells = [cell for cell in self._names if cell.endpoint.state is ActorState.RUNNING]
+        left = len(cells)
+        all_done = trio.Event()
+
+        def take(actor: Actor) -> None:
+            nonlocal left
+            actor.save_snapshot()
+            left -= 1
+            if not left:
+                all_done.set()
+
+        for cell in cells:
+            cell.endpoint.order(take)
+        if cells:
+            with trio.move_on_after(timeout_seconds):
+                await all_done.wait()
+        return {cell.endpoint.name: cell.endpoint.saved for cell in cells if cell.endpoint.saved is not None}
+
+    @property
+    def asyncio(self) -> AsyncioEdge:
+        """Where an actor awaits work that needs asyncio: `await system.asyncio.run(function, *args)`.
+
+        Raises:
+            AsyncioMissing: trio-asyncio is not installed; at the first `run`.
+        """
+        if self._edge is None:
+            # Here, because it imports asyncio, which most programs on trio never need.
+            from vespera_agents.actors.embedding.asyncio_edge import AsyncioEdge  # noqa: PLC0415
+
+            self._edge = AsyncioEdge(self._nursery, name=f"{self.name} asyncio")
+        return self._edge
+
     # Finding and counting -------------------------------------------------------------------------------------------
 
     def whereis(self, name: str) -> ActorRef[Actor] | None:
@@ -218,6 +270,10 @@ class ActorSystem:
     def dead_letters(self) -> tuple[DeadLetter, ...]:
         """The last messages that nobody handled to the end, oldest first; as many as `dead_letters_max`."""
         return tuple(self._switchboard.dead_letters)
+
+    def await_stacks(self) -> dict[str, tuple[AwaitedLine, ...]]:
+        """Return, for each living actor by name, the lines at which it waits, outermost first."""
+        return {cell.endpoint.name: await_stack(cell.endpoint.task) for cell in self._names}
 
     def statistics(self) -> SystemStatistics:
         """Return a picture of all actors as they are now, by kind."""
@@ -260,6 +316,9 @@ class ActorSystem:
             for cell in self._names:
                 cell.give_up(f"its system {self.name!r} was closed")
             self._switchboard.timekeeper.stop()
+            self.bus.close()
+            if self._edge is not None:
+                self._edge.close()
 
     # Below ----------------------------------------------------------------------------------------------------------
 

@@ -19,13 +19,8 @@ import trio
 
 from supervisors.specs import Restart
 from vespera_agents.actors.actor import Actor
-from vespera_agents.actors.errors import MailboxFull, SystemUnresponsive, WrongThread
-from vespera_agents.actors.mailbox import MailboxSpec
-from vespera_agents.actors.messages import Request
-from vespera_agents.actors.outside import ActorHandle, Call, ThreadStatistics
-from vespera_agents.actors.refs import ActorRef
-from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem, open_system
-from vespera_agents.actors.trio_thread import (
+from vespera_agents.actors.embedding.outside import ActorHandle, Call, ThreadStatistics
+from vespera_agents.actors.embedding.trio_thread import (
     CALLS_MAX,
     CANCEL_SECONDS,
     OpenSystem,
@@ -34,6 +29,11 @@ from vespera_agents.actors.trio_thread import (
     wait_until_done,
     whereis,
 )
+from vespera_agents.actors.errors import MailboxFull, SystemUnresponsive, WrongThread
+from vespera_agents.actors.mailbox import MailboxSpec
+from vespera_agents.actors.messages import Request
+from vespera_agents.actors.refs import ActorRef
+from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem, open_system
 
 ActorT = TypeVar("ActorT", bound=Actor)
 Reply = TypeVar("Reply")

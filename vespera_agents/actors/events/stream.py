@@ -1,6 +1,6 @@
 """A task's subscription to the event bus: a block, a bounded buffer of its own, and an `async for`.
 
-How unread events lie in memory is the business of `event_buffer`; which events come, and from when on, that of `bus`.
+How unread events lie in memory is the business of `buffer`; which events come, and from when on, that of `bus`.
 An actor subscribes through `subscriptions` instead.
 """
 
@@ -21,13 +21,13 @@ from trio.lowlevel import (
 )
 
 from supervisors.counting import Tally
-from vespera_agents.actors.bus_statistics import SubscriptionStatistics
 from vespera_agents.actors.errors import SubscriptionEnded, SubscriptionInUse
-from vespera_agents.actors.event_buffer import EventBuffer, EventPriority, WaitingEvent
+from vespera_agents.actors.events.buffer import EventBuffer, EventPriority, WaitingEvent
+from vespera_agents.actors.events.pending_send import PendingSend
+from vespera_agents.actors.events.statistics import SubscriptionStatistics
+from vespera_agents.actors.events.topics import topic_name
 from vespera_agents.actors.mailbox import Overflow
-from vespera_agents.actors.pending_send import PendingSend
 from vespera_agents.actors.statistics import DropReason
-from vespera_agents.actors.topics import topic_name
 
 Event_co = TypeVar("Event_co", covariant=True)
 

@@ -9,7 +9,7 @@ from typing import Protocol, final
 
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
 
-from vespera_agents.actors.event_buffer import WaitingEvent
+from vespera_agents.actors.events.buffer import WaitingEvent
 
 
 class FullActor(Protocol):

@@ -1,6 +1,6 @@
 """An actor's subscription to the event bus: events are told to its mailbox, and it ends with the actor.
 
-The mailbox bounds the events, by its own overflow rule; nothing is kept here. A task subscribes through `event_stream`
+The mailbox bounds the events, by its own overflow rule; nothing is kept here. A task subscribes through `stream`
 instead. Which events come is the business of `bus`.
 """
 
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 from typing import final
 
 from vespera_agents.actors.actor import Actor
-from vespera_agents.actors.bus_statistics import SubscriptionStatistics
 from vespera_agents.actors.deathwatch import ActorTerminated, Watch
 from vespera_agents.actors.errors import ActorStopped, AskCycle, MailboxFull
-from vespera_agents.actors.event_buffer import EventPriority
-from vespera_agents.actors.pending_send import PendingSend
+from vespera_agents.actors.events.buffer import EventPriority
+from vespera_agents.actors.events.pending_send import PendingSend
+from vespera_agents.actors.events.statistics import SubscriptionStatistics
+from vespera_agents.actors.events.topics import topic_name
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.statistics import DropReason
-from vespera_agents.actors.topics import topic_name
 
 
 @final

@@ -23,8 +23,8 @@ import trio
 from trio.lowlevel import Abort, RaiseCancelT, current_task, reschedule, wait_task_rescheduled
 
 from vespera_agents.actors.actor import Actor
+from vespera_agents.actors.embedding.outside import Call, Carrier, ThreadStatistics
 from vespera_agents.actors.errors import ActorError, ActorStopped, SystemCrashed, SystemUnresponsive, TooManyCalls
-from vespera_agents.actors.outside import Call, Carrier, ThreadStatistics
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.system import ActorSystem
 

@@ -1,7 +1,7 @@
 """Pools: several actors of one class behind one face that is used like a reference.
 
 `Pool` can be resized and routes as it is told to; `PartitionedPool` has a fixed number of members and gives all
-messages of one key to one of them. Which member is chosen is `routing`, who the members are is `membership`; `pooling`
+messages of one key to one of them. Which member is chosen is `routing`, who the members are is `membership`; `opening`
 starts pools. A pool is no actor: it has no mailbox and no task, and `whereis` finds its members but not the pool.
 """
 
@@ -14,10 +14,10 @@ import trio
 
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.errors import ActorStopped
-from vespera_agents.actors.membership import Membership
 from vespera_agents.actors.messages import Request
+from vespera_agents.actors.pools.membership import Membership
+from vespera_agents.actors.pools.routing import Chooser, Routing
 from vespera_agents.actors.refs import ActorRef
-from vespera_agents.actors.routing import Chooser, Routing
 from vespera_agents.actors.statistics import ActorStatistics
 
 ActorT = TypeVar("ActorT", bound=Actor)

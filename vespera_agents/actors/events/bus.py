@@ -1,6 +1,6 @@
 """The event bus: whoever publishes an event does not know who wants it, and is never held up by who is slow.
 
-A topic is an event's class. There are two kinds of subscribers: actors (`subscriptions`) and tasks (`event_stream`).
+A topic is an event's class. There are two kinds of subscribers: actors (`subscriptions`) and tasks (`stream`).
 What a full one does is its own choice, and every loss is counted. The bus belongs to one trio run, starts no tasks and
 keeps nothing on disk: durable events are the business of a store.
 """
@@ -18,16 +18,16 @@ from trio.lowlevel import checkpoint_if_cancelled
 
 from supervisors.counting import Tally
 from vespera_agents.actors.actor import Actor
-from vespera_agents.actors.bus_statistics import BusStatistics, TopicStatistics
 from vespera_agents.actors.errors import LimitReached, PublishLoop
-from vespera_agents.actors.event_buffer import EventPriority
-from vespera_agents.actors.event_stream import EventStream
+from vespera_agents.actors.events.buffer import EventPriority
+from vespera_agents.actors.events.pending_send import PendingSend
+from vespera_agents.actors.events.statistics import BusStatistics, TopicStatistics
+from vespera_agents.actors.events.stream import EventStream
+from vespera_agents.actors.events.subscriptions import Subscription
+from vespera_agents.actors.events.topics import EventTopic, Topic, matches, topic_name, topic_types
 from vespera_agents.actors.mailbox import Overflow
-from vespera_agents.actors.pending_send import PendingSend
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.statistics import DropReason
-from vespera_agents.actors.subscriptions import Subscription
-from vespera_agents.actors.topics import EventTopic, Topic, matches, topic_name, topic_types
 
 Event = TypeVar("Event")
 

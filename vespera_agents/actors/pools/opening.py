@@ -1,6 +1,6 @@
 """How pools are started: below the root supervisor of a system, with all members ready.
 
-What a pool is, once it is there, is `pools`; who its members are, and how they come and go, is `membership`.
+What a pool is, once it is there, is `pool`; who its members are, and how they come and go, is `membership`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from supervisors.specs import ChildSpec, Restart
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.errors import NameTaken
 from vespera_agents.actors.mailbox import MailboxSpec
-from vespera_agents.actors.membership import Membership
-from vespera_agents.actors.pools import PartitionedPool, Pool, check_size
-from vespera_agents.actors.routing import ByPartition, RoundRobin, RouteKey, Routing
+from vespera_agents.actors.pools.membership import Membership
+from vespera_agents.actors.pools.pool import PartitionedPool, Pool, check_size
+from vespera_agents.actors.pools.routing import ByPartition, RoundRobin, RouteKey, Routing
 from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem
 
 ActorT = TypeVar("ActorT", bound=Actor)

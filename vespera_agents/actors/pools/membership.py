@@ -1,7 +1,7 @@
 """Who belongs to a pool: its members below a supervisor of their own, how they come, and how they go.
 
 It learns of both from that supervisor's reports, so what it knows is right also where a call was cancelled half-way.
-It routes nothing: `pools` does, and is told of each change.
+It routes nothing: `pool` does, and is told of each change.
 """
 
 from __future__ import annotations

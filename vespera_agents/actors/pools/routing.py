@@ -1,6 +1,6 @@
 """Which member of a pool gets a message: the choice alone. No I/O, no clock, no actors.
 
-A routing is a frozen description, `among` makes a chooser of it for one set of members; `pools` makes a new one
+A routing is a frozen description, `among` makes a chooser of it for one set of members; `pool` makes a new one
 whenever its members change. Members are known by their numbers, so the same choices are made in every process. Source
 of the strategies: Akka, `akka.routing`; of the ring: Karger et al., "Consistent Hashing and Random Trees" (1997); of
 two choices: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing" (1996).

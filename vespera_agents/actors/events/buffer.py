@@ -1,6 +1,6 @@
 """What a stream of the event bus has not read yet: a bounded buffer with three priorities, and who waits for room.
 
-A pure data structure: it has no task, no clock and no names, and counts nothing. `event_stream` parks its reader
+A pure data structure: it has no task, no clock and no names, and counts nothing. `stream` parks its reader
 and counts what `put` says was lost, `pending_send` parks its waiting publishers.
 """
 

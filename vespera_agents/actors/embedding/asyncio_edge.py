@@ -29,7 +29,7 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from vespera_agents.actors.asyncio_loop import LoopCounts, LoopLife, load_trio_asyncio
+from vespera_agents.actors.embedding.asyncio_loop import LoopCounts, LoopLife, load_trio_asyncio
 from vespera_agents.actors.errors import AsyncioLoopEnded, AsyncioTaskCancelled
 
 Result = TypeVar("Result")
