@@ -216,7 +216,7 @@ async def test_they_go_on_with_what_a_handler_sends(autojump_clock: MockClock) -
 
 @pytest.mark.parametrize("every", [False, True])
 async def test_a_timer_carries_those_of_the_moment_when_it_was_set_to_each_tick(
-    every: bool, autojump_clock: MockClock  # noqa: FBT001
+    every: bool, autojump_clock: MockClock
 ) -> None:
     log: list[str] = []
     async with open_system() as system:
