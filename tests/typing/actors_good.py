@@ -128,9 +128,9 @@ class Door(Actor):
 
     @receives(when=("closed", "ajar"))
     async def names_later(self, _message: Names) -> list[str]:
-        if self.opened:
-            return []
-        self.stash()
+        if not self.opened:
+            self.stash()
+        return []
 
     @receives(when="open")
     def add(self, message: Add) -> int:

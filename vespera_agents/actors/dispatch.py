@@ -40,7 +40,7 @@ def receives(
     """
     if method is not None:
         return _mark((None,), method)
-    states = when if isinstance(when, tuple) else (when,)
+    states = cast("tuple[Hashable, ...]", when if isinstance(when, tuple) else (when,))
     if not states or not all(isinstance(state, Hashable) for state in states):
         raise InvalidReceiver(f'{when!r} is no state. Write @receives(when="waiting"), or a tuple of such states.')
     return partial(_mark, states)
@@ -49,8 +49,8 @@ def receives(
 def _mark(states: tuple[Hashable, ...], method: Method) -> Method:
     if not inspect.isfunction(method):
         raise InvalidReceiver(
-            f"@receives marks methods, not {method!r}. Put it directly above `def` or `async def`; a state of the actor "
-            "has a name: @receives(when=...)."
+            f"@receives marks methods, not {method!r}. Put it directly above `def` or `async def`; a state "
+            "of the actor has a name: @receives(when=...)."
         )
     setattr(method, _MARK, states)
     return cast("Method", method)
