@@ -40,10 +40,10 @@ def receives(
     """
     if method is not None:
         return _mark((None,), method)
-    states = cast("tuple[Hashable, ...]", when if isinstance(when, tuple) else (when,))
+    states = cast("tuple[object, ...]", when if isinstance(when, tuple) else (when,))
     if not states or not all(isinstance(state, Hashable) for state in states):
         raise InvalidReceiver(f'{when!r} is no state. Write @receives(when="waiting"), or a tuple of such states.')
-    return partial(_mark, states)
+    return partial(_mark, cast("tuple[Hashable, ...]", states))
 
 
 def _mark(states: tuple[Hashable, ...], method: Method) -> Method:
