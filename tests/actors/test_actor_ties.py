@@ -420,6 +420,7 @@ async def test_a_linked_actor_that_is_not_restarted_fails_its_mail_with_the_brok
         a.tell(LinkWith(b))
         await wait_all_tasks_blocked()
         b.tell(Ping())
+        await wait_all_tasks_blocked()
         a.tell(Crash())
         await wait_all_tasks_blocked()
         with pytest.raises(ActorCrashed) as caught:
