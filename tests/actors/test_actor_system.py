@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+import vespera_agents
 import vespera_agents.actors as package
 from supervisors import ChildSpec, Report, ReportKind, StartFailed, Supervisor, supervisor_spec
 from vespera_agents.actors import (
@@ -19,6 +20,8 @@ from vespera_agents.actors import (
     MessageOutcome,
     Request,
     StopReason,
+    embedding,
+    errors,
     open_system,
     receives,
 )
@@ -66,6 +69,12 @@ async def test_only_actor_classes_can_be_started(autojump_clock: MockClock) -> N
         for wrong in (Alpha(), int, lambda: 1):
             with pytest.raises(TypeError, match="class derived from Actor"):
                 await system.start(wrong)  # type: ignore[arg-type, type-var]
+
+
+async def test_a_mailbox_that_is_no_spec_is_refused_with_what_to_write(autojump_clock: MockClock) -> None:
+    async with open_system() as system:
+        with pytest.raises(TypeError, match=r"MailboxSpec\(capacity, overflow\), not 100"):
+            await system.start(Alpha, mailbox=100)  # type: ignore[arg-type]
 
 
 async def test_an_error_in_the_block_comes_out_as_it_is_and_everything_is_stopped(autojump_clock: MockClock) -> None:
@@ -263,6 +272,18 @@ async def test_a_thousand_actors_make_one_kind(autojump_clock: MockClock) -> Non
 def test_the_package_exports_what_it_names() -> None:
     assert package.__all__ == sorted(package.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name))
     assert all(hasattr(package, name) for name in package.__all__)
+
+
+def test_the_root_package_loads_each_name_that_it_offers() -> None:
+    assert all(getattr(vespera_agents, name).__name__ == name for name in vespera_agents.__all__)
+
+
+def test_every_error_is_exported_where_it_can_happen() -> None:
+    found = {
+        name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__
+    }
+    assert "SystemCrashed" in found
+    assert found <= {*package.__all__, *embedding.__all__}
 
 
 def test_importing_the_actors_loads_neither_mcp_nor_pydantic() -> None:

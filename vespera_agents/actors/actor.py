@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NoReturn, Self, final
 from vespera_agents.actors.deathwatch import Watch
 from vespera_agents.actors.dispatch import Table, build_tables
 from vespera_agents.actors.endpoint import Endpoint
-from vespera_agents.actors.errors import LinkBroken, StashFull
+from vespera_agents.actors.errors import InvalidReceiver, LinkBroken, StashFull
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.statistics import ActorState
 from vespera_agents.actors.timers import Timer
@@ -74,6 +74,11 @@ class Actor:
         super().__init_subclass__(**arguments)
         frame = inspect.currentframe()
         cls.tables = build_tables(cls, frame.f_back if frame is not None else None)
+        if cls.initial_state not in cls.tables:
+            raise InvalidReceiver(
+                f"{cls.__qualname__} begins in state {cls.initial_state!r}, which no handler is for. Mark one with "
+                f"@receives(when={cls.initial_state!r}), or correct initial_state."
+            )
         cls.gets_ready = cls.on_start is not Actor.on_start or cls.on_restart is not Actor.on_restart
         cls.tells_tree_detail = hasattr(cls, "tree_detail")
         cls.takes_snapshot = len(inspect.signature(cls.on_start).parameters) > 1

@@ -191,7 +191,10 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         ask.trap = None
         if ask.state == FAILED:
             raise ask.take_failure()
-        check(reply)
+        try:
+            check(reply)
+        finally:
+            del reply  # What was raised holds this frame: together they would be garbage.
         raise AssertionError("a parked ask was woken by nobody who may")
 
     def stop(self) -> None:
@@ -397,6 +400,8 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
 def _unusable(request: object, timeout_seconds: float) -> Exception:
     if isinstance(request, Request):
         return ValueError(f"An ask waits for more than 0 seconds, not {timeout_seconds}. Use math.inf for no limit.")
+    if isinstance(request, type):
+        return TypeError(f"{request.__qualname__} is a class. Ask with an object of it: {request.__qualname__}(...).")
     return TypeError(
         f"{type(request).__qualname__} is not a Request, so it has no answer. Use tell, or derive it from "
         "Request[R] with the type of its answer."

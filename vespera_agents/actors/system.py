@@ -348,6 +348,8 @@ class ActorSystem:
     ) -> Cell:
         if not (isinstance(actor, type) and issubclass(actor, Actor)):
             raise TypeError(f"An actor is a class derived from Actor, not {actor!r}. Pass its arguments after it.")
+        if not isinstance(cast("object", mailbox), MailboxSpec):
+            raise TypeError(f"A mailbox is given as MailboxSpec(capacity, overflow), not {mailbox!r}.")
         kind = actor.__name__
         if name is None:
             name = f"{kind}-{next(self._numbers)}"
