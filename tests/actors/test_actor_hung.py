@@ -27,7 +27,7 @@ from vespera_agents.actors import (
     receives,
 )
 from vespera_agents.actors.endpoint import Endpoint
-from vespera_agents.actors.errors import HandlerTimeout
+from vespera_agents.actors.errors import ActorHung
 
 
 class Ping(Request[int]):
@@ -119,10 +119,10 @@ async def test_a_hung_handler_is_cancelled_its_ask_fails_and_the_actor_restarts_
             assert trio.current_time() - began == pytest.approx(2.0)
         [error] = errors
         assert isinstance(error, ActorCrashed)
-        assert isinstance(error.cause, HandlerTimeout)
+        assert isinstance(error.cause, ActorHung)
         assert (error.cause.name, error.cause.timeout_seconds) == (ref.name, 2.0)
         assert "took longer than 2 s" in str(error)
-        assert log == ["stop", "restart after HandlerTimeout"]
+        assert log == ["stop", "restart after ActorHung"]
         kind = system.statistics().kinds["Worker"]
         assert kind.stops[StopReason.CRASHED] == 1
         assert kind.messages[MessageOutcome.CRASHED] == 1
@@ -135,7 +135,7 @@ async def test_a_told_message_that_hung_is_a_dead_letter_with_its_cause(autojump
         assert await ref.ask(Ping()) == 1
         [dead] = system.dead_letters
         assert dead.reason is DeadLetterReason.CRASHED
-        assert dead.cause.startswith("HandlerTimeout")
+        assert dead.cause.startswith("ActorHung")
 
 
 async def test_a_handler_that_waits_several_times_has_one_deadline_for_all(autojump_clock: MockClock) -> None:
@@ -188,8 +188,8 @@ async def test_one_that_swallows_its_cancellation_is_stopped_by_force_and_unwind
                 assert await ref.ask(Ping(), timeout_seconds=1000.0) == 1
         [error] = errors
         assert isinstance(error, ActorCrashed)
-        assert isinstance(error.cause, HandlerTimeout)
-    assert log == ["swallowed"] * swallows + ["unwound by Killed", "stop", "restart after HandlerTimeout", "stop"]
+        assert isinstance(error.cause, ActorHung)
+    assert log == ["swallowed"] * swallows + ["unwound by Killed", "stop", "restart after ActorHung", "stop"]
 
 
 async def test_a_deadline_may_be_met_by_a_retry(autojump_clock: MockClock) -> None:
@@ -218,7 +218,7 @@ async def test_a_temporary_actor_that_hung_is_not_restarted_and_its_mail_fails_w
         ref.tell(Work(1000.0))
         with pytest.raises(ActorCrashed) as caught:
             await ref.ask(Ping())
-        assert isinstance(caught.value.cause, HandlerTimeout)
+        assert isinstance(caught.value.cause, ActorHung)
 
 
 class Threaded(Worker):
@@ -257,16 +257,16 @@ async def test_one_that_nothing_can_end_is_cut_off_and_its_successor_has_the_mai
             if restart is Restart.TRANSIENT:
                 assert await ref.ask(Ping(), timeout_seconds=60.0) == 1
                 assert told == []
-                assert log == ["restart after HandlerTimeout"]
+                assert log == ["restart after ActorHung"]
             else:
                 with pytest.raises(ActorCrashed) as caught:
                     await ref.ask(Ping(), timeout_seconds=60.0)
-                assert isinstance(caught.value.cause, HandlerTimeout)
-                assert [type(each.cause) for each in told] == [HandlerTimeout]
+                assert isinstance(caught.value.cause, ActorHung)
+                assert [type(each.cause) for each in told] == [ActorHung]
         assert ReportKind.CHILD_FENCED in [report.kind for report in reports]
         [error] = errors
         assert isinstance(error, ActorCrashed)
-        assert isinstance(error.cause, HandlerTimeout)
+        assert isinstance(error.cause, ActorHung)
         Threaded.release.set()
 
 

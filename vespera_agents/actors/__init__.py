@@ -5,7 +5,7 @@ messages, refs, gathering   what is sent, through what, and many asks at once
 mailbox, ties, endpoint     where mail lies, what an actor is tied to, and the address with both in it
 asks, parking, waits        who waits for an answer, how, and for whom
 drain, errands, settling    the loop that handles mail, what else it does, and what becomes of mail that fails
-cell, registry, system      the life of one actor, its name, and all actors together
+cell, registry, system      the life of one actor, its name, and all actors together (opening: how they begin)
 timers, idling, deathwatch  what happens to an actor later, never, and at the end of another
 groups, events, pools       many actors: by a common name, by what they want to hear, behind one face
 switchboard, statistics     what the actors of a system share; plain numbers per kind of actor
@@ -23,10 +23,10 @@ from vespera_agents.actors.dispatch import receives
 from vespera_agents.actors.errors import (
     ActorCrashed,
     ActorError,
+    ActorHung,
     ActorStopped,
     AskCycle,
     AskTimeout,
-    HandlerTimeout,
     InvalidReceiver,
     InvalidTopic,
     LimitReached,
@@ -52,6 +52,7 @@ from vespera_agents.actors.gathering import CanBeAsked, ask_many, gather_answers
 from vespera_agents.actors.groups import Group, Groups, GroupsStatistics, GroupStatistics, MemberJoined, MemberLeft
 from vespera_agents.actors.mailbox import MailboxSpec, Overflow
 from vespera_agents.actors.messages import Request
+from vespera_agents.actors.opening import open_system
 from vespera_agents.actors.pools import (
     ConsistentHash,
     LeastBusy,
@@ -78,7 +79,7 @@ from vespera_agents.actors.statistics import (
     StopReason,
     SystemStatistics,
 )
-from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem, open_system
+from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem
 from vespera_agents.actors.timers import Timer
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "Actor",
     "ActorCrashed",
     "ActorError",
+    "ActorHung",
     "ActorRef",
     "ActorState",
     "ActorStatistics",
@@ -108,7 +110,6 @@ __all__ = [
     "GroupStatistics",
     "Groups",
     "GroupsStatistics",
-    "HandlerTimeout",
     "InvalidReceiver",
     "InvalidTopic",
     "KindStatistics",

@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeAlias, final
 from trio.lowlevel import Abort, RaiseCancelT, Task, reschedule
 
 from vespera_agents.actors.errors import ActorError
+from vespera_agents.actors.messages import Request
 from vespera_agents.actors.parking import trap_of
 
 QUEUED: Final = 0
@@ -92,3 +93,15 @@ class Tick(tuple[object, Context, None]):
     """A letter of a timer. It ends with the incarnation that set the timer, whatever lane it lies in by then."""
 
     __slots__ = ()
+
+
+def unusable(request: object, timeout_seconds: float) -> Exception:
+    """Return the error for an ask that makes no sense."""
+    if isinstance(request, Request):
+        return ValueError(f"An ask waits for more than 0 seconds, not {timeout_seconds}. Use math.inf for no limit.")
+    if isinstance(request, type):
+        return TypeError(f"{request.__qualname__} is a class. Ask with an object of it: {request.__qualname__}(...).")
+    return TypeError(
+        f"{type(request).__qualname__} is not a Request, so it has no answer. Use tell, or derive it from "
+        "Request[R] with the type of its answer."
+    )

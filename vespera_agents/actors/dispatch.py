@@ -51,13 +51,13 @@ def _mark(states: tuple[Hashable, ...], method: Method) -> Method:
 
 
 @final
-class NoHandler(BaseException):
+class Unmatched(BaseException):
     """Raised for a message that the actor has no handler for; it never leaves the hot loop."""
 
 
 def no_handler(_actor: object, _message: object) -> None:
     """Stand in for the handler of a message type that nobody handles."""
-    raise NoHandler
+    raise Unmatched
 
 
 @final

@@ -19,7 +19,7 @@ from trio.lowlevel import Task, checkpoint, reschedule
 from supervisors.incarnation import ChildStatus
 from vespera_agents.actors.actor import Actor, PutAside
 from vespera_agents.actors.asks import ANSWERED, QUEUED, STARTED, Letter
-from vespera_agents.actors.dispatch import NoHandler
+from vespera_agents.actors.dispatch import Unmatched
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.idling import IdleWatch
 from vespera_agents.actors.parking import check, park
@@ -119,7 +119,7 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                     if taken < DRAIN_MESSAGES_MAX:
                         continue
                     break
-                except NoHandler:
+                except Unmatched:
                     unhandled(endpoint, letter)
                     if taken < DRAIN_MESSAGES_MAX:
                         continue

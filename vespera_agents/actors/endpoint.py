@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from trio.lowlevel import Task, current_task, reschedule
 
 from supervisors.timekeeper import Alarm
-from vespera_agents.actors.asks import ANSWERED, FAILED, FREE_MAX, QUEUED, STARTED, Letter, PendingAsk
+from vespera_agents.actors.asks import ANSWERED, FAILED, FREE_MAX, QUEUED, STARTED, Letter, PendingAsk, unusable
 from vespera_agents.actors.errands import stop
 from vespera_agents.actors.errors import ActorCrashed, AskTimeout, MailboxFull
 from vespera_agents.actors.mailbox import MailboxSpec, Overflow
@@ -142,7 +142,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
     ) -> Reply:
         """Put a request in and wait for its answer."""
         if not isinstance(request, _REQUESTS) or not timeout_seconds > 0.0:
-            raise _unusable(request, timeout_seconds)
+            raise unusable(request, timeout_seconds)
         switchboard = self.switchboard
         task = current_task()
         caller = CALLERS.get(task)
@@ -395,14 +395,3 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         self.facts = None
         self.task = None
         self.end_ties(crash)
-
-
-def _unusable(request: object, timeout_seconds: float) -> Exception:
-    if isinstance(request, Request):
-        return ValueError(f"An ask waits for more than 0 seconds, not {timeout_seconds}. Use math.inf for no limit.")
-    if isinstance(request, type):
-        return TypeError(f"{request.__qualname__} is a class. Ask with an object of it: {request.__qualname__}(...).")
-    return TypeError(
-        f"{type(request).__qualname__} is not a Request, so it has no answer. Use tell, or derive it from "
-        "Request[R] with the type of its answer."
-    )

@@ -9,7 +9,7 @@
     ├── AskTimeout (TimeoutError)     no answer in time; the request may still be carried out
     ├── AskCycle                      waiting would never end; `path` shows the circle
     ├── Unhandled                     the actor has no way to answer this message
-    ├── HandlerTimeout (TimeoutError) a handler took longer than its class allows: the actor crashed with this
+    ├── ActorHung (TimeoutError)      a handler took longer than its class allows: the actor crashed with this
     ├── LinkBroken                    an actor that this one is linked to crashed, and so did this one
     ├── StashFull                     too much mail was put aside
     ├── InvalidTopic (TypeError)      an event bus was asked for something that is no class of events
@@ -139,7 +139,7 @@ class Unhandled(ActorError):
 
 
 @final
-class HandlerTimeout(ActorError, TimeoutError):
+class ActorHung(ActorError, TimeoutError):
     """A handler did not end within the actor's `handler_timeout_seconds`: it was cancelled, and the actor restarted."""
 
     def __init__(self, name: str, timeout_seconds: float) -> None:

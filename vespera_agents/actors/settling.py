@@ -19,7 +19,7 @@ from vespera_agents.actors.actor import Actor, no_message_in_hand
 from vespera_agents.actors.asks import QUEUED, STARTED, Letter, Tick
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errands import Stop
-from vespera_agents.actors.errors import ActorCrashed, ActorStopped, HandlerTimeout, Unhandled
+from vespera_agents.actors.errors import ActorCrashed, ActorHung, ActorStopped, Unhandled
 from vespera_agents.actors.statistics import DeadLetterReason, MessageOutcome
 
 
@@ -35,7 +35,7 @@ _STOPPED: Final = (trio.Cancelled, Shutdown, Killed, Stop, Fenced)
 def crash_of(error: BaseException | None, actor: Actor | None, name: str, status: ChildStatus) -> BaseException | None:
     """Return what broke the actor, or None where `error` only says that it was stopped."""
     if actor is not None and status.stop_cause is StopCause.HUNG:
-        return HandlerTimeout(name, actor.handler_timeout_seconds)
+        return ActorHung(name, actor.handler_timeout_seconds)
     for leaf in leaves(error):
         if not isinstance(leaf, _STOPPED):
             return leaf

@@ -6,8 +6,8 @@ A system is one supervision tree with a registry of names. Actors started with `
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast, final
 
@@ -374,55 +374,3 @@ class ActorSystem:
         """Take the spec of an actor that has ended out of the tree."""
         with suppress(SupervisorError):
             await self.supervisor.delete_child(name)
-
-
-@asynccontextmanager
-async def open_system(
-    *,
-    name: str = "system",
-    listener: Listener | None = None,
-    intensity: int = 3,
-    period_seconds: float = 5.0,
-    dead_letters_max: int = 256,
-    restart_grace_seconds: float = 30.0,
-    snapshots: Mapping[str, object] | None = None,
-) -> AsyncGenerator[ActorSystem, None]:
-    """Open an actor system for the length of an `async with` block, and stop all its actors at the end of it.
-
-    Args:
-        name: What it is called in reports and in the tree.
-        listener: Who is told of every event of supervision.
-        intensity: Restarts that the root supervisor allows in `period_seconds`.
-        period_seconds: Length of that window.
-        dead_letters_max: How many of the last dead letters are kept to look at; all are counted.
-        restart_grace_seconds: How long mail is kept for an actor that crashed and is not started again.
-        snapshots: What actors of these names begin with, as `take_snapshots` of another system returned it.
-
-    Raises:
-        supervisors.MaxRestartsExceeded: The root supervisor gave up; the block was cancelled.
-    """
-    alone: BaseException | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            system = ActorSystem(
-                nursery,
-                name=name,
-                listener=listener,
-                intensity=intensity,
-                period_seconds=period_seconds,
-                dead_letters_max=dead_letters_max,
-                restart_grace_seconds=restart_grace_seconds,
-                snapshots=snapshots,
-            )
-            try:
-                await nursery.start(system.live)
-                yield system
-            finally:
-                system.supervisor.stop()
-    except BaseExceptionGroup as group:
-        # One error is raised as itself: that a nursery is in here is nobody's business.
-        if len(group.exceptions) > 1:
-            raise
-        alone = next(iter(group.exceptions))
-    if alone is not None:
-        raise alone

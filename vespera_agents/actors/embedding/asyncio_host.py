@@ -32,7 +32,8 @@ from vespera_agents.actors.embedding.trio_thread import (
 from vespera_agents.actors.errors import SystemUnresponsive, WrongThread
 from vespera_agents.actors.mailbox import MailboxSpec
 from vespera_agents.actors.messages import Request
-from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem, open_system
+from vespera_agents.actors.opening import open_system
+from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem
 
 ActorT = TypeVar("ActorT", bound=Actor)
 Reply = TypeVar("Reply")

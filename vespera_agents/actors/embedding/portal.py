@@ -32,8 +32,9 @@ from vespera_agents.actors.embedding.trio_thread import (
 from vespera_agents.actors.errors import MailboxFull, SystemUnresponsive, WrongThread
 from vespera_agents.actors.mailbox import MailboxSpec
 from vespera_agents.actors.messages import Request
+from vespera_agents.actors.opening import open_system
 from vespera_agents.actors.refs import ActorRef
-from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem, open_system
+from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem
 
 ActorT = TypeVar("ActorT", bound=Actor)
 Reply = TypeVar("Reply")

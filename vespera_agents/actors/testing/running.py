@@ -13,7 +13,8 @@ from supervisors.testing.choices import Schedule
 from supervisors.testing.outcomes import Outcome
 from supervisors.testing.runs import carry_out
 from supervisors.testing.violations import Violation
-from vespera_agents.actors.system import ActorSystem, open_system
+from vespera_agents.actors.opening import open_system
+from vespera_agents.actors.system import ActorSystem
 from vespera_agents.actors.testing.scenarios import open_by_chance, random_actors
 from vespera_agents.actors.testing.simulation import ActorSimulation, Invariants
 

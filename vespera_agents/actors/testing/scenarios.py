@@ -20,8 +20,9 @@ from supervisors.testing.choices import Stream
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.errors import MailboxFull, NameTaken
 from vespera_agents.actors.mailbox import MailboxSpec, Overflow
+from vespera_agents.actors.opening import open_system
 from vespera_agents.actors.refs import ActorRef
-from vespera_agents.actors.system import ActorSystem, open_system
+from vespera_agents.actors.system import ActorSystem
 from vespera_agents.actors.testing.faults import ActorFault
 from vespera_agents.actors.testing.simulated import GRID_SECONDS, KINDS, Neighbours, Note, write
 from vespera_agents.actors.testing.simulation import ActorSimulation, Invariants
