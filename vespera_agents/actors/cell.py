@@ -159,7 +159,7 @@ class Cell:
         endpoint.state = _STARTING
         snapshots = endpoint.switchboard.snapshots
         if snapshots and endpoint.incarnation == 1:
-            endpoint.saved = snapshots.pop(endpoint.name, None)
+            endpoint.saved = snapshots.get(endpoint.name)
 
     async def _get_ready(self, actor: Actor) -> None:
         endpoint = self.endpoint
@@ -179,6 +179,10 @@ class Cell:
         counts.starts += 1
         counts.init_duration.observe(endpoint.clock() - began)
         endpoint.state = _RUNNING
+        snapshots = endpoint.switchboard.snapshots
+        if snapshots:
+            # Not before: a start that failed has not used it up.
+            snapshots.pop(endpoint.name, None)
         if actor.tells_tree_detail:
             endpoint.facts = cast("HasTreeDetail", actor).tree_detail
         self._crash = None

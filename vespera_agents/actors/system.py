@@ -23,6 +23,7 @@ from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import NameTaken
 from vespera_agents.actors.events.bus import EventBus
 from vespera_agents.actors.groups import Groups
+from vespera_agents.actors.handover import save_all
 from vespera_agents.actors.mailbox import MailboxSpec
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.registry import Registry
@@ -32,6 +33,7 @@ from vespera_agents.actors.switchboard import Switchboard
 
 if TYPE_CHECKING:
     from vespera_agents.actors.embedding.asyncio_edge import AsyncioEdge
+    from vespera_agents.actors.tracing import Tracing
 
 ActorT = TypeVar("ActorT", bound=Actor)
 Arguments = TypeVarTuple("Arguments")
@@ -61,6 +63,7 @@ class ActorSystem:
         dead_letters_max: int,
         restart_grace_seconds: float,
         snapshots: Mapping[str, object] | None,
+        tracing: Tracing | None,
     ) -> None:
         self.name = name
         """What it is called; also the name of its root supervisor."""
@@ -76,7 +79,10 @@ class ActorSystem:
         self._edge: AsyncioEdge | None = None
         self._listener = listener
         self._switchboard = Switchboard(
-            dead_letters_max=dead_letters_max, restart_grace_seconds=restart_grace_seconds, snapshots=snapshots
+            dead_letters_max=dead_letters_max,
+            restart_grace_seconds=restart_grace_seconds,
+            snapshots=snapshots,
+            tracing=tracing,
         )
         self._names: Registry[Cell] = Registry()
         usual = Terms(Restart.TRANSIENT, 5.0, 30.0)
@@ -222,28 +228,16 @@ class ActorSystem:
         """Have every living actor take its snapshot, between two messages, and return them by name: a hand-over.
 
         Another system begins with them: `open_system(snapshots=...)`. An actor whose `snapshot` returns None is left
-        out; so is one that is busy for too long, unless it has an earlier one.
+        out. For one that is between two incarnations, or busy for too long, or that calls this itself, it is what was
+        last taken, if anything was. What this system was given for actors that were never started is handed on.
 
         Args:
             timeout_seconds: How long to wait for actors that are busy, for all of them together.
         """
-        cells = [cell for cell in self._names if cell.endpoint.state is ActorState.RUNNING]
-        left = len(cells)
-        all_done = trio.Event()
-
-        def take(actor: Actor) -> None:
-            nonlocal left
-            actor.save_snapshot()
-            left -= 1
-            if not left:
-                all_done.set()
-
-        for cell in cells:
-            cell.endpoint.order(take)
-        if cells:
-            with trio.move_on_after(timeout_seconds):
-                await all_done.wait()
-        return {cell.endpoint.name: cell.endpoint.saved for cell in cells if cell.endpoint.saved is not None}
+        unclaimed = dict(self._switchboard.snapshots)
+        endpoints = [cell.endpoint for cell in self._names]
+        await save_all(endpoints, timeout_seconds)
+        return unclaimed | {each.name: each.saved for each in endpoints if each.saved is not None}
 
     @property
     def asyncio(self) -> AsyncioEdge:
