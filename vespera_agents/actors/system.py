@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import copy_context
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast, final
 
@@ -76,6 +77,7 @@ class ActorSystem:
         self.groups = Groups(on_change=self.bus.publish)
         """Its actors by common names; joining and leaving are events on the bus."""
         self._nursery = nursery
+        self._context = copy_context()
         self._edge: AsyncioEdge | None = None
         self._listener = listener
         self._switchboard = Switchboard(
@@ -245,12 +247,16 @@ class ActorSystem:
 
         Raises:
             AsyncioMissing: trio-asyncio is not installed; at the first `run`.
+            AsyncioLoopEnded: The system is closed; at `run`.
         """
         if self._edge is None:
             # Here, because it imports asyncio, which most programs on trio never need.
             from vespera_agents.actors.embedding.asyncio_edge import AsyncioEdge  # noqa: PLC0415
 
-            self._edge = AsyncioEdge(self._nursery, name=f"{self.name} asyncio")
+            # In the context of whoever opened the system: that of its first user would be kept as long as the loop.
+            self._edge = self._context.run(AsyncioEdge, self._nursery, name=f"{self.name} asyncio")
+            if self._switchboard.is_closed:
+                self._edge.close()
         return self._edge
 
     # Finding and counting -------------------------------------------------------------------------------------------
