@@ -165,6 +165,28 @@ class Front(Actor):
         return await self.other.ask(message)
 
 
+class Publisher(Actor):
+    """Reaches others in every way but by asking them."""
+
+    def __init__(self, system: ActorSystem) -> None:
+        self.system = system
+
+    @receives
+    def publish(self, message: Add) -> int:
+        self.system.bus.publish(Note("event"))
+        self.system.groups.tell("all", Note("to all"))
+        return message.amount
+
+    @receives
+    async def where(self, _: Where) -> int:
+        return await self.system.asyncio.run(here_in_asyncio)
+
+
+async def here_in_asyncio() -> int:
+    await asyncio.sleep(0)
+    return here()
+
+
 class Door(Actor):
     """Shut at first: adding has to wait."""
 
@@ -475,6 +497,31 @@ async def test_members_of_pools_and_branches_of_many_asks_are_below_the_asker(co
             await ask_many(pool, [Add(1) for _ in range(4)])
     assert collected.names == ["Counter.add"] * 4
     assert {parent_of(span) for span in collected.spans} == {outside.get_span_context().span_id}
+
+
+async def test_an_event_that_a_handler_publishes_is_handled_below_its_span(collected: Collected) -> None:
+    async with open_system(tracer_provider=collected.provider) as system:
+        publisher = await system.start(Publisher, system)
+        counter = await system.start(Counter)
+        system.bus.subscribe_actor(counter, Note)
+        system.groups.join("all", counter)
+        await publisher.ask(Add(1))
+        await counter.ask(Add(1))
+    published = collected.only("Publisher.publish")
+    heard = [span for span in collected.spans if span.name == "Counter.note"]
+    assert published.context is not None
+    assert [parent_of(span) for span in heard] == [published.context.span_id] * 2
+
+
+async def test_asyncio_code_that_a_handler_awaits_is_inside_its_span(
+    collected: Collected, autojump_clock: MockClock
+) -> None:
+    async with open_system(tracer_provider=collected.provider) as system:
+        publisher = await system.start(Publisher, system)
+        found = await publisher.ask(Where())
+    span = collected.only("Publisher.where")
+    assert span.context is not None
+    assert found == span.context.span_id
 
 
 async def test_what_is_not_sampled_is_not_recorded_and_still_carries_the_decision(autojump_clock: MockClock) -> None:
