@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from supervisors import StartFailed
 from vespera_agents.actors import (
     Actor,
     ActorCrashed,
@@ -342,6 +343,16 @@ async def test_putting_aside_where_there_is_no_message_in_hand_is_an_error_that_
         await trio.sleep(1.5)
         assert await ref.ask(Get()) == "here"
         assert ref.statistics().incarnations == 2
+
+
+async def test_nothing_can_be_put_aside_before_there_is_mail(autojump_clock: MockClock) -> None:
+    class Hasty(Actor):
+        async def on_start(self) -> None:
+            self.stash()
+
+    async with open_system() as system:
+        with pytest.raises(StartFailed, match=r"stash\(\) with no message in hand"):
+            await system.start(Hasty)
 
 
 # Mail that comes first -----------------------------------------------------------------------------------------------

@@ -52,14 +52,6 @@ class Terms:
     start_timeout_seconds: float
     """How long it may take to get ready."""
 
-    def are(self, restart: Restart, shutdown_seconds: float, start_timeout_seconds: float) -> bool:
-        """Whether they are these."""
-        return (
-            self.restart is restart
-            and self.shutdown_seconds == shutdown_seconds
-            and self.start_timeout_seconds == start_timeout_seconds
-        )
-
     def child_spec(self, child_id: str, args: tuple[Cell, ...] = ()) -> ChildSpec:
         """Return what a supervisor makes of such an actor; the cell is the start argument."""
         return ChildSpec(
@@ -116,7 +108,7 @@ class Cell:
             Exception: Whatever the constructor, a hook or a handler raised.
         """
         endpoint = self.endpoint
-        self._begin(task_status)
+        self._begin()
         task = endpoint.task = current_task()
         CALLERS[task] = endpoint
         self._status = task_status
@@ -143,7 +135,7 @@ class Cell:
             # A permanent child that returned would be restarted: whoever stopped it for good ends it from outside.
             await trio.sleep_forever()
 
-    def _begin(self, status: ChildStatus) -> None:
+    def _begin(self) -> None:
         """Take up the name and the mail."""
         endpoint = self.endpoint
         if endpoint.switchboard.is_closed:
@@ -153,7 +145,6 @@ class Cell:
         if not endpoint.is_open:
             self._names.claim(self)
             endpoint.open()
-        self._supervisor = status.supervisor
         self._was_restarting = endpoint.state is _RESTARTING
         endpoint.incarnation += 1
         endpoint.state = _STARTING
@@ -250,6 +241,7 @@ class Cell:
             restarts = False
         endpoint.counts.stops.increment(reason)
         self._crash = crash or self._crash
+        self._supervisor = status.supervisor
         self._actor = self._status = None
         endpoint.leave(crash)
         if restarts and not self.is_final:
@@ -305,7 +297,8 @@ class Cell:
 
     def is_below(self, supervisor: str) -> bool:
         """Whether it was last started by a supervisor of this name."""
-        return self._supervisor == supervisor
+        status = self._status
+        return supervisor == (self._supervisor if status is None else status.supervisor)
 
     def _fence_predecessor(self) -> None:
         """Settle what an incarnation holds that its supervisor gave up waiting for; it still runs, and is ignored."""

@@ -41,14 +41,20 @@ def receives(
     each of a tuple of states), where it comes before every handler for all states, also as that of a parent type:
     see `Actor.become`.
     """
-    if method is None:
-        return partial(_mark, when if isinstance(when, tuple) else (when,))
-    return _mark((None,), method)
+    if method is not None:
+        return _mark((None,), method)
+    states = cast("tuple[object, ...]", when if isinstance(when, tuple) else (when,))
+    if not states or not all(isinstance(state, Hashable) for state in states):
+        raise InvalidReceiver(f'{when!r} is no state. Write @receives(when="waiting"), or a tuple of such states.')
+    return partial(_mark, cast("tuple[Hashable, ...]", states))
 
 
 def _mark(states: tuple[Hashable, ...], method: Method) -> Method:
     if not inspect.isfunction(method):
-        raise InvalidReceiver(f"@receives marks methods, not {method!r}. Put it directly above `def` or `async def`.")
+        raise InvalidReceiver(
+            f"@receives marks methods, not {method!r}. Put it directly above `def` or `async def`; a state "
+            "of the actor has a name: @receives(when=...)."
+        )
     setattr(method, _MARK, states)
     return cast("Method", method)
 

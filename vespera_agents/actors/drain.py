@@ -14,7 +14,7 @@ from contextvars import Context
 from types import CoroutineType, FrameType, GeneratorType
 from typing import Any, Final, Self, cast, final
 
-from trio.lowlevel import Task, checkpoint, reschedule
+from trio.lowlevel import Task, checkpoint, current_task, reschedule
 
 from supervisors.incarnation import ChildStatus
 from vespera_agents.actors.actor import Actor, PutAside
@@ -22,7 +22,7 @@ from vespera_agents.actors.asks import ANSWERED, QUEUED, STARTED, Letter
 from vespera_agents.actors.dispatch import Unmatched
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.idling import IdleWatch
-from vespera_agents.actors.parking import check, park
+from vespera_agents.actors.parking import SHARED_TRAP, check, park
 from vespera_agents.actors.settling import Fenced, interrupted, put_aside, turn_over, unhandled
 
 DRAIN_MESSAGES_MAX: Final = 128
@@ -57,8 +57,8 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
         Fenced: This incarnation was replaced while its handler was running.
         Exception: Whatever a handler raised.
     """
-    task, trap, clock, counts = endpoint.task, endpoint.trap, endpoint.clock, endpoint.counts
-    idle = IdleWatch.of(actor, endpoint)
+    task, clock, counts = current_task(), endpoint.clock, endpoint.counts
+    idle = None if actor.idle_timeout_seconds == math.inf else IdleWatch(endpoint, actor.idle_timeout_seconds)
     done: Done | None = None
     runner: GeneratorType[Any, Any, None] = _NO_RUNNER
     step: Callable[[Any], Any] = runner.send
@@ -71,7 +71,12 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
             if idle is not None:
                 idle.wait()
             endpoint.reader = task
-            woken_with = await park(trap)
+            task.custom_sleep_data = endpoint
+            try:
+                woken_with = await park(SHARED_TRAP)
+            finally:
+                if endpoint.reader is task:
+                    endpoint.reader = None
             if woken_with is not None:
                 check(woken_with)
         began = endpoint.busy_since = clock()

@@ -20,7 +20,7 @@ from vespera_agents.actors.errands import stop
 from vespera_agents.actors.errors import ActorCrashed, AskTimeout, MailboxFull
 from vespera_agents.actors.mailbox import MailboxSpec, Overflow
 from vespera_agents.actors.messages import Request
-from vespera_agents.actors.parking import check, park, trap_of
+from vespera_agents.actors.parking import check, park
 from vespera_agents.actors.refs import ActorRef, Reply
 from vespera_agents.actors.statistics import (
     ActorStatistics,
@@ -49,7 +49,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
 
     __slots__ = (
         "alarm", "branches", "busy_since", "clock", "counts", "current", "facts", "handled", "incarnation", "marked",
-        "next_due", "retried", "saved", "switchboard", "task", "trap", "turns", "waiting_on", "woken_at",
+        "next_due", "retried", "saved", "switchboard", "task", "turns", "waiting_on", "woken_at",
     )  # fmt: skip
 
     def __init__(self, switchboard: Switchboard, name: str, counts: KindCounts, spec: MailboxSpec) -> None:
@@ -64,8 +64,6 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         """The number of the incarnation that may take mail: an older one that still runs is fenced off."""
         self.task: Task | None = None
         """The trio task of that incarnation."""
-        self.trap = trap_of(self.forget_reader)
-        """Where that task parks for mail."""
         self.current: Letter | None = None
         """What the handler has that is waiting for something."""
         self.busy_since: float | None = None
@@ -169,7 +167,14 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
             if depth < self.limit:
                 lane.append((request, copy_context(), ask))
                 if not depth:
-                    self._first_came()
+                    # As `_first_came`, with the time that is known already.
+                    self.woken_at = now
+                    self.marked = 1
+                    reader = self.reader
+                    if reader is not None:
+                        self.reader = None
+                        if reader.custom_sleep_data is not None:
+                            _wake_with(reader, None)
             else:
                 self._ask_slowly((request, copy_context(), ask), ask)
             if due < self.next_due:
@@ -222,8 +227,9 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         reader = self.reader
         if reader is not None:
             self.reader = None
-            # With a value of its own: trio makes an Outcome where none is given, which costs as much as this call.
-            _wake_with(reader, None)
+            if reader.custom_sleep_data is not None:
+                # With a value: trio makes an Outcome where none is given, which costs as much as this call.
+                _wake_with(reader, None)
 
     def wake(self) -> None:
         """Wake the actor, if it waits for mail."""

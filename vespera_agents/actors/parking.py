@@ -32,6 +32,10 @@ trap_of: Final = cast(
 )
 """Makes what a task yields to park itself; trio calls its argument when the parked task is cancelled."""
 
+SHARED_TRAP: Final = trap_of(lambda _raise_cancel: Abort.SUCCEEDED)
+"""A trap for any number of tasks at once, which saves each of them 200 bytes. It cannot tell whoever would wake a task
+that its cancellation was faster: set `custom_sleep_data` before parking, which trio clears with any reschedule."""
+
 
 @types.coroutine
 def park(trap: object) -> Generator[Any, Any, Any]:

@@ -29,7 +29,14 @@ from vespera_agents.actors.mailbox import MailboxSpec
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.registry import Registry
 from vespera_agents.actors.stacks import AwaitedLine, await_stack
-from vespera_agents.actors.statistics import ActorState, ActorStatistics, DeadLetter, SystemStatistics, freeze
+from vespera_agents.actors.statistics import (
+    ActorState,
+    ActorStatistics,
+    DeadLetter,
+    KindCounts,
+    SystemStatistics,
+    freeze,
+)
 from vespera_agents.actors.switchboard import Switchboard
 
 if TYPE_CHECKING:
@@ -88,8 +95,10 @@ class ActorSystem:
         )
         self._names: Registry[Cell] = Registry()
         usual = Terms(Restart.TRANSIENT, 5.0, 30.0)
-        self._last_terms = (usual, usual.child_spec("actor"))
-        self._specs = dict((self._last_terms,))
+        self._last_terms: tuple[Terms, ChildSpec] = (usual, usual.child_spec("actor"))
+        self._last_given = (usual.restart, usual.shutdown_seconds, usual.start_timeout_seconds)
+        self._specs = {self._last_given: self._last_terms}
+        self._counts: dict[Callable[..., Actor], KindCounts] = {}
         self._numbers = count(1)
 
     # Starting and stopping actors -----------------------------------------------------------------------------------
@@ -346,26 +355,26 @@ class ActorSystem:
         mailbox: MailboxSpec,
         terms: Terms,
     ) -> Cell:
-        if not (isinstance(actor, type) and issubclass(actor, Actor)):
-            raise TypeError(f"An actor is a class derived from Actor, not {actor!r}. Pass its arguments after it.")
-        kind = actor.__name__
+        counts = self._counts.get(actor)
+        if counts is None:
+            if not (isinstance(actor, type) and issubclass(actor, Actor)):
+                raise TypeError(f"An actor is a class derived from Actor, not {actor!r}. Pass its arguments after it.")
+            counts = self._counts[actor] = self._switchboard.counts_of(actor.__name__)
         if name is None:
-            name = f"{kind}-{next(self._numbers)}"
-        endpoint = Endpoint(self._switchboard, name, self._switchboard.counts_of(kind), mailbox)
-        return Cell(actor, args, terms, endpoint, self._names)
+            name = f"{counts.kind}-{next(self._numbers)}"
+        return Cell(actor, args, terms, Endpoint(self._switchboard, name, counts, mailbox), self._names)
 
     def _terms_of(
         self, restart: Restart, shutdown_seconds: float, start_timeout_seconds: float
     ) -> tuple[Terms, ChildSpec]:
         """Return the terms, and the one spec that all children of the root share that live on them."""
-        terms, spec = self._last_terms
-        if terms.are(restart, shutdown_seconds, start_timeout_seconds):
-            return self._last_terms  # Most actors are started like the one before: hashing an enum costs 0.2 us.
-        terms = Terms(restart, shutdown_seconds, start_timeout_seconds)
-        spec = self._specs.get(terms)
-        if spec is None:
-            spec = self._specs[terms] = terms.child_spec("actor")
-        self._last_terms = (terms, spec)
+        given = (restart, shutdown_seconds, start_timeout_seconds)
+        if given != self._last_given:  # Most actors are started like the one before; hashing an enum costs 0.2 us.
+            found = self._specs.get(given)
+            if found is None:
+                terms = Terms(*given)
+                found = self._specs[given] = (terms, terms.child_spec("actor"))
+            self._last_given, self._last_terms = given, found
         return self._last_terms
 
     async def _forget(self, name: str) -> None:
