@@ -42,6 +42,9 @@ class Double(Request[int]):
         self.number = number
 
 
+class Linger: ...
+
+
 class Remembered:
     """Something that can be seen to be gone."""
 
@@ -84,6 +87,14 @@ class AtTheEdge(Actor):
     @receives
     async def double(self, message: Double) -> int:
         return await self.system.asyncio.run(double, message.number)
+
+    @receives
+    async def linger(self, _: Linger) -> None:
+        await self.system.asyncio.run(linger)
+
+
+async def linger() -> None:
+    await asyncio.sleep(1_000_000)
 
 
 async def double(number: int) -> int:
@@ -174,6 +185,29 @@ async def test_an_actor_awaits_asyncio_code_in_its_systems_loop_down_to_its_on_s
     assert not system.asyncio.statistics().is_open
     with pytest.raises(AsyncioLoopEnded):
         await system.asyncio.run(double, 1)
+
+
+async def test_also_in_a_system_that_is_cancelled_an_on_stop_can_await_asyncio_code(autojump_clock: MockClock) -> None:
+    at_the_end: list[int] = []
+    with trio.move_on_after(10) as scope:
+        async with open_system() as system:
+            actor = await system.start(AtTheEdge, system, at_the_end)
+            assert await actor.ask(Double(21)) == 42
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert at_the_end == [200]
+    assert not system.asyncio.statistics().is_open
+
+
+async def test_asyncio_code_that_an_actor_is_in_is_cancelled_with_its_system(autojump_clock: MockClock) -> None:
+    with trio.move_on_after(10) as scope:
+        async with open_system() as system:
+            actor = await system.start(AtTheEdge, system, [])
+            actor.tell(Linger())
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert system.asyncio.statistics().cancelled == 1
+    assert system.asyncio.statistics().forced == 0
 
 
 async def test_a_closed_system_that_never_used_asyncio_says_that_it_is_too_late() -> None:

@@ -263,7 +263,7 @@ class ActorSystem:
             from vespera_agents.actors.embedding.asyncio_edge import AsyncioEdge  # noqa: PLC0415
 
             # In the context of whoever opened the system: that of its first user would be kept as long as the loop.
-            self._edge = self._context.run(AsyncioEdge, self._nursery, name=f"{self.name} asyncio")
+            self._edge = self._context.run(AsyncioEdge, self._nursery, name=f"{self.name} asyncio", until_closed=True)
             if self._switchboard.is_closed:
                 self._edge.close()
         return self._edge
