@@ -79,7 +79,7 @@ class AsyncioEdge:
             nursery: What the loop's task is started in. It waits for the loop, so call `close` before its end.
             name: What the loop is called in errors, and its task in trio's task tree.
             cancel_seconds: How long asyncio code may take to end when it is cancelled; then its coroutine is closed.
-            until_closed: Whether cancelling the nursery leaves the loop alone until `close`, which then must come: for a
+            until_closed: Whether cancelling the nursery leaves the loop alone until `close`, which must come: for a
                 system, whose actors may need it to clean up.
         """
         self.name = name
