@@ -356,3 +356,19 @@ def test_a_state_without_its_name_is_refused_with_the_fix() -> None:
 def test_what_is_no_state_is_refused(when: Any) -> None:
     with pytest.raises(InvalidReceiver, match='when="waiting"'):
         receives(when=when)
+
+
+def test_a_hook_that_cannot_be_awaited_is_refused_with_what_to_write() -> None:
+    with pytest.raises(InvalidReceiver, match=r"on_stop is awaited. Write it as `async def on_stop\(self"):
+
+        class Hasty(Actor):
+            def on_stop(self) -> None:  # type: ignore[override]
+                pass
+
+
+def test_an_on_start_that_wants_more_than_a_snapshot_is_refused_with_what_to_write() -> None:
+    with pytest.raises(InvalidReceiver, match=r"on_start\(self, snapshot: X \| None = None\)"):
+
+        class Demanding(Actor):
+            async def on_start(self, snapshot: object, more: object) -> None:  # type: ignore[override]
+                pass

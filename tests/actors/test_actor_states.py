@@ -16,6 +16,7 @@ from vespera_agents.actors import (
     ActorRef,
     AskTimeout,
     DeadLetterReason,
+    InvalidReceiver,
     MailboxSpec,
     MessageOutcome,
     Overflow,
@@ -236,6 +237,13 @@ async def test_a_state_that_no_handler_is_for_is_refused_with_those_that_there_a
         assert system.dead_letters[0].cause.startswith("ValueError")
         assert "'ajar'" in system.dead_letters[0].cause
         assert "'closed', 'open'" in system.dead_letters[0].cause
+
+
+def test_a_first_state_that_no_handler_is_for_is_refused_with_the_class() -> None:
+    with pytest.raises(InvalidReceiver, match=r"Stuck begins in state 'ajar'.*@receives\(when='ajar'\)"):
+
+        class Stuck(Door):
+            initial_state = "ajar"
 
 
 async def test_two_messages_that_bring_each_other_back_give_way_to_others(autojump_clock: MockClock) -> None:

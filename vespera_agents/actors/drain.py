@@ -26,9 +26,9 @@ from vespera_agents.actors.parking import SHARED_TRAP, check, park
 from vespera_agents.actors.settling import Fenced, interrupted, put_aside, turn_over, unhandled
 
 DRAIN_MESSAGES_MAX: Final = 128
-"""Messages per turn; a multiple of 16, because only every sixteenth looks at the budget."""
+"""Messages per turn; a multiple of 16, because in the end only every sixteenth looks at the budget."""
 DRAIN_SECONDS_MAX: Final = 0.004
-"""Seconds per turn, on trio's clock."""
+"""Seconds per turn, on trio's clock, which is looked at after 2, 4, 8, 16, and then each further 16 messages."""
 
 
 _COROUTINE: Final[type] = CoroutineType
@@ -83,6 +83,7 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
         lane, table = endpoint.user, actor.table
         until = began + DRAIN_SECONDS_MAX
         taken = handled = 0
+        mask = 1
         waited = False
         try:
             while True:
@@ -117,6 +118,7 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                         if yielded is not done:
                             waited = True
                             await _wait_for(actor, endpoint, status, letter, Suspended(context, runner, yielded, done))
+                            until = clock() + DRAIN_SECONDS_MAX  # Others have had their turn meanwhile.
                         result, done.result = done.result, None
                 except PutAside:
                     done = None
@@ -136,8 +138,10 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                         _wake_with(ask.task, result)
                     else:
                         counts.late_replies += 1
-                if not taken & 15 and (taken >= DRAIN_MESSAGES_MAX or clock() > until):
-                    break
+                if not taken & mask:
+                    if taken >= DRAIN_MESSAGES_MAX or clock() > until:
+                        break
+                    mask = mask << 1 & 15 | 1
         except BaseException as error:
             if letter is not None and endpoint.task is task:
                 interrupted(actor, endpoint, letter, error, status)

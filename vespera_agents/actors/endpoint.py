@@ -196,7 +196,10 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         ask.trap = None
         if ask.state == FAILED:
             raise ask.take_failure()
-        check(reply)
+        try:
+            check(reply)
+        finally:
+            del reply  # What was raised holds this frame: together they would be garbage.
         raise AssertionError("a parked ask was woken by nobody who may")
 
     def stop(self) -> None:
@@ -213,11 +216,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
             self.bury(letter, DeadLetterReason.STOPPED, self.end_reason)
 
     def deliver(self, letter: Letter) -> None:
-        """Put in a letter of the runtime's own that is told, as `tell` does.
-
-        Raises:
-            MailboxFull: There is no room, and the overflow rule is WAIT or REJECT.
-        """
+        """Put in a letter of the runtime's own, as `tell` does, and with its errors."""
         self._tell_slowly(letter)
 
     def _first_came(self) -> None:
@@ -233,7 +232,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
 
     def wake(self) -> None:
         """Wake the actor, if it waits for mail."""
-        if len(self.user) < 2:  # noqa: PLR2004 - the one that was just put in is its first
+        if len(self.user) <= 1:
             self._first_came()
         else:
             super().wake()

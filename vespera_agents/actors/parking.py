@@ -50,4 +50,7 @@ def park(trap: object) -> Generator[Any, Any, Any]:
 def check(woken_with: object) -> None:
     """Raise what an aborted wait returned; do nothing for a wake-up without a value."""
     if isinstance(woken_with, outcome.Error):
-        woken_with.unwrap()
+        try:
+            woken_with.unwrap()
+        finally:
+            del woken_with  # What is raised holds this frame: together they would be garbage.

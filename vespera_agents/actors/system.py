@@ -6,6 +6,7 @@ A system is one supervision tree with a registry of names. Actors started with `
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
@@ -48,6 +49,9 @@ Arguments = TypeVarTuple("Arguments")
 
 DEFAULT_MAILBOX: Final = MailboxSpec(1000)
 """The mailbox of an actor that is given none: 1000 messages, then senders wait or are refused."""
+_MAILBOX_SPEC: Final[type] = MailboxSpec
+"""For a check that only those who use no type checker need."""
+_log = logging.getLogger(__name__)
 _DOWN: Final = (ActorState.STOPPED, ActorState.RESTARTING)
 _ENDS: Final = (ReportKind.CHILD_ENDED, ReportKind.CHILD_CRASHED)
 
@@ -214,7 +218,10 @@ class ActorSystem:
 
         Raises:
             ValueError: The actor was placed with actor_spec.
+            TypeError: This is no single actor; a pool is closed with its own `close`.
         """
+        if not isinstance(ref, Endpoint):
+            raise TypeError(f"Only single actors are stopped here, not {ref!r}. Close a pool with its close().")
         cell = self._names.find(ref.name)
         if cell is None or cell.endpoint is not ref:
             return
@@ -314,6 +321,10 @@ class ActorSystem:
                     cell.give_up_restart(f"its supervisor {report.supervisor!r} has ended")
         if self._listener is not None:
             self._listener.on_report(report)
+        elif report.kind is ReportKind.CHILD_CRASHED:
+            # Somebody must hear of it: restarted in silence, an actor may crash for ever.
+            failure = None if report.exit is None else report.exit.failure
+            _log.error("%s crashed: %s", offender.id if offender else report.supervisor, failure or report.reason)
 
     async def live(self, *, task_status: trio.TaskStatus[object]) -> None:
         """Run the tree and the timekeeper; `open_system` calls this, once."""
@@ -360,6 +371,8 @@ class ActorSystem:
             if not (isinstance(actor, type) and issubclass(actor, Actor)):
                 raise TypeError(f"An actor is a class derived from Actor, not {actor!r}. Pass its arguments after it.")
             counts = self._counts[actor] = self._switchboard.counts_of(actor.__name__)
+        if type(mailbox) is not _MAILBOX_SPEC:
+            raise TypeError(f"A mailbox is given as MailboxSpec(capacity, overflow), not {mailbox!r}.")
         if name is None:
             name = f"{counts.kind}-{next(self._numbers)}"
         return Cell(actor, args, terms, Endpoint(self._switchboard, name, counts, mailbox), self._names)
