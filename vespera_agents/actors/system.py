@@ -143,13 +143,9 @@ class ActorSystem:
                 with suppress(ChildNotFound):
                     await self.supervisor.delete_child(chosen)
                 await self.supervisor.start_child(spec, child_id=chosen, args=(cell,))
-        except SupervisorError:
-            if cell.endpoint.state in _DOWN:
-                cell.abandon()
-            # Otherwise it became ready while its supervisor ends, and ends with it, by its own on_stop.
-            raise
         except BaseException:
-            # Cancelled: the supervisor has either not come to it yet, and never will, or is at it, and will finish.
+            # Refused or failed; or cancelled, and the supervisor has not come to it and never will. Otherwise it is
+            # being started, or became ready while its supervisor ends: then it ends with that, by its own on_stop.
             if cell.endpoint.task is None:
                 cell.abandon()
             raise
@@ -177,8 +173,6 @@ class ActorSystem:
         terms, spec = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
         cell = self._enroll(actor, args, name, mailbox, terms)
         endpoint = cell.endpoint
-        endpoint.state = ActorState.STARTING
-        endpoint.open()
         try:
             self.supervisor.start_child_nowait(spec, child_id=endpoint.name, args=(cell,))
         except SupervisorError as refused:
@@ -350,12 +344,14 @@ class ActorSystem:
         mailbox: MailboxSpec,
         terms: Terms,
     ) -> Cell:
-        """Make the cell of an actor that is about to be started below the root, and give it its name."""
+        """Make the cell of an actor that is about to be started below the root; its mail waits for it from now on."""
         cell = self._make_cell(actor, args, name, mailbox, terms)
         if name is not None and self._names.find(name) is not None:
             raise NameTaken(name)
         self._names.claim(cell)
         cell.is_own = True
+        cell.endpoint.state = ActorState.STARTING
+        cell.endpoint.open()
         return cell
 
     def _make_cell(
