@@ -14,8 +14,18 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast, final
 
 import trio
+from trio.lowlevel import checkpoint_if_cancelled
 
-from supervisors.errors import AlreadyPresent, AlreadyStarted, ChildNotFound, SupervisorError
+from supervisors.errors import (
+    AlreadyPresent,
+    AlreadyStarted,
+    ChildNotFound,
+    StartFailed,
+    SupervisorError,
+    SupervisorNotRunning,
+)
+from supervisors.exits import Exit
+from supervisors.flags import LIVE
 from supervisors.listeners import Listener, Report, ReportContext, ReportKind
 from supervisors.specs import ChildSpec, Restart
 from supervisors.supervisor import Supervisor
@@ -89,6 +99,8 @@ class ActorSystem:
         """Its actors by common names; joining and leaving are events on the bus."""
         self._nursery = nursery
         self._context = copy_context()
+        self._starting: dict[str, Exit | None] = {}
+        """The starts that somebody waits for, by name, and how they ended if they failed."""
         self._edge: AsyncioEdge | None = None
         self._listener = listener
         self._switchboard = Switchboard(
@@ -132,23 +144,24 @@ class ActorSystem:
             NameTaken: A living actor has the name.
             supervisors.StartFailed: The constructor or on_start raised, or took too long.
         """
+        await checkpoint_if_cancelled()
         terms, spec = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
         cell = self._enroll(actor, args, name, mailbox, terms)
         chosen = cell.endpoint.name
         try:
-            try:
-                await self.supervisor.start_child(spec, child_id=chosen, args=(cell,))
-            except AlreadyPresent:
-                # An actor of this name has ended by itself, and its spec has not been taken away yet.
-                with suppress(ChildNotFound):
-                    await self.supervisor.delete_child(chosen)
-                await self.supervisor.start_child(spec, child_id=chosen, args=(cell,))
-        except BaseException:
-            # Refused or failed; or cancelled, and the supervisor has not come to it and never will. Otherwise it is
-            # being started, or became ready while its supervisor ends: then it ends with that, by its own on_stop.
-            if cell.endpoint.task is None:
-                cell.abandon()
-            raise
+            self._begin(cell, spec)
+        except NameTaken:
+            await self._clear_away(chosen)
+            self._names.claim(cell)
+            cell.expect_mail()
+            self._begin(cell, spec)
+        self._starting[chosen] = None
+        try:
+            ready, error = await cell.wait_started()
+        finally:
+            exit_ = self._starting.pop(chosen)
+        if not ready:
+            raise self._start_failed(cell, exit_) from error
         return cast("ActorRef[ActorT]", cell.endpoint)
 
     def spawn(
@@ -172,15 +185,8 @@ class ActorSystem:
         """
         terms, spec = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
         cell = self._enroll(actor, args, name, mailbox, terms)
-        endpoint = cell.endpoint
-        try:
-            self.supervisor.start_child_nowait(spec, child_id=endpoint.name, args=(cell,))
-        except SupervisorError as refused:
-            cell.abandon()
-            if isinstance(refused, AlreadyPresent | AlreadyStarted):
-                raise NameTaken(endpoint.name) from refused
-            raise
-        return cast("ActorRef[ActorT]", endpoint)
+        self._begin(cell, spec)
+        return cast("ActorRef[ActorT]", cell.endpoint)
 
     def actor_spec(
         self,
@@ -306,6 +312,8 @@ class ActorSystem:
             cell = self._names.find(offender.id)
             if cell is not None:
                 cell.hear(report)
+            elif report.exit is not None and offender.id in self._starting and report.supervisor == self.name:
+                self._starting[offender.id] = report.exit
             ended_by_itself = report.kind in _ENDS and report.context is ReportContext.RUN
             if ended_by_itself and report.supervisor == self.name and cell is None:
                 self._nursery.start_soon(self._forget, offender.id, name=f"{self.name}/forget {offender.id}")
@@ -350,9 +358,25 @@ class ActorSystem:
             raise NameTaken(name)
         self._names.claim(cell)
         cell.is_own = True
-        cell.endpoint.state = ActorState.STARTING
-        cell.endpoint.open()
+        cell.expect_mail()
         return cell
+
+    def _begin(self, cell: Cell, spec: ChildSpec) -> None:
+        """Have the root supervisor begin its life, now or in its turn."""
+        try:
+            self.supervisor.start_child_nowait(spec, child_id=cell.endpoint.name, args=(cell,))
+        except SupervisorError as refused:
+            cell.abandon()
+            if isinstance(refused, AlreadyPresent | AlreadyStarted):
+                raise NameTaken(cell.endpoint.name) from refused
+            raise
+
+    def _start_failed(self, cell: Cell, exit_: Exit | None) -> Exception:
+        """Return the error for a start that came to nothing; `exit_` is how it ended, where it was begun."""
+        if exit_ is not None:
+            return StartFailed(self.name, cell.endpoint.name, exit_)
+        state = self.supervisor.state
+        return cell.endpoint.stopped() if state in LIVE else SupervisorNotRunning(self.name, state.value)
 
     def _make_cell(
         self,
@@ -385,6 +409,20 @@ class ActorSystem:
                 found = self._specs[given] = (terms, terms.child_spec("actor"))
             self._last_given, self._last_terms = given, found
         return self._last_terms
+
+    async def _clear_away(self, name: str) -> None:
+        """Take what is left of an actor that has ended, and whose name is free, out of the tree.
+
+        Raises:
+            NameTaken: The root has another child of this name, which is no actor.
+        """
+        with suppress(ChildNotFound):
+            left = self.supervisor.get_childspec(name)
+            if not any(left is spec for _, spec in self._specs.values()):
+                raise NameTaken(name)
+            # Its task may be in its last step: then the supervisor has not heard of the end.
+            await self.supervisor.terminate_child(name)
+            await self.supervisor.delete_child(name)
 
     async def _forget(self, name: str) -> None:
         """Take the spec of an actor that has ended out of the tree."""
