@@ -190,6 +190,7 @@ class Cell:
             Exception: What on_stop raised, where nothing else had broken the actor.
         """
         endpoint = self.endpoint
+        task = endpoint.task
         crash = crash_of(error, actor, endpoint.name, status)
         try:
             if actor is not None and endpoint.state is _RUNNING:
@@ -198,7 +199,8 @@ class Cell:
             crash = crash_of(unclean, actor, endpoint.name, status)
             raise
         finally:
-            self._ended(crash, status)
+            if endpoint.task is task:  # Not fenced in its on_stop: then its successor may have ended already.
+                self._ended(crash, status)
 
     async def _clean_up(self, actor: Actor, crash: BaseException | None) -> None:
         """Take a snapshot and run on_stop, in bounded time; an error is raised, or noted on the crash before it."""
