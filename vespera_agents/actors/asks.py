@@ -2,15 +2,17 @@
 
 The callee, the timekeeper, the end of an actor and the caller's cancellation may all want to finish the same ask.
 The state decides: whoever moves it on first wins, everybody else finds it finished and does nothing, so the caller is
-rescheduled exactly once. States are module constants, not an enum: they are read for every message.
+woken exactly once. States are module constants, not an enum: they are read for every message.
+A caller is a parked trio task, which is rescheduled, or somebody in another thread, for whom a function is called.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import Context
-from typing import Final, Protocol, TypeAlias, final
+from typing import Any, Final, Protocol, TypeAlias, final
 
-from trio.lowlevel import Abort, RaiseCancelT, Task, reschedule
+from trio.lowlevel import Abort, RaiseCancelT, reschedule
 
 from vespera_agents.actors.errors import ActorError
 from vespera_agents.actors.messages import Request
@@ -41,15 +43,17 @@ class Holder(Protocol):
 
 @final
 class PendingAsk:
-    """A request that waits for its answer, and the trio task that waits with it. Used again once it is ANSWERED."""
+    """A request that waits for its answer, and who waits with it. That of a task is used again once it is ANSWERED."""
 
-    __slots__ = ("due", "failure", "holder", "state", "task", "timeout_seconds", "trap")
+    __slots__ = ("due", "failure", "holder", "state", "timeout_seconds", "trap", "waiter", "wake")
 
-    def __init__(self, holder: Holder, task: Task) -> None:
+    def __init__(self, holder: Holder, waiter: object, wake: Callable[[Any, Any], object] = reschedule) -> None:
         self.holder = holder
         """The mailbox it was sent to."""
-        self.task = task
-        """The caller, parked until the state is past STARTED."""
+        self.waiter = waiter
+        """The caller: a trio task that is parked until the state is past STARTED, or whatever `wake` makes of it."""
+        self.wake = wake
+        """Called with the waiter and the reply, once, when the state is past STARTED; with None if the ask failed."""
         self.due = 0.0
         """When the caller gives up, on trio's clock."""
         self.timeout_seconds = 0.0
@@ -58,14 +62,22 @@ class PendingAsk:
         """One of the five states above."""
         self.failure: ActorError | None = None
         """What the caller will raise."""
-        self.trap: object = trap_of(self._abort)
-        """Where the caller parks."""
+        self.trap: object = trap_of(self._abort) if wake is reschedule else None
+        """Where the caller parks, if it is a task."""
+
+    def withdraw(self) -> None:
+        """Let nobody wait for it any more, without a word to the waiter, which has gone."""
+        if self.state <= STARTED:
+            self._withdraw()
 
     def _abort(self, _raise_cancel: RaiseCancelT) -> Abort:
+        self._withdraw()
+        return Abort.SUCCEEDED
+
+    def _withdraw(self) -> None:
         state, self.state = self.state, WITHDRAWN
         if state == QUEUED:
             self.holder.forget(self)
-        return Abort.SUCCEEDED
 
     def fail(self, failure: ActorError) -> bool:
         """Let the caller raise `failure`; False if it no longer waits."""
@@ -73,7 +85,8 @@ class PendingAsk:
             return False
         self.failure = failure
         self.state = FAILED
-        reschedule(self.task)
+        wake = self.wake
+        wake(self.waiter, None)
         return True
 
     def take_failure(self) -> ActorError:

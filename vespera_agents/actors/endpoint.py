@@ -124,7 +124,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
             return
         lane.append((message, copy_context(), None))
         if not depth:
-            self._first_came()
+            self.first_came()
 
     async def send(self, message: object) -> None:
         """Put a message in, waiting for room."""
@@ -135,7 +135,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
             return
         lane.append((message, copy_context(), None))
         if not depth:
-            self._first_came()
+            self.first_came()
 
     async def ask(  # noqa: C901, PLR0912, PLR0915 - flat, because a call less is a twentieth of its speed
         self, request: Request[Reply], *, timeout_seconds: float = 5.0
@@ -155,7 +155,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         if free:
             ask = free.pop()
             ask.holder = self
-            ask.task = task
+            ask.waiter = task
             ask.state = QUEUED
         else:
             ask = PendingAsk(self, task)
@@ -169,11 +169,11 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
             if depth < self.limit:
                 lane.append((request, copy_context(), ask))
                 if not depth:
-                    self._first_came()
+                    self.first_came()
             else:
-                self._ask_slowly((request, copy_context(), ask), ask)
+                self.ask_slowly((request, copy_context(), ask), ask)
             if due < self.next_due:
-                self._arm(due)
+                self.arm(due)
             reply = await park(ask.trap)
         finally:
             if caller is not None:
@@ -215,7 +215,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         """
         self._tell_slowly(letter)
 
-    def _first_came(self) -> None:
+    def first_came(self) -> None:
         """Take note of the first message in an empty lane: only there can the actor be parked."""
         self.woken_at = self.clock()
         self.marked = 1
@@ -228,7 +228,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
     def wake(self) -> None:
         """Wake the actor, if it waits for mail."""
         if len(self.user) < 2:  # noqa: PLR2004 - the one that was just put in is its first
-            self._first_came()
+            self.first_came()
         else:
             super().wake()
 
@@ -271,7 +271,8 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         if not entered:
             raise self.stopped()
 
-    def _ask_slowly(self, letter: Letter, ask: PendingAsk) -> None:
+    def ask_slowly(self, letter: Letter, ask: PendingAsk) -> None:
+        """Put a request in where `limit` says that there is a question: is it open, is there room, which lane."""
         lost = self.put(letter)
         if lost is None:
             return
@@ -280,7 +281,8 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         elif self.is_open and lost is not letter:
             self._displaced(lost)
         else:
-            self.switchboard.free_asks.append(ask)
+            if ask.trap is not None:
+                self.switchboard.free_asks.append(ask)
             if not self.is_open:
                 raise self.stopped()
             newest = self.overflow is Overflow.DROP_NEWEST
@@ -359,7 +361,8 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
 
     # Deadlines of asks ----------------------------------------------------------------------------------------------
 
-    def _arm(self, due: float) -> None:
+    def arm(self, due: float) -> None:
+        """See to it that what is due then fails then."""
         self.next_due = due
         if self.alarm is None:
             self.alarm = Alarm(self.switchboard.timekeeper, self._expire)
@@ -382,7 +385,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
             self.counts.ask_timeouts += 1
         self.next_due = math.inf
         if next_due < math.inf:
-            self._arm(next_due)
+            self.arm(next_due)
 
     # The end of an incarnation ---------------------------------------------------------------------------------------
 

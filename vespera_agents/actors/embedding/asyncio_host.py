@@ -20,6 +20,7 @@ import outcome
 
 from supervisors.specs import Restart
 from vespera_agents.actors.actor import Actor
+from vespera_agents.actors.asks import ANSWERED
 from vespera_agents.actors.embedding.outside import ActorHandle, Call, ThreadStatistics
 from vespera_agents.actors.embedding.trio_thread import (
     CALLS_MAX,
@@ -29,10 +30,12 @@ from vespera_agents.actors.embedding.trio_thread import (
     TrioThread,
     whereis,
 )
+from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import SystemUnresponsive, WrongThread
 from vespera_agents.actors.mailbox import MailboxSpec
 from vespera_agents.actors.messages import Request
 from vespera_agents.actors.opening import open_system
+from vespera_agents.actors.posting import put_if_room
 from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem
 
 ActorT = TypeVar("ActorT", bound=Actor)
@@ -46,10 +49,12 @@ class AsyncioHost:
     """A system as the asyncio program sees it. Made by `open_system_from_asyncio`, used in its event loop only."""
 
     def __init__(self, open_it: OpenSystem, set_up: SetUp | None, *, name: str, calls_max: int) -> None:
-        self._thread = TrioThread(open_it, set_up, name=name, calls_max=calls_max, after_batch=self._wake)
+        self._thread = TrioThread(
+            open_it, set_up, name=name, calls_max=calls_max, deliver=self._answer, after_batch=self._wake
+        )
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self._outbox: deque[tuple[asyncio.Future[Any], outcome.Value[Any] | outcome.Error]] = deque()
+        self._outbox: deque[tuple[asyncio.Future[Any], object]] = deque()
         self._is_woken = False
 
     async def ask(self, actor: ActorHandle[Actor], request: Request[Reply], *, timeout_seconds: float = 5.0) -> Reply:
@@ -62,11 +67,24 @@ class AsyncioHost:
             SystemCrashed: The system broke.
         """
         ref = actor.ref
-        return await self._call(ref.name, partial(ref.ask, request, timeout_seconds=timeout_seconds))
+        if not isinstance(ref, Endpoint):
+            return await self._call(ref.name, partial(ref.ask, request, timeout_seconds=timeout_seconds))
+        self._check_thread()
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        ask = self._thread.ask(ref, request, timeout_seconds, future)
+        try:
+            reply = await future
+        except asyncio.CancelledError:
+            self._thread.withdraw(future)
+            raise
+        if ask.state != ANSWERED:
+            raise ask.take_failure()
+        return reply
 
     async def send(self, actor: ActorHandle[Actor], message: object) -> None:
         """Leave a message, waiting until the mailbox has room. Cancelled: it was not left, unless it just was."""
-        await self._call(actor.name, partial(actor.ref.send, message))
+        ref = actor.ref
+        await self._call(ref.name, partial(ref.send, message), partial(put_if_room, ref, message))
 
     def tell(self, actor: ActorHandle[Actor], message: object) -> None:
         """Leave a message and go on. What a full mailbox refuses is counted in `statistics`; `send` would wait.
@@ -161,15 +179,16 @@ class AsyncioHost:
         """Raise what the system ended with, if that was an error; after `close`, where the block itself did not."""
         self._thread.check_end(timeout_seconds)
 
-    async def _call(self, whom: str, function: Callable[[], Awaitable[Result]]) -> Result:
+    async def _call(
+        self, whom: str, function: Callable[[], Awaitable[Result]], at_once: Callable[[], bool] | None = None
+    ) -> Result:
         self._check_thread()
         future: asyncio.Future[outcome.Value[Result] | outcome.Error] = self._loop.create_future()
-        call: Call[Result] = Call(whom, function, partial(self._answer, future))
-        self._thread.submit(call)
+        self._thread.call(Call(whom, function, future, at_once))
         try:
             result = await future
         except asyncio.CancelledError:
-            self._thread.withdraw(call)
+            self._thread.withdraw(future)
             raise
         return result.unwrap()
 
@@ -180,9 +199,9 @@ class AsyncioHost:
                 "asyncio.run_coroutine_threadsafe; inside the system use the ActorRef itself."
             )
 
-    def _answer(self, future: asyncio.Future[Any], result: outcome.Value[Any] | outcome.Error) -> None:
+    def _answer(self, future: asyncio.Future[Any], answer: object) -> None:
         """Lay an answer ready; the system's thread calls this."""
-        self._outbox.append((future, result))
+        self._outbox.append((future, answer))
 
     def _wake(self) -> None:
         """Let the loop take out what lies ready; the system's thread calls this."""
@@ -198,9 +217,9 @@ class AsyncioHost:
         # Put back before anything is taken out, so that what comes later wakes again.
         self._is_woken = False
         while self._outbox:
-            future, result = self._outbox.popleft()
+            future, answer = self._outbox.popleft()
             if not future.done():
-                future.set_result(result)
+                future.set_result(answer)
 
 
 @asynccontextmanager
