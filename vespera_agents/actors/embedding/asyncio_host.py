@@ -9,11 +9,11 @@ is needed.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from threading import get_ident
 from typing import Any, TypeVar, TypeVarTuple, final
 
 import outcome
@@ -21,14 +21,13 @@ import outcome
 from supervisors.specs import Restart
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.asks import ANSWERED
-from vespera_agents.actors.embedding.outside import ActorHandle, Call, ThreadStatistics
+from vespera_agents.actors.embedding.outside import ActorHandle, Call, ThreadStatistics, whereis
 from vespera_agents.actors.embedding.trio_thread import (
     CALLS_MAX,
     CANCEL_SECONDS,
     OpenSystem,
     SetUp,
     TrioThread,
-    whereis,
 )
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import SystemUnresponsive, WrongThread
@@ -49,12 +48,13 @@ class AsyncioHost:
     """A system as the asyncio program sees it. Made by `open_system_from_asyncio`, used in its event loop only."""
 
     def __init__(self, open_it: OpenSystem, set_up: SetUp | None, *, name: str, calls_max: int) -> None:
+        # Answers that lie ready; the system's thread puts them in.
+        self._outbox: deque[tuple[asyncio.Future[Any], object]] = deque()
         self._thread = TrioThread(
-            open_it, set_up, name=name, calls_max=calls_max, deliver=self._answer, after_batch=self._wake
+            open_it, set_up, name=name, calls_max=calls_max, deliver=self._outbox.append, after_batch=self._wake
         )
         self._loop = asyncio.get_running_loop()
-        self._loop_thread = threading.get_ident()
-        self._outbox: deque[tuple[asyncio.Future[Any], object]] = deque()
+        self._loop_thread = get_ident()
         self._is_woken = False
 
     async def ask(self, actor: ActorHandle[Actor], request: Request[Reply], *, timeout_seconds: float = 5.0) -> Reply:
@@ -69,7 +69,9 @@ class AsyncioHost:
         ref = actor.ref
         if not isinstance(ref, Endpoint):
             return await self._call(ref.name, partial(ref.ask, request, timeout_seconds=timeout_seconds))
-        self._check_thread()
+        # Not a call of its own: each is a fiftieth of an ask of many.
+        if get_ident() != self._loop_thread:
+            raise _wrong_thread()
         future: asyncio.Future[Reply] = self._loop.create_future()
         ask = self._thread.ask(ref, request, timeout_seconds, future)
         try:
@@ -193,15 +195,8 @@ class AsyncioHost:
         return result.unwrap()
 
     def _check_thread(self) -> None:
-        if threading.get_ident() != self._loop_thread:
-            raise WrongThread(
-                "An AsyncioHost belongs to the event loop that opened it. From another thread go through "
-                "asyncio.run_coroutine_threadsafe; inside the system use the ActorRef itself."
-            )
-
-    def _answer(self, future: asyncio.Future[Any], answer: object) -> None:
-        """Lay an answer ready; the system's thread calls this."""
-        self._outbox.append((future, answer))
+        if get_ident() != self._loop_thread:
+            raise _wrong_thread()
 
     def _wake(self) -> None:
         """Let the loop take out what lies ready; the system's thread calls this."""
@@ -220,6 +215,13 @@ class AsyncioHost:
             future, answer = self._outbox.popleft()
             if not future.done():
                 future.set_result(answer)
+
+
+def _wrong_thread() -> WrongThread:
+    return WrongThread(
+        "An AsyncioHost belongs to the event loop that opened it. From another thread go through "
+        "asyncio.run_coroutine_threadsafe; inside the system use the ActorRef itself."
+    )
 
 
 @asynccontextmanager

@@ -6,12 +6,15 @@ Plain values and slots, without threads or locks: those are `trio_thread`'s. `as
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, wait
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar, cast, final
 
+from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.asks import Letter
 from vespera_agents.actors.refs import ActorRef
+from vespera_agents.actors.system import ActorSystem
 
 Result = TypeVar("Result")
 ActorT_co = TypeVar("ActorT_co", covariant=True)
@@ -101,3 +104,13 @@ class ThreadStatistics:
     """The last reason for that; empty while there is none."""
     batches: int
     """How often the thread was woken for calls and tells: few for many is what makes them cheap."""
+
+
+async def whereis(system: ActorSystem, name: str) -> ActorRef[Actor] | None:
+    """Find a living actor; a call, so that it happens inside the thread."""
+    return system.whereis(name)
+
+
+def wait_until_done(future: Future[Any], timeout_seconds: float) -> None:
+    """Wait in a thread without a loop; an interruption goes on up, and leaves the future as it is."""
+    wait([future], timeout=timeout_seconds)

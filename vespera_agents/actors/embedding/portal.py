@@ -20,15 +20,13 @@ import trio
 from supervisors.specs import Restart
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.asks import ANSWERED
-from vespera_agents.actors.embedding.outside import ActorHandle, Call, ThreadStatistics
+from vespera_agents.actors.embedding.outside import ActorHandle, Call, ThreadStatistics, wait_until_done, whereis
 from vespera_agents.actors.embedding.trio_thread import (
     CALLS_MAX,
     CANCEL_SECONDS,
     OpenSystem,
     SetUp,
     TrioThread,
-    wait_until_done,
-    whereis,
 )
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import MailboxFull, SystemUnresponsive, WrongThread
@@ -242,7 +240,8 @@ class _Waiter(Generic[Answer]):
         """The answer, once it is there."""
 
 
-def _deliver(waiter: _Waiter[Answer], answer: Answer) -> None:
+def _deliver(answered: tuple[_Waiter[Answer], Answer]) -> None:
+    waiter, answer = answered
     waiter.answers.append(answer)
     waiter.lock.release()
 

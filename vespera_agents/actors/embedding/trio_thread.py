@@ -13,7 +13,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import copy_context
 from types import FrameType
@@ -22,7 +22,6 @@ from typing import Any, Final, cast, final
 import outcome
 import trio
 
-from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.asks import Letter, PendingAsk, unusable
 from vespera_agents.actors.embedding.carriers import Carriers
 from vespera_agents.actors.embedding.flusher import Flusher
@@ -60,7 +59,7 @@ class TrioThread:
         *,
         name: str,
         calls_max: int,
-        deliver: Callable[[Any, Any], object],
+        deliver: Callable[[tuple[Any, Any]], object],
         after_batch: Callable[[], object] | None = None,
     ) -> None:
         """Prepare it.
@@ -70,8 +69,8 @@ class TrioThread:
             set_up: What is run in it first.
             name: The system's name; also the thread's.
             calls_max: How many may wait for answers, and how many messages may wait to be told.
-            deliver: Called in this thread with each waiter and its answer: the reply of an ask, which says itself
-                whether it has failed, or the Outcome of a call.
+            deliver: Called in this thread with each waiter and its answer, a pair: the reply of an ask, which says
+                itself whether it has failed, or the Outcome of a call.
             after_batch: Called in this thread when answers have been delivered, once for several.
         """
         self.name = name
@@ -317,12 +316,12 @@ class TrioThread:
 
     def _turn_away(self, waiter: object, item: Call[Any] | Posted) -> None:
         if isinstance(item, Call):
-            self._deliver(waiter, outcome.Error(self._refused(item.whom)))
+            self._deliver((waiter, outcome.Error(self._refused(item.whom))))
             return
         endpoint, (_, _, ask) = item
         assert ask is not None, "only asks are waited for"
         turn_away(ask, self._refused(endpoint.name))
-        self._deliver(waiter, None)
+        self._deliver((waiter, None))
 
     def _take_in(self) -> None:
         """Put messages where they belong, and begin calls."""
@@ -374,7 +373,7 @@ class TrioThread:
         item = self._pending.pop(waiter, None)
         if item is None:
             return
-        self._deliver(waiter, answer)
+        self._deliver((waiter, answer))
         self._answers += 1
         if self._answers % SAMPLED == 1 and not isinstance(item, Call):
             observe(*item)
@@ -388,13 +387,3 @@ class TrioThread:
 
 def _told(ref: ActorRef[Any], message: object) -> outcome.Value[None] | outcome.Error:
     return outcome.capture(ref.tell, message)
-
-
-async def whereis(system: ActorSystem, name: str) -> ActorRef[Actor] | None:
-    """Find a living actor; a call, so that it happens inside the thread."""
-    return system.whereis(name)
-
-
-def wait_until_done(future: Future[Any], timeout_seconds: float) -> None:
-    """Wait in a thread without a loop; an interruption goes on up, and leaves the future as it is."""
-    wait([future], timeout=timeout_seconds)
