@@ -503,7 +503,7 @@ def test_a_pool_is_asked_through_a_task() -> None:
             await host.send(pool, Note("sent"))
             host.tell(pool, Note("told"))
             assert await host.ask(pool, Number(6)) == 6
-            assert host.statistics().carriers_idle > 0
+            await until(lambda: host.statistics().carriers_idle > 0)
             assert (await counts(host)).messages[MessageOutcome.HANDLED] == 4
 
     run(main)

@@ -50,10 +50,16 @@ class AsyncioHost:
     def __init__(self, open_it: OpenSystem, set_up: SetUp | None, *, name: str, calls_max: int) -> None:
         # Answers that lie ready; the system's thread puts them in.
         self._outbox: deque[tuple[asyncio.Future[Any], object]] = deque()
-        self._thread = TrioThread(
-            open_it, set_up, name=name, calls_max=calls_max, deliver=self._outbox.append, after_batch=self._wake
-        )
         self._loop = asyncio.get_running_loop()
+        self._thread = TrioThread(
+            open_it,
+            set_up,
+            name=name,
+            calls_max=calls_max,
+            deliver=self._outbox.append,
+            after_batch=self._wake,
+            before_batch=self._loop.call_soon,
+        )
         self._loop_thread = get_ident()
         self._is_woken = False
 

@@ -61,6 +61,7 @@ class TrioThread:
         calls_max: int,
         deliver: Callable[[tuple[Any, Any]], object],
         after_batch: Callable[[], object] | None = None,
+        before_batch: Callable[[Callable[[], object]], object] | None = None,
     ) -> None:
         """Prepare it.
 
@@ -72,6 +73,8 @@ class TrioThread:
             deliver: Called in this thread with each waiter and its answer, a pair: the reply of an ask, which says
                 itself whether it has failed, or the Outcome of a call.
             after_batch: Called in this thread when answers have been delivered, once for several.
+            before_batch: Called by a caller who may not be the only one, to have the given function called when the
+                others have had their turn.
         """
         self.name = name
         """The system's name; also the thread's."""
@@ -87,6 +90,7 @@ class TrioThread:
         self._calls_max = calls_max
         self._deliver = deliver
         self._after_batch = after_batch
+        self._before_batch = before_batch
         self._flusher = None if after_batch is None else Flusher(after_batch)
         # A daemon, so that a handler that blocks for ever cannot keep the interpreter from ending. Whoever opened the
         # thread waits for its end, with a bound.
@@ -115,6 +119,7 @@ class TrioThread:
     def stop(self) -> None:
         """Let it end in order: calls under way fail with ActorStopped, then the system is closed. Idempotent."""
         self._is_stopping = True
+        self._wake()
         self._soon(self._closing.set)
 
     def cancel(self) -> None:
@@ -207,7 +212,11 @@ class TrioThread:
         if len(self._inbox) >= self._calls_max:
             raise TooManyCalls(self.name, self._calls_max)
         self._tells += 1
-        self._put((ref, (message, copy_context(), None)))
+        self._inbox.append((ref, (message, copy_context(), None)))
+        # Looked at after the append: the thread puts it back before it takes things out.
+        if not self._is_woken:
+            self._is_woken = True
+            self._wake()
 
     def withdraw(self, waiter: object) -> None:
         """Have an ask withdrawn or a call cancelled, because nobody waits any more; nothing is delivered after this."""
@@ -239,14 +248,17 @@ class TrioThread:
         if self._is_refusing and self._pending.pop(waiter, None) is not None:
             raise self._refused(whom)
         self._calls += 1
-        self._put(item)
-
-    def _put(self, item: Call[Any] | Posted) -> None:
         self._inbox.append(item)
-        # Looked at after the append: the thread puts it back before it takes things out.
         if not self._is_woken:
             self._is_woken = True
-            self._soon(self._take_in)
+            # Waking gives the interpreter away: the thread would take what there is, and has to be woken again.
+            if self._before_batch is not None and len(self._pending) > 1:
+                self._before_batch(self._wake)
+            else:
+                self._wake()
+
+    def _wake(self) -> None:
+        self._soon(self._take_in)
 
     def _soon(self, function: Callable[..., object], *args: object) -> None:
         token = self._token
