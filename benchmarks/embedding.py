@@ -2,8 +2,9 @@
 
 A system in a thread of its own is asked by an asyncio program and by sync code. The reference of both is the bare way
 there and back: `run_sync_soon` into a trio thread, whose function answers at once by `call_soon_threadsafe` or a lock,
-with no actor, no mailbox, no deadline and no batches. The reference of the delays is trio's guest mode in the same loop.
-Two threads take part and the machine may have better things to do, so all of it is taken by the wall and noisy.
+with no actor, no mailbox, no deadline and no batches. The reference of the delays is trio's guest mode in that loop.
+Two threads take part, so all of it is taken by the wall. Where other work keeps the processors busy, a lone caller's
+rate says little: each question wakes two threads, and each of these waits for a processor and for the interpreter.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ async def run(options: Options) -> list[Row]:
             ours=_elsewhere(partial(_asyncio_asks, trips, 1)),
             reference="bare way to a trio thread and back",
             measure_reference=_elsewhere(partial(_bare_trips, trips, 1)),
-            goal=0.7,
+            goal=0.6,
             options=options,
         ),
         await compare(
@@ -63,7 +64,7 @@ async def run(options: Options) -> list[Row]:
             ours=_elsewhere(partial(_asyncio_asks, asks, CALLERS)),
             reference=f"bare way there and back, {CALLERS} callers",
             measure_reference=_elsewhere(partial(_bare_trips, asks, CALLERS)),
-            goal=1.0,
+            goal=2.0,
             options=options,
         ),
         await compare(
@@ -81,7 +82,7 @@ async def run(options: Options) -> list[Row]:
             ours=lambda: trio.to_thread.run_sync(_portal_asks, trips),
             reference="bare way to a trio thread and back, by a lock",
             measure_reference=lambda: trio.to_thread.run_sync(_bare_portal_trips, trips),
-            goal=0.7,
+            goal=0.6,
             options=options,
         ),
         await compare(
@@ -90,7 +91,7 @@ async def run(options: Options) -> list[Row]:
             ours=_elsewhere(partial(_asyncio_delay, ticks)),
             reference="guest mode",
             measure_reference=_elsewhere(partial(_asyncio_delay_of_a_host, ticks)),
-            goal=0.8,
+            goal=0.6,
             goal_is="at most",
             options=options,
         ),
@@ -100,7 +101,7 @@ async def run(options: Options) -> list[Row]:
             ours=_elsewhere(partial(_system_delay, ticks)),
             reference="guest mode",
             measure_reference=_elsewhere(partial(_system_delay_as_a_guest, ticks)),
-            goal=0.8,
+            goal=0.6,
             goal_is="at most",
             options=options,
         ),

@@ -73,8 +73,7 @@ class TrioThread:
             deliver: Called in this thread with each waiter and its answer, a pair: the reply of an ask, which says
                 itself whether it has failed, or the Outcome of a call.
             after_batch: Called in this thread when answers have been delivered, once for several.
-            before_batch: Called by a caller who may not be the only one, to have the given function called when the
-                others have had their turn.
+            before_batch: Called by a caller who may not be alone, to have a function called after the others' turns.
         """
         self.name = name
         """The system's name; also the thread's."""
