@@ -29,6 +29,8 @@ FAILED: Final = 3
 WITHDRAWN: Final = 4
 """The caller was cancelled: never started if it was QUEUED, its reply dropped if it was STARTED."""
 
+REQUESTS: Final[tuple[type, ...]] = (Request,)
+"""For a check that only those who use no type checker need."""
 FREE_MAX: Final = 1000
 """Finished asks that are kept to be used again."""
 

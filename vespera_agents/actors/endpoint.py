@@ -10,12 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, final
 
 from trio.lowlevel import Task, current_task, reschedule
 
 from supervisors.timekeeper import Alarm
-from vespera_agents.actors.asks import ANSWERED, FAILED, FREE_MAX, QUEUED, STARTED, Letter, PendingAsk, unusable
+from vespera_agents.actors.asks import (
+    ANSWERED,
+    FAILED,
+    FREE_MAX,
+    QUEUED,
+    REQUESTS,
+    STARTED,
+    Letter,
+    PendingAsk,
+    unusable,
+)
 from vespera_agents.actors.errands import stop
 from vespera_agents.actors.errors import ActorCrashed, AskTimeout, MailboxFull
 from vespera_agents.actors.mailbox import MailboxSpec, Overflow
@@ -39,8 +49,6 @@ if TYPE_CHECKING:
 
 
 _wake_with: Callable[[Task, Any], None] = reschedule
-_REQUESTS: Final[tuple[type, ...]] = (Request,)
-"""For a check that only those who use no type checker need."""
 
 
 @final
@@ -141,7 +149,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         self, request: Request[Reply], *, timeout_seconds: float = 5.0
     ) -> Reply:
         """Put a request in and wait for its answer."""
-        if not isinstance(request, _REQUESTS) or not timeout_seconds > 0.0:
+        if not isinstance(request, REQUESTS) or not timeout_seconds > 0.0:
             raise unusable(request, timeout_seconds)
         switchboard = self.switchboard
         task = current_task()

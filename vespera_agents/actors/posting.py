@@ -15,10 +15,10 @@ from vespera_agents.actors.errors import ActorError
 from vespera_agents.actors.refs import ActorRef
 
 
-def post_ask(endpoint: Endpoint, letter: Letter, ask: PendingAsk) -> None:
+def post_ask(endpoint: Endpoint, letter: Letter, ask: PendingAsk, now: float) -> None:
     """Put in the request of a letter; `ask.wake` is called with its answer, or when there is none to come."""
     endpoint.counts.asks += 1
-    ask.due = due = endpoint.clock() + ask.timeout_seconds
+    ask.due = due = now + ask.timeout_seconds
     lane = endpoint.user
     depth = len(lane)
     if depth < endpoint.limit:

@@ -22,7 +22,7 @@ from typing import Any, Final, cast, final
 import outcome
 import trio
 
-from vespera_agents.actors.asks import Letter, PendingAsk, unusable
+from vespera_agents.actors.asks import REQUESTS, Letter, PendingAsk, unusable
 from vespera_agents.actors.embedding.carriers import Carriers
 from vespera_agents.actors.embedding.flusher import Flusher
 from vespera_agents.actors.embedding.outside import Call, Posted, ThreadStatistics
@@ -180,8 +180,7 @@ class TrioThread:
             ActorStopped: It is closed, or closing.
             SystemCrashed: The system broke.
         """
-        # Looked at again for those who use no type checker.
-        if not isinstance(cast("object", request), Request) or not timeout_seconds > 0.0:
+        if not isinstance(request, REQUESTS) or not timeout_seconds > 0.0:
             raise unusable(request, timeout_seconds)
         ask = PendingAsk(endpoint, waiter, self._answered)
         ask.timeout_seconds = timeout_seconds
@@ -338,7 +337,7 @@ class TrioThread:
         """Put messages where they belong, and begin calls."""
         self._batches += 1
         self._is_woken = False
-        pending, inbox = self._pending, self._inbox
+        pending, inbox, now = self._pending, self._inbox, trio.current_time()
         for _ in range(len(inbox)):
             item = inbox.popleft()
             if isinstance(item, Call):
@@ -351,7 +350,7 @@ class TrioThread:
                 self._tell(ref, letter)
             elif ask.waiter in pending and self._carriers.nursery is not None:
                 assert isinstance(ref, Endpoint), "asks of others are calls"
-                post_ask(ref, letter, ask)
+                post_ask(ref, letter, ask, now)
 
     def _tell(self, ref: ActorRef[Any], letter: Letter) -> None:
         message, context, _ = letter
