@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -195,6 +196,47 @@ def test_all_messages_of_one_sender_keep_their_order_whatever_way_they_go() -> N
             await asyncio.gather(*calls)
             await host.ask(clerk, Number(300))
         assert [int(str(each)) for each in log] == list(range(301))
+
+    run(main)
+
+
+def test_asks_of_one_turn_share_a_wake_up_even_if_the_other_thread_runs_meanwhile() -> None:
+    async def main() -> None:
+        async with open_system_from_asyncio() as host:
+            clerk = await host.start(Clerk)
+
+            async def ask(number: int) -> int:
+                time.sleep(0.001)  # noqa: ASYNC251 - lets the other thread take in what there is
+                return await host.ask(clerk, Number(number))
+
+            before = host.statistics().batches
+            assert await asyncio.gather(*(ask(number) for number in range(50))) == list(range(50))
+            # The first may be alone, so it does not wait for the others.
+            assert host.statistics().batches - before <= 2
+
+    run(main)
+
+
+def test_what_was_told_before_the_system_is_closed_is_heard_though_its_wake_up_was_put_off() -> None:
+    async def main() -> None:
+        log: list[object] = []
+        async with open_system_from_asyncio() as host:
+            clerk = await host.start(Clerk, log)
+            hold = Hold()
+
+            async def ask() -> str:
+                time.sleep(0.05)  # noqa: ASYNC251 - so that the first has been taken in
+                # Runs before the wake-up, which comes with the next turn of the loop.
+                asyncio.get_running_loop().call_soon(time.sleep, 0.2)
+                return await host.ask(other, hold)
+
+            other = await host.start(Clerk)
+            asks = [asyncio.create_task(host.ask(other, hold)), asyncio.create_task(ask())]
+            await asyncio.sleep(0)
+            host.tell(clerk, Note("told"))
+        assert log == ["told"]
+        for ended in await asyncio.gather(*asks, return_exceptions=True):
+            assert isinstance(ended, ActorStopped)
 
     run(main)
 

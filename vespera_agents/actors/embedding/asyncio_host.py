@@ -58,10 +58,11 @@ class AsyncioHost:
             calls_max=calls_max,
             deliver=self._outbox.append,
             after_batch=self._wake,
-            before_batch=self._loop.call_soon,
+            before_batch=self._wake_there,
         )
         self._loop_thread = get_ident()
         self._is_woken = False
+        self._asking = 0
 
     async def ask(self, actor: ActorHandle[Actor], request: Request[Reply], *, timeout_seconds: float = 5.0) -> Reply:
         """Send a request and wait for its answer, as `ActorRef.ask` does, with the same errors.
@@ -79,12 +80,15 @@ class AsyncioHost:
         if get_ident() != self._loop_thread:
             raise _wrong_thread()
         future: asyncio.Future[Reply] = self._loop.create_future()
-        ask = self._thread.ask(ref, request, timeout_seconds, future)
+        self._asking += 1
         try:
+            ask = self._thread.ask(ref, request, timeout_seconds, future)
             reply = await future
         except asyncio.CancelledError:
             self._thread.withdraw(future)
             raise
+        finally:
+            self._asking -= 1
         if ask.state != ANSWERED:
             raise ask.take_failure()
         return reply
@@ -203,6 +207,16 @@ class AsyncioHost:
     def _check_thread(self) -> None:
         if get_ident() != self._loop_thread:
             raise _wrong_thread()
+
+    def _wake_there(self, wake: Callable[[], object]) -> None:
+        """Wake the system's thread: where several ask at once, when all whose turn it is have asked.
+
+        Waking it gives the interpreter away. It would take the one request that is there, and be woken for each.
+        """
+        if self._asking > 1:
+            self._loop.call_soon(wake)
+        else:
+            wake()
 
     def _wake(self) -> None:
         """Let the loop take out what lies ready; the system's thread calls this."""

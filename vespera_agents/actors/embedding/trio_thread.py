@@ -73,7 +73,8 @@ class TrioThread:
             deliver: Called in this thread with each waiter and its answer, a pair: the reply of an ask, which says
                 itself whether it has failed, or the Outcome of a call.
             after_batch: Called in this thread when answers have been delivered, once for several.
-            before_batch: Called by a caller who may not be alone, to have a function called after the others' turns.
+            before_batch: Called by the first caller of a batch, with what wakes this thread: at once, or when others
+                have called, too.
         """
         self.name = name
         """The system's name; also the thread's."""
@@ -249,11 +250,10 @@ class TrioThread:
         self._inbox.append(item)
         if not self._is_woken:
             self._is_woken = True
-            # Waking gives the interpreter away: the thread would take what there is, and has to be woken again.
-            if self._before_batch is not None and len(self._pending) > 1:
-                self._before_batch(self._wake)
-            else:
+            if self._before_batch is None:
                 self._wake()
+            else:
+                self._before_batch(self._wake)
 
     def _wake(self) -> None:
         self._soon(self._take_in)
