@@ -130,7 +130,7 @@ async def context_is_carried() -> bool:
 
 @asynccontextmanager
 async def an_actor(
-    kind: Callable[[], Adder] | Callable[[], AsyncAdder] = Adder, *, capacity: int = 2 * BURST
+    kind: Callable[[], Adder] | Callable[[], AsyncAdder] = Adder, *, capacity: int = 10 * BURST
 ) -> AsyncIterator[ActorRef[Adder] | ActorRef[AsyncAdder]]:
     """Start one actor with everything on, and check its name and its counters afterwards."""
     async with open_system(name="benchmark") as system:

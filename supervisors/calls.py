@@ -73,8 +73,14 @@ class Calls:
 
     def start_child_nowait(self, spec: ChildSpec, child_id: str | None, args: tuple[object, ...]) -> None:
         """Add a child and begin its life, now or in its turn."""
-        self._check_running()
-        self._begin_new(self._add(spec, child_id, args))
+        life = self._life
+        if life.ending:
+            raise life.not_running()
+        child = self._add(spec, child_id, args)
+        if life.idle:
+            life.offspring.spawn_newcomer(child)
+        else:
+            life.start_in_turn(child)
 
     async def start_dynamic(self, args: tuple[object, ...]) -> StartedChild:
         """Start one more child of the template, with further arguments."""
@@ -82,9 +88,14 @@ class Calls:
 
     def start_dynamic_nowait(self, args: tuple[object, ...]) -> str:
         """Add one more child of the template and begin its life, now or in its turn; return its id."""
-        self._check_running()
+        life = self._life
+        if life.ending:
+            raise life.not_running()
         child = self._add_dynamic(args)
-        self._begin_new(child)
+        if life.idle:
+            life.offspring.spawn_newcomer(child)
+        else:
+            life.start_in_turn(child)
         return child.id
 
     async def terminate_child(self, child_id: str) -> None:
@@ -112,15 +123,6 @@ class Calls:
             raise ChildRestarting(child_id, child.state.value)
         return child
 
-    def _check_running(self) -> None:
-        """Refuse what would only be refused later.
-
-        Raises:
-            SupervisorNotRunning: it has not started, or is ending.
-        """
-        if self._life.ending:
-            raise self._life.not_running()
-
     def _add(self, spec: ChildSpec, child_id: str | None, args: tuple[object, ...]) -> Child:
         self._life.flags.check_child(spec)
         if child_id is None:
@@ -138,12 +140,6 @@ class Calls:
         if most is not None and len(life.roster) >= most:
             raise TooManyChildren(life.flags.name, most)
         return life.roster.add(f"{template.id}:{next(self._numbers)}", template, args)
-
-    def _begin_new(self, child: Child) -> None:
-        if self._life.idle:
-            self._life.offspring.spawn_newcomer(child)
-        else:
-            self._life.start_in_turn(child)
 
     async def _start_new(self, add: Callable[[], Child]) -> StartedChild:
         life = self._life

@@ -5,18 +5,22 @@ What a program prints is the business of the wing that it shows; here it only ha
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 import pytest
+import trio
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from trio.testing import MockClock
 
 from benchmarks.actors import GOALS
 from vespera_agents.cli import app
@@ -27,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+ACTORS_GUIDE = ROOT / "docs" / "actors.md"
 PROGRAM_SECONDS_MAX = 60
 SHELLS = {"", "sh", "bash", "shell", "console", "text"}
 
@@ -124,6 +129,28 @@ def run_program(path: Path, place: Path) -> None:
     assert done.returncode == 0, f"{path.name} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
 
 
+def programs_of_the_guide(text: str) -> list[tuple[str, str | None]]:
+    """Return each python block with the text block that follows it at once: what it prints, if the guide says so."""
+    shown: list[tuple[str, str | None]] = []
+    blocks = MarkdownIt("commonmark").parse(text)
+    for index, block in enumerate(blocks):
+        if block.type == "fence" and block.info == "python":
+            following = [each.content for each in blocks[index + 1 : index + 2] if each.info == "text"]
+            shown.append((block.content, following[0] if following else None))
+    return shown
+
+
+def run_block(prelude: str, block: str) -> None:
+    """Run a block of the guide after its first block: whole, and then its `main` in virtual time."""
+    # A module of its own, for dataclasses and annotations look their names up there.
+    module = types.ModuleType("guide")
+    for text in (prelude, block):
+        exec(compile(text, "docs/actors.md", "exec", dont_inherit=True), vars(module))  # noqa: S102 - our own document.
+    main = vars(module).get("main")
+    if main is not None:
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
 def makefile_targets() -> set[str]:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     return set(re.findall(r"^([a-z][a-z-]*):", text, re.MULTILINE))
@@ -140,6 +167,35 @@ def test_every_python_block_of_the_readme_is_a_program_that_runs(tmp_path: Path)
         program = tmp_path / f"readme_{number}.py"
         program.write_text(text, encoding="utf-8")
         run_program(program, tmp_path)
+
+
+GUIDE_PROGRAMS = programs_of_the_guide(ACTORS_GUIDE.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def restored_collector() -> Iterator[None]:
+    """Undo what a block does to the garbage collector of the whole process."""
+    thresholds = gc.get_threshold()
+    yield
+    gc.set_threshold(*thresholds)
+
+
+@pytest.mark.parametrize("number", range(len(GUIDE_PROGRAMS)))
+def test_the_programs_of_the_guide_to_actors_run_and_print_what_it_says(
+    number: int, capsys: pytest.CaptureFixture[str], restored_collector: None
+) -> None:
+    block, output = GUIDE_PROGRAMS[number]
+    run_block(GUIDE_PROGRAMS[0][0] if number else "", block)
+    assert capsys.readouterr().out == (output or "")
+
+
+def test_a_block_of_the_guide_that_prints_something_else_or_fails_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "```python\nx = 1\n```\n\n```python\nasync def main():\n    print(x)\n```\n\n```text\n2\n```\n"
+    (prelude, silent), (block, output) = programs_of_the_guide(text)
+    run_block(prelude, block)
+    assert (silent, output, capsys.readouterr().out) == (None, "2\n", "1\n")
+    with pytest.raises(NameError):
+        run_block("", "async def main():\n    print(x)")
 
 
 def test_there_are_examples() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vespera_agents.actors import (
         Actor,
         ActorCrashed,
+        ActorError,
         ActorRef,
         ActorStopped,
         ActorSystem,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Actor",
     "ActorCrashed",
+    "ActorError",
     "ActorRef",
     "ActorStopped",
     "ActorSystem",

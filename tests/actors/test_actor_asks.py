@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, field
 
 import pytest
@@ -149,6 +150,25 @@ async def test_a_cancelled_caller_does_not_disturb_an_ask_that_has_been_started(
         await ref.ask(Slow("last"))
         assert system.statistics().kinds["Worker"].late_replies == 1
     assert log[:2] == ["begun begins", "begun ends"]
+
+
+async def test_callers_that_are_cancelled_need_no_garbage_collection(autojump_clock: MockClock) -> None:
+    async with open_system() as system:
+        ref = await system.start(Worker, [])
+
+        async def give_up() -> None:
+            with trio.move_on_after(0.5):
+                await ref.ask(Slow("begun"))
+
+        await give_up()
+        gc.collect()
+        gc.disable()
+        try:
+            await give_up()
+            await ref.ask(Slow("last"))
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
 
 
 async def test_a_cancelled_sender_leaves_nothing_behind(autojump_clock: MockClock) -> None:

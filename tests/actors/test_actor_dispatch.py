@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import pytest
 
@@ -12,6 +12,11 @@ from vespera_agents.actors import Actor, InvalidReceiver, Request, receives
 from vespera_agents.actors.dispatch import no_handler
 
 T = TypeVar("T")
+Mark: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def repr_of(mark: object) -> str:
+    return "always" if mark is receives else "with when"
 
 
 class Note: ...
@@ -51,6 +56,67 @@ def test_the_nearest_parent_type_wins() -> None:
 
     assert Reader.tables[None][SpecialNote] is Reader.note
     assert Reader.tables[None][int] is Reader.anything
+
+
+def test_what_was_found_before_does_not_change_what_is_found_next() -> None:
+    class Top: ...
+
+    class Left(Top): ...
+
+    class Right(Top): ...
+
+    class Both(Left, Right): ...
+
+    class Reader(Actor):
+        @receives
+        def top(self, message: Top) -> None: ...
+
+        @receives
+        def right(self, message: Right) -> None: ...
+
+    table = Reader.tables[None]
+    assert table[Left] is Reader.top
+    assert table[Both] is Reader.right, "Right is nearer than Top, whether a Left has come before or not"
+
+
+def test_a_handler_of_one_state_comes_before_those_for_all_also_by_a_parent_type() -> None:
+    class Reader(Actor):
+        @receives
+        def note(self, message: Note) -> None: ...
+
+        @receives
+        def other(self, message: Other) -> None: ...
+
+        @receives(when="asleep")
+        def any_note(self, message: Note) -> None: ...
+
+        @receives(when=("away", "gone"))
+        def anything(self, message: object) -> None: ...
+
+    assert set(Reader.tables) == {None, "asleep", "away", "gone"}
+    assert Reader.tables[None][SpecialNote] is Reader.note
+    assert Reader.tables["asleep"][SpecialNote] is Reader.any_note
+    assert Reader.tables["asleep"][Other] is Reader.other
+    assert Reader.tables["asleep"][int] is no_handler
+    assert Reader.tables["away"][Note] is Reader.tables["gone"][Other] is Reader.anything
+    assert Reader.tables[None][int] is no_handler
+
+
+def test_a_subclass_inherits_handlers_of_states_and_may_replace_them() -> None:
+    class Parent(Actor):
+        @receives(when="on")
+        def note(self, message: Note) -> None: ...
+
+        @receives(when="on")
+        def other(self, message: Other) -> None: ...
+
+    class Child(Parent):
+        @receives(when="on")
+        def new_note(self, message: Note) -> None: ...
+
+    assert Child.tables["on"][Note] is Child.new_note
+    assert Child.tables["on"][Other] is Child.other
+    assert Parent.tables["on"][Note] is Parent.note
 
 
 def test_a_subclass_inherits_handlers_and_may_replace_them_by_name_or_by_type() -> None:
@@ -124,96 +190,185 @@ def test_a_decorated_handler_keeps_its_mark() -> None:
     assert Reader.tables[None][Note] is Reader.note
 
 
-def test_two_handlers_for_one_type_are_refused() -> None:
+# Wrong handlers: each is refused when the class is created, with what to write instead; with `when` as without.
+
+WHENS = pytest.mark.parametrize("mark", [receives, receives(when="on"), receives(when=("on", "off"))], ids=repr_of)
+
+
+@WHENS
+def test_two_handlers_for_one_type_are_refused(mark: Mark) -> None:
     with pytest.raises(InvalidReceiver, match=r"one and .*two both handle Note"):
 
         class Reader(Actor):
-            @receives
+            @mark
             def one(self, message: Note) -> None: ...
 
-            @receives
+            @mark
             def two(self, message: Note) -> None: ...
 
 
-def test_a_reply_that_does_not_match_the_request_is_refused_with_the_fix() -> None:
+@WHENS
+def test_a_reply_that_does_not_match_the_request_is_refused_with_the_fix(mark: Mark) -> None:
     with pytest.raises(InvalidReceiver, match=r"returns str, but Get is a Request\[int\].*-> int.*Request\[str\]"):
 
         class Reader(Actor):
-            @receives
+            @mark
             def get(self, _message: Get) -> str:
                 return ""
 
 
-def test_an_async_handler_is_checked_by_what_it_awaits_to() -> None:
+@WHENS
+def test_an_async_handler_is_checked_by_what_it_awaits_to(mark: Mark) -> None:
     with pytest.raises(InvalidReceiver, match=r"returns None, but Get is a Request\[int\]"):
 
         class Reader(Actor):
-            @receives
+            @mark
             async def get(self, message: Get) -> None: ...
 
 
-def test_a_request_handler_must_say_what_it_answers() -> None:
+@WHENS
+def test_a_request_handler_must_say_what_it_answers(mark: Mark) -> None:
     with pytest.raises(InvalidReceiver, match=r"Annotate it: -> int"):
 
         class Reader(Actor):
-            @receives
+            @mark
             def get(self, _message: Get):  # type: ignore[no-untyped-def]
                 return 1
 
 
-def test_a_reply_to_a_message_that_is_no_request_is_refused() -> None:
+@WHENS
+def test_a_reply_to_a_message_that_is_no_request_is_refused(mark: Mark) -> None:
     with pytest.raises(InvalidReceiver, match=r"nobody would see it.*class Note\(Request\[int\]\)"):
 
         class Reader(Actor):
-            @receives
+            @mark
             def note(self, _message: Note) -> int:
                 return 1
 
 
-def test_a_handler_without_annotation_is_refused() -> None:
+@WHENS
+def test_a_handler_without_annotation_is_refused(mark: Mark) -> None:
     with pytest.raises(InvalidReceiver, match="Annotate its parameter: message: SomeMessage"):
 
         class Reader(Actor):
-            @receives
+            @mark
             def note(self, message): ...  # type: ignore[no-untyped-def]
 
 
-def test_a_handler_that_does_not_take_one_message_is_refused() -> None:
+@WHENS
+def test_a_handler_that_does_not_take_one_message_is_refused(mark: Mark) -> None:
     with pytest.raises(InvalidReceiver, match="exactly one message"):
 
         class TooFew(Actor):
-            @receives
+            @mark
             def note(self) -> None: ...
 
     with pytest.raises(InvalidReceiver, match="exactly one message"):
 
         class TooMany(Actor):
-            @receives
+            @mark
             def note(self, message: Note, more: int) -> None: ...
 
     with pytest.raises(InvalidReceiver, match="exactly one message"):
 
         class KeywordOnly(Actor):
-            @receives
+            @mark
             def note(self, *, message: Note) -> None: ...
 
 
-def test_an_annotation_that_cannot_be_read_is_refused() -> None:
+@WHENS
+def test_an_annotation_that_cannot_be_read_is_refused(mark: Mark) -> None:
     with pytest.raises(InvalidReceiver, match=r"cannot be read.*TYPE_CHECKING"):
 
         class Reader(Actor):
-            @receives
+            @mark
             def note(self, message: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
 
-def test_an_annotation_that_is_no_class_is_refused() -> None:
+@WHENS
+def test_an_annotation_that_is_no_class_is_refused(mark: Mark) -> None:
     with pytest.raises(InvalidReceiver, match="no class"):
 
         class Reader(Actor):
-            @receives
+            @mark
             def note(self, message: T) -> None: ...
 
 
-def test_only_functions_can_be_marked() -> None:
+def test_two_handlers_of_one_type_in_one_state_are_refused_and_in_two_states_they_are_good() -> None:
+    with pytest.raises(InvalidReceiver, match=r"one and .*two both handle Note in state 'on'\. Keep one"):
+
+        class Wrong(Actor):
+            @receives(when=("off", "on"))
+            def one(self, message: Note) -> None: ...
+
+            @receives(when="on")
+            def two(self, message: Note) -> None: ...
+
+    class Good(Actor):
+        @receives(when="off")
+        def one(self, message: Note) -> None: ...
+
+        @receives(when="on")
+        def two(self, message: Note) -> None: ...
+
+        @receives
+        def three(self, message: Note) -> None: ...
+
+    assert [Good.tables[state][Note] for state in ("off", "on", None)] == [Good.one, Good.two, Good.three]
+
+
+@WHENS
+def test_a_wrong_member_of_a_union_is_refused(mark: Mark) -> None:
+    with pytest.raises(InvalidReceiver, match=r"returns None, but Get is a Request\[int\].*-> int"):
+
+        class Reader(Actor):
+            @mark
+            def both(self, message: Note | Get) -> None: ...
+
+
+@WHENS
+def test_a_handler_inherited_from_a_class_that_is_no_actor_is_checked_too(mark: Mark) -> None:
+    class Mixin:
+        @mark
+        def get(self, _message: Get) -> str:
+            return ""
+
+    with pytest.raises(InvalidReceiver, match=r"Mixin.get returns str, but Get is a Request\[int\]"):
+
+        class Reader(Mixin, Actor): ...
+
+
+@WHENS
+def test_only_functions_can_be_marked(mark: Mark) -> None:
     with pytest.raises(InvalidReceiver, match="marks methods"):
-        receives(property(len))  # type: ignore[type-var]
+        mark(property(len))  # type: ignore[type-var]
+
+
+def test_a_state_without_its_name_is_refused_with_the_fix() -> None:
+    with pytest.raises(InvalidReceiver, match=r"@receives\(when=\.\.\.\)"):
+
+        class Reader(Actor):
+            @receives("asleep")  # type: ignore[type-var]
+            def note(self, message: Note) -> None: ...
+
+
+@pytest.mark.parametrize("when", [(), ["asleep"], ("asleep", [])], ids=repr)
+def test_what_is_no_state_is_refused(when: Any) -> None:
+    with pytest.raises(InvalidReceiver, match='when="waiting"'):
+        receives(when=when)
+
+
+def test_a_hook_that_cannot_be_awaited_is_refused_with_what_to_write() -> None:
+    with pytest.raises(InvalidReceiver, match=r"on_stop is awaited. Write it as `async def on_stop\(self"):
+
+        class Hasty(Actor):
+            def on_stop(self) -> None:  # type: ignore[override]
+                pass
+
+
+def test_an_on_start_that_wants_more_than_a_snapshot_is_refused_with_what_to_write() -> None:
+    with pytest.raises(InvalidReceiver, match=r"on_start\(self, snapshot: X \| None = None\)"):
+
+        class Demanding(Actor):
+            async def on_start(self, snapshot: object, more: object) -> None:  # type: ignore[override]
+                pass

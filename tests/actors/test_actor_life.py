@@ -368,3 +368,19 @@ async def test_a_watch_is_told_once_of_the_end_and_never_of_a_restart(autojump_c
         assert (told, kept.pending) == ([ActorTerminated("w", "it stopped", None)], False)
         assert not ref.watch(told.append).pending
         assert told == [ActorTerminated("w", "it stopped", None)] * 2
+
+
+async def test_a_wish_to_stop_outlives_a_crash(autojump_clock: MockClock) -> None:
+    class Doomed(Worker):
+        @receives
+        async def work(self, message: Work) -> str:
+            await trio.sleep(message.seconds)
+            raise LookupError("broken")
+
+    async with open_system() as system:
+        ref = await system.start(Doomed)
+        ref.tell(Work(1.0))
+        await wait_all_tasks_blocked()
+        ref.stop()
+        await trio.sleep(2)
+        assert ref.statistics().state is ActorState.STOPPED

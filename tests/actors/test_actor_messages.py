@@ -115,6 +115,8 @@ async def test_only_requests_can_be_asked_and_only_with_a_time_limit_above_zero(
         ref = await system.start(Worker)
         with pytest.raises(TypeError, match="is not a Request"):
             await ref.ask(Note("x"))  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"Slow is a class. Ask with an object of it"):
+            await ref.ask(Slow)  # type: ignore[arg-type]
         for seconds in (0.0, -1.0, math.nan):
             with pytest.raises(ValueError, match=r"math\.inf for no limit"):
                 await ref.ask(Slow("x"), timeout_seconds=seconds)

@@ -172,3 +172,22 @@ async def test_what_was_put_aside_comes_before_a_message_that_is_tried_again_and
             ref.tell(message)
         await wait_all_tasks_blocked()
     assert log == ["later", "a", "b"]
+
+
+async def test_what_nobody_waits_for_any_more_is_not_tried_again(autojump_clock: MockClock) -> None:
+    class Late(Stubborn):
+        @receives
+        async def do(self, message: Do) -> str:
+            self.tries[message.what] += 1
+            await trio.sleep(2)
+            raise LookupError(message.what)
+
+    tries: Counter[str] = Counter()
+    async with open_system() as system:
+        ref = await system.start(Late, [], tries)
+        with trio.move_on_after(1):
+            await ref.ask(Do("a"))
+        await trio.sleep(10)
+        outcomes = system.statistics().kinds["Late"].messages
+        assert (outcomes[MessageOutcome.CRASHED], outcomes[MessageOutcome.RETRIED]) == (1, 0)
+    assert tries == {"a": 1}

@@ -9,12 +9,14 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from supervisors import StartFailed
 from vespera_agents.actors import (
     Actor,
     ActorCrashed,
     ActorRef,
     AskTimeout,
     DeadLetterReason,
+    InvalidReceiver,
     MailboxSpec,
     MessageOutcome,
     Overflow,
@@ -237,6 +239,13 @@ async def test_a_state_that_no_handler_is_for_is_refused_with_those_that_there_a
         assert "'closed', 'open'" in system.dead_letters[0].cause
 
 
+def test_a_first_state_that_no_handler_is_for_is_refused_with_the_class() -> None:
+    with pytest.raises(InvalidReceiver, match=r"Stuck begins in state 'ajar'.*@receives\(when='ajar'\)"):
+
+        class Stuck(Door):
+            initial_state = "ajar"
+
+
 async def test_two_messages_that_bring_each_other_back_give_way_to_others(autojump_clock: MockClock) -> None:
     """Each unstashes the other and puts itself aside: that never ends, and must not stop the event loop."""
 
@@ -342,6 +351,16 @@ async def test_putting_aside_where_there_is_no_message_in_hand_is_an_error_that_
         await trio.sleep(1.5)
         assert await ref.ask(Get()) == "here"
         assert ref.statistics().incarnations == 2
+
+
+async def test_nothing_can_be_put_aside_before_there_is_mail(autojump_clock: MockClock) -> None:
+    class Hasty(Actor):
+        async def on_start(self) -> None:
+            self.stash()
+
+    async with open_system() as system:
+        with pytest.raises(StartFailed, match=r"stash\(\) with no message in hand"):
+            await system.start(Hasty)
 
 
 # Mail that comes first -----------------------------------------------------------------------------------------------

@@ -214,6 +214,10 @@ class MailboxMachine(RuleBasedStateMachine):
             assert not self.waiting
 
     @invariant()
+    def it_looks_for_withdrawn_asks_only_where_there_may_be_some(self) -> None:
+        assert self.mailbox.has_forgotten == self.gone
+
+    @invariant()
     def nobody_waits_while_there_is_room(self) -> None:
         if self.waiting:
             assert self.user or self.urgent, "nothing would be taken, and so nobody let in, ever"

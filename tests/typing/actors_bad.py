@@ -62,3 +62,23 @@ async def share(system: ActorSystem, refs: list[ActorRef[Counter]]) -> None:
     await ask_many([1, 2], Add())  # error: nobody to ask
     numbers: list[int] = await gather_answers(refs, Add())  # error: errors may be among them
     print(wrong, words, numbers)
+
+
+class Door(Actor):
+    async def on_start(self, snapshot: int) -> None: ...  # error: a first start has no snapshot
+
+    @receives(when="open")
+    def add(self, _message: Add) -> int:
+        self.become(["open"])  # error: a state is hashable
+        return "one"  # error: the reply is an int
+
+    @receives("open")  # error: a state has a name
+    def note(self, _message: Note) -> None:
+        self.tell_after(Note(), 1.0)  # error: the time comes first
+        self.tell_every("1", Note())  # error: seconds are a number
+
+    def tie(self, other: Actor) -> None:
+        self.watch(other)  # error: a reference is watched, not an actor
+        self.link(other)  # error: a reference is linked, not an actor
+        names: list[str] = self.add(Add())  # error: a marked method keeps its type
+        print(names)

@@ -9,14 +9,18 @@ from vespera_agents.actors import (
     ActorError,
     ActorRef,
     ActorSystem,
+    ActorTerminated,
     CanBeAsked,
     ConsistentHash,
+    LinkBroken,
     MailboxSpec,
     PartitionedPool,
     Pool,
     Request,
     RoundRobin,
     Routing,
+    Timer,
+    Watch,
     ask_many,
     gather_answers,
     open_partitions,
@@ -97,3 +101,74 @@ async def gather(one: ActorRef[Counter], refs: list[ActorRef[Counter]], pool: Po
             assert_type(each, int)
     anybody: list[CanBeAsked] = [one, pool]
     assert_type(await ask_many(anybody, Names()), list[list[str]])
+
+
+class Opened: ...
+
+
+class Door(Actor):
+    """A state machine with timers, links and watches."""
+
+    initial_state = "closed"
+    idle_timeout_seconds = 60.0
+    handler_timeout_seconds = 5.0
+    crash_retries = 1
+
+    async def on_start(self, snapshot: int | None = None) -> None:
+        self.opened = snapshot or 0
+
+    async def on_restart(self, cause: BaseException | None) -> None: ...
+
+    def snapshot(self) -> int:
+        return self.opened
+
+    @receives(when="closed")
+    def later(self, _message: Add) -> int:
+        self.stash()
+
+    @receives(when=("closed", "ajar"))
+    async def names_later(self, _message: Names) -> list[str]:
+        if not self.opened:
+            self.stash()
+        return []
+
+    @receives(when="open")
+    def add(self, message: Add) -> int:
+        return self.opened + message.amount
+
+    @receives
+    def open(self, _message: Opened) -> None:
+        self.become("open")
+        self.unstash_all()
+        self.save_snapshot()
+        timer = self.tell_after(1.0, Opened())
+        assert_type(timer, Timer)
+        assert_type(timer.active, bool)
+        assert_type(timer.cancel(), None)
+        assert_type(self.tell_every(1.0, Opened()), Timer)
+
+    def tie(self, other: ActorRef[Counter], pool: Pool[Counter]) -> None:
+        assert_type(self.watch(other), Watch)
+        assert_type(self.watch(pool.members[0]).pending, bool)
+        assert_type(self.link(other), None)
+        assert_type(self.unlink(other), None)
+
+    @receives
+    def ended(self, message: ActorTerminated) -> None:
+        assert_type(message.cause, BaseException | None)
+
+
+class Patient(Door):
+    async def on_start(self, snapshot: int | None = None) -> None:
+        await super().on_start(snapshot)
+
+    async def on_idle(self) -> None: ...
+
+    async def on_link_broken(self, broken: LinkBroken) -> None:
+        assert_type(broken.cause, BaseException)
+
+
+async def decorated(door: Door) -> None:
+    assert_type(door.later(Add(1)), int)
+    assert_type(await door.names_later(Names()), list[str])
+    assert_type(door.open(Opened()), None)

@@ -12,12 +12,12 @@ from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, NoReturn, Self, final
 
 from vespera_agents.actors.deathwatch import Watch
-from vespera_agents.actors.dispatch import Table, build_tables
+from vespera_agents.actors.dispatch import Table, build_tables, check_hooks, takes_one_more
 from vespera_agents.actors.endpoint import Endpoint
-from vespera_agents.actors.errors import LinkBroken, StashFull
+from vespera_agents.actors.errors import InvalidReceiver, LinkBroken, StashFull
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.statistics import ActorState
-from vespera_agents.actors.timers import Timer
+from vespera_agents.actors.timers import EVERY_SECONDS_MIN, Timer
 
 
 @final
@@ -74,9 +74,15 @@ class Actor:
         super().__init_subclass__(**arguments)
         frame = inspect.currentframe()
         cls.tables = build_tables(cls, frame.f_back if frame is not None else None)
+        check_hooks(cls, ("on_start", "on_restart", "on_stop", "on_idle", "on_link_broken"))
+        if cls.initial_state not in cls.tables:
+            raise InvalidReceiver(
+                f"{cls.__qualname__} begins in state {cls.initial_state!r}, which no handler is for. Mark one with "
+                f"@receives(when={cls.initial_state!r}), or correct initial_state."
+            )
         cls.gets_ready = cls.on_start is not Actor.on_start or cls.on_restart is not Actor.on_restart
         cls.tells_tree_detail = hasattr(cls, "tree_detail")
-        cls.takes_snapshot = len(inspect.signature(cls.on_start).parameters) > 1
+        cls.takes_snapshot = takes_one_more(cls.on_start)
 
     # Its life -------------------------------------------------------------------------------------------------------
 
@@ -174,12 +180,12 @@ class Actor:
 
     def tell_after(self, seconds: float, message: object) -> Timer:
         """Have this actor told a message once, in so many seconds (>= 0), if this incarnation still lives then."""
-        _check_seconds(seconds, least=">= 0")
+        _check_seconds(seconds, least=0.0)
         return Timer(self._endpoint, message, seconds, None)
 
     def tell_every(self, seconds: float, message: object) -> Timer:
-        """Have this actor told a message every so many seconds (> 0), for as long as this incarnation lives."""
-        _check_seconds(seconds, least="> 0")
+        """Have this actor told a message every so many seconds (>= 0.001), for as long as this incarnation lives."""
+        _check_seconds(seconds, least=EVERY_SECONDS_MIN)
         return Timer(self._endpoint, message, seconds, seconds)
 
     def watch(self, other: ActorRef[Any]) -> Watch:
@@ -214,6 +220,6 @@ def _address(ref: ActorRef[Any]) -> Endpoint:
     return ref
 
 
-def _check_seconds(seconds: float, *, least: str) -> None:
-    if not seconds >= 0.0 or (seconds == 0.0 and least == "> 0") or seconds == math.inf:
-        raise ValueError(f"A timer needs a number of seconds {least}, not {seconds}.")
+def _check_seconds(seconds: float, *, least: float) -> None:
+    if not least <= seconds < math.inf:
+        raise ValueError(f"A timer needs a number of seconds >= {least:g}, not {seconds}.")

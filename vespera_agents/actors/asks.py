@@ -29,8 +29,6 @@ FAILED: Final = 3
 WITHDRAWN: Final = 4
 """The caller was cancelled: never started if it was QUEUED, its reply dropped if it was STARTED."""
 
-REQUESTS: Final[tuple[type, ...]] = (Request,)
-"""For a check that only those who use no type checker need."""
 FREE_MAX: Final = 1000
 """Finished asks that are kept to be used again."""
 
@@ -114,6 +112,8 @@ def unusable(request: object, timeout_seconds: float) -> Exception:
     """Return the error for an ask that makes no sense."""
     if isinstance(request, Request):
         return ValueError(f"An ask waits for more than 0 seconds, not {timeout_seconds}. Use math.inf for no limit.")
+    if isinstance(request, type):
+        return TypeError(f"{request.__qualname__} is a class. Ask with an object of it: {request.__qualname__}(...).")
     return TypeError(
         f"{type(request).__qualname__} is not a Request, so it has no answer. Use tell, or derive it from "
         "Request[R] with the type of its answer."

@@ -52,14 +52,6 @@ class Terms:
     start_timeout_seconds: float
     """How long it may take to get ready."""
 
-    def are(self, restart: Restart, shutdown_seconds: float, start_timeout_seconds: float) -> bool:
-        """Whether they are these."""
-        return (
-            self.restart is restart
-            and self.shutdown_seconds == shutdown_seconds
-            and self.start_timeout_seconds == start_timeout_seconds
-        )
-
     def child_spec(self, child_id: str, args: tuple[Cell, ...] = ()) -> ChildSpec:
         """Return what a supervisor makes of such an actor; the cell is the start argument."""
         return ChildSpec(
@@ -116,18 +108,27 @@ class Cell:
             Exception: Whatever the constructor, a hook or a handler raised.
         """
         endpoint = self.endpoint
-        self._begin(task_status)
+        self._begin()
         task = endpoint.task = current_task()
         CALLERS[task] = endpoint
         self._status = task_status
         actor: Actor | None = None
         try:
-            began = endpoint.clock()
+            # A sample of those that have nothing to do: reading the clock twice is a twentieth of starting one.
+            counts = endpoint.counts
+            began = None if counts.starts % 7 else endpoint.clock()
             actor = self._actor = self._actor_class(*self._args)
             actor.attach(endpoint)
             if actor.gets_ready:
+                began = endpoint.clock() if began is None else began
                 await self._get_ready(actor)
-            self._became_ready(actor, began)
+            counts.starts += 1
+            if began is not None:
+                counts.init_duration.observe(endpoint.clock() - began)
+            endpoint.state = _RUNNING
+            if actor.tells_tree_detail:
+                endpoint.facts = cast("HasTreeDetail", actor).tree_detail
+            self._crash = None
             task_status.started(endpoint)
             await serve(actor, endpoint, task_status)
         except Fenced:
@@ -143,7 +144,7 @@ class Cell:
             # A permanent child that returned would be restarted: whoever stopped it for good ends it from outside.
             await trio.sleep_forever()
 
-    def _begin(self, status: ChildStatus) -> None:
+    def _begin(self) -> None:
         """Take up the name and the mail."""
         endpoint = self.endpoint
         if endpoint.switchboard.is_closed:
@@ -153,7 +154,6 @@ class Cell:
         if not endpoint.is_open:
             self._names.claim(self)
             endpoint.open()
-        self._supervisor = status.supervisor
         self._was_restarting = endpoint.state is _RESTARTING
         endpoint.incarnation += 1
         endpoint.state = _STARTING
@@ -172,16 +172,6 @@ class Cell:
             await actor.on_start()
         if endpoint.task is not task:
             raise Fenced
-
-    def _became_ready(self, actor: Actor, began: float) -> None:
-        endpoint = self.endpoint
-        counts = endpoint.counts
-        counts.starts += 1
-        counts.init_duration.observe(endpoint.clock() - began)
-        endpoint.state = _RUNNING
-        if actor.tells_tree_detail:
-            endpoint.facts = cast("HasTreeDetail", actor).tree_detail
-        self._crash = None
 
     # Its end --------------------------------------------------------------------------------------------------------
 
@@ -246,6 +236,7 @@ class Cell:
             restarts = False
         endpoint.counts.stops.increment(reason)
         self._crash = crash or self._crash
+        self._supervisor = status.supervisor
         self._actor = self._status = None
         endpoint.leave(crash)
         if restarts and not self.is_final:
@@ -301,7 +292,8 @@ class Cell:
 
     def is_below(self, supervisor: str) -> bool:
         """Whether it was last started by a supervisor of this name."""
-        return self._supervisor == supervisor
+        status = self._status
+        return supervisor == (self._supervisor if status is None else status.supervisor)
 
     def _fence_predecessor(self) -> None:
         """Settle what an incarnation holds that its supervisor gave up waiting for; it still runs, and is ignored."""

@@ -8,7 +8,7 @@ handlers; `drain` does.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 from types import FrameType, NoneType, UnionType
 from typing import Any, Final, TypeAlias, TypeVar, Union, cast, final, get_args, get_origin, get_type_hints, overload
@@ -38,14 +38,20 @@ def receives(
     each of a tuple of states), where it comes before every handler for all states, also as that of a parent type:
     see `Actor.become`.
     """
-    if method is None:
-        return partial(_mark, when if isinstance(when, tuple) else (when,))
-    return _mark((None,), method)
+    if method is not None:
+        return _mark((None,), method)
+    states = cast("tuple[object, ...]", when if isinstance(when, tuple) else (when,))
+    if not states or not all(isinstance(state, Hashable) for state in states):
+        raise InvalidReceiver(f'{when!r} is no state. Write @receives(when="waiting"), or a tuple of such states.')
+    return partial(_mark, cast("tuple[Hashable, ...]", states))
 
 
 def _mark(states: tuple[Hashable, ...], method: Method) -> Method:
     if not inspect.isfunction(method):
-        raise InvalidReceiver(f"@receives marks methods, not {method!r}. Put it directly above `def` or `async def`.")
+        raise InvalidReceiver(
+            f"@receives marks methods, not {method!r}. Put it directly above `def` or `async def`; a state "
+            "of the actor has a name: @receives(when=...)."
+        )
     setattr(method, _MARK, states)
     return cast("Method", method)
 
@@ -112,6 +118,34 @@ def build_tables(actor_class: type, defined_in: FrameType | None) -> dict[Hashab
                     found.setdefault(state, {})[message_type] = method
     for_all = Table(found.pop(None))
     return {None: for_all, **{state: Table(declared, for_all) for state, declared in found.items()}}
+
+
+def check_hooks(actor_class: type, names: Iterable[str]) -> None:
+    """Check that these methods of `actor_class` can be awaited.
+
+    Raises:
+        InvalidReceiver: One is a plain function.
+    """
+    for name in names:
+        hook = getattr(actor_class, name)
+        # One that wraps another may well return something to await.
+        if inspect.isfunction(hook) and not inspect.iscoroutinefunction(hook) and not hasattr(hook, "__wrapped__"):
+            raise InvalidReceiver(f"{hook.__qualname__} is awaited. Write it as `async def {name}(self, ...)`.")
+
+
+def takes_one_more(hook: Callable[..., object]) -> bool:
+    """Whether a hook has a parameter beside `self`, for the snapshot.
+
+    Raises:
+        InvalidReceiver: It has more than one that must be given.
+    """
+    parameters = list(inspect.signature(hook).parameters.values())[1:]
+    if sum(each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters) > 1:
+        raise InvalidReceiver(
+            f"{getattr(hook, '__qualname__', hook)} is given the snapshot and nothing else. Write it as "
+            "`async def on_start(self, snapshot: X | None = None)`."
+        )
+    return bool(parameters)
 
 
 def _message_types(

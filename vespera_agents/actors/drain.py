@@ -14,7 +14,7 @@ from contextvars import Context
 from types import CoroutineType, FrameType, GeneratorType
 from typing import Any, Final, Self, cast, final
 
-from trio.lowlevel import checkpoint
+from trio.lowlevel import checkpoint, current_task
 
 from supervisors.incarnation import ChildStatus
 from vespera_agents.actors.actor import Actor, PutAside
@@ -22,13 +22,13 @@ from vespera_agents.actors.asks import ANSWERED, QUEUED, STARTED, Letter
 from vespera_agents.actors.dispatch import Unmatched
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.idling import IdleWatch
-from vespera_agents.actors.parking import check, park
+from vespera_agents.actors.parking import SHARED_TRAP, check, park
 from vespera_agents.actors.settling import Fenced, interrupted, put_aside, turn_over, unhandled
 
 DRAIN_MESSAGES_MAX: Final = 128
-"""Messages per turn; a multiple of 16, because only every sixteenth looks at the budget."""
+"""Messages per turn; a multiple of 16, because in the end only every sixteenth looks at the budget."""
 DRAIN_SECONDS_MAX: Final = 0.004
-"""Seconds per turn, on trio's clock."""
+"""Seconds per turn, on trio's clock, which is looked at after 2, 4, 8, 16, and then each further 16 messages."""
 
 
 _COROUTINE: Final[type] = CoroutineType
@@ -55,8 +55,8 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
         Fenced: This incarnation was replaced while its handler was running.
         Exception: Whatever a handler raised.
     """
-    task, trap, clock, counts = endpoint.task, endpoint.trap, endpoint.clock, endpoint.counts
-    idle = IdleWatch.of(actor, endpoint)
+    task, clock, counts = current_task(), endpoint.clock, endpoint.counts
+    idle = None if actor.idle_timeout_seconds == math.inf else IdleWatch(endpoint, actor.idle_timeout_seconds)
     done: Done | None = None
     runner: GeneratorType[Any, Any, None] = _NO_RUNNER
     step: Callable[[Any], Any] = runner.send
@@ -69,13 +69,19 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
             if idle is not None:
                 idle.wait()
             endpoint.reader = task
-            woken_with = await park(trap)
+            task.custom_sleep_data = endpoint
+            try:
+                woken_with = await park(SHARED_TRAP)
+            finally:
+                if endpoint.reader is task:
+                    endpoint.reader = None
             if woken_with is not None:
                 check(woken_with)
         began = endpoint.busy_since = clock()
         lane, table = endpoint.user, actor.table
         until = began + DRAIN_SECONDS_MAX
         taken = handled = 0
+        mask = 1
         waited = False
         try:
             while True:
@@ -110,6 +116,7 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                         if yielded is not done:
                             waited = True
                             await _wait_for(actor, endpoint, status, letter, Suspended(context, runner, yielded, done))
+                            until = clock() + DRAIN_SECONDS_MAX  # Others have had their turn meanwhile.
                         result, done.result = done.result, None
                 except PutAside:
                     done = None
@@ -131,8 +138,10 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                         wake(ask.waiter, result)
                     else:
                         counts.late_replies += 1
-                if not taken & 15 and (taken >= DRAIN_MESSAGES_MAX or clock() > until):
-                    break
+                if not taken & mask:
+                    if taken >= DRAIN_MESSAGES_MAX or clock() > until:
+                        break
+                    mask = mask << 1 & 15 | 1
         except BaseException as error:
             if letter is not None and endpoint.task is task:
                 interrupted(actor, endpoint, letter, error, status)

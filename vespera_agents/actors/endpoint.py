@@ -10,27 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from trio.lowlevel import Task, current_task, reschedule
 
 from supervisors.timekeeper import Alarm
-from vespera_agents.actors.asks import (
-    ANSWERED,
-    FAILED,
-    FREE_MAX,
-    QUEUED,
-    REQUESTS,
-    STARTED,
-    Letter,
-    PendingAsk,
-    unusable,
-)
+from vespera_agents.actors.asks import ANSWERED, FAILED, FREE_MAX, QUEUED, STARTED, Letter, PendingAsk, unusable
 from vespera_agents.actors.errands import stop
 from vespera_agents.actors.errors import ActorCrashed, AskTimeout, MailboxFull
 from vespera_agents.actors.mailbox import MailboxSpec, Overflow
 from vespera_agents.actors.messages import Request
-from vespera_agents.actors.parking import check, park, trap_of
+from vespera_agents.actors.parking import check, park
 from vespera_agents.actors.refs import ActorRef, Reply
 from vespera_agents.actors.statistics import (
     ActorStatistics,
@@ -49,6 +39,8 @@ if TYPE_CHECKING:
 
 
 _wake_with: Callable[[Task, Any], None] = reschedule
+_REQUESTS: Final[tuple[type, ...]] = (Request,)
+"""For a check that only those who use no type checker need."""
 
 
 @final
@@ -57,7 +49,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
 
     __slots__ = (
         "alarm", "branches", "busy_since", "clock", "counts", "current", "facts", "handled", "incarnation", "marked",
-        "next_due", "retried", "saved", "switchboard", "task", "trap", "turns", "waiting_on", "woken_at",
+        "next_due", "retried", "saved", "switchboard", "task", "turns", "waiting_on", "woken_at",
     )  # fmt: skip
 
     def __init__(self, switchboard: Switchboard, name: str, counts: KindCounts, spec: MailboxSpec) -> None:
@@ -72,8 +64,6 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         """The number of the incarnation that may take mail: an older one that still runs is fenced off."""
         self.task: Task | None = None
         """The trio task of that incarnation."""
-        self.trap = trap_of(self.forget_reader)
-        """Where that task parks for mail."""
         self.current: Letter | None = None
         """What the handler has that is waiting for something."""
         self.busy_since: float | None = None
@@ -149,7 +139,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         self, request: Request[Reply], *, timeout_seconds: float = 5.0
     ) -> Reply:
         """Put a request in and wait for its answer."""
-        if not isinstance(request, REQUESTS) or not timeout_seconds > 0.0:
+        if not isinstance(request, _REQUESTS) or not timeout_seconds > 0.0:
             raise unusable(request, timeout_seconds)
         switchboard = self.switchboard
         task = current_task()
@@ -177,7 +167,14 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
             if depth < self.limit:
                 lane.append((request, copy_context(), ask))
                 if not depth:
-                    self.first_came()
+                    # As `first_came`, with the time that is known already.
+                    self.woken_at = now
+                    self.marked = 1
+                    reader = self.reader
+                    if reader is not None:
+                        self.reader = None
+                        if reader.custom_sleep_data is not None:
+                            _wake_with(reader, None)
             else:
                 self.ask_slowly((request, copy_context(), ask), ask)
             if due < self.next_due:
@@ -199,7 +196,10 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         ask.trap = None
         if ask.state == FAILED:
             raise ask.take_failure()
-        check(reply)
+        try:
+            check(reply)
+        finally:
+            del reply  # What was raised holds this frame: together they would be garbage.
         raise AssertionError("a parked ask was woken by nobody who may")
 
     def stop(self) -> None:
@@ -216,11 +216,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
             self.bury(letter, DeadLetterReason.STOPPED, self.end_reason)
 
     def deliver(self, letter: Letter) -> None:
-        """Put in a letter of the runtime's own that is told, as `tell` does.
-
-        Raises:
-            MailboxFull: There is no room, and the overflow rule is WAIT or REJECT.
-        """
+        """Put in a letter of the runtime's own, as `tell` does, and with its errors."""
         self._tell_slowly(letter)
 
     def first_came(self) -> None:
@@ -230,12 +226,13 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         reader = self.reader
         if reader is not None:
             self.reader = None
-            # With a value of its own: trio makes an Outcome where none is given, which costs as much as this call.
-            _wake_with(reader, None)
+            if reader.custom_sleep_data is not None:
+                # With a value: trio makes an Outcome where none is given, which costs as much as this call.
+                _wake_with(reader, None)
 
     def wake(self) -> None:
         """Wake the actor, if it waits for mail."""
-        if len(self.user) < 2:  # noqa: PLR2004 - the one that was just put in is its first
+        if len(self.user) <= 1:
             self.first_came()
         else:
             super().wake()
@@ -289,8 +286,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         elif self.is_open and lost is not letter:
             self._displaced(lost)
         else:
-            if ask.trap is not None:
-                self.switchboard.free_asks.append(ask)
+            ask.trap = None
             if not self.is_open:
                 raise self.stopped()
             newest = self.overflow is Overflow.DROP_NEWEST
@@ -400,6 +396,5 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
     def leave(self, crash: BaseException | None) -> None:
         """End an incarnation."""
         self.busy_since = None
-        self.facts = None
-        self.task = None
+        self.facts = self.task = None
         self.end_ties(crash)

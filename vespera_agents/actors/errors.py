@@ -166,6 +166,7 @@ class LinkBroken(ActorError):
         """The actor that crashed."""
         self.cause = cause
         """What it crashed with; also the `__cause__`."""
+        self.__cause__ = cause
 
 
 class SystemCrashed(ActorError):

@@ -5,7 +5,6 @@ The wait costs one alarm per actor that wants it, moved each time the actor wait
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable
 from typing import final
 
@@ -24,15 +23,7 @@ class IdleWatch:
         self._endpoint = endpoint
         self._seconds = idle_timeout_seconds
         self._alarm = Alarm(endpoint.switchboard.timekeeper, self._ring)
-
-    @classmethod
-    def of(cls, actor: Actor, endpoint: Endpoint) -> IdleWatch | None:
-        """Return the watch of an actor that wants one; it ends with the incarnation."""
-        if actor.idle_timeout_seconds == math.inf:
-            return None
-        watch = cls(endpoint, actor.idle_timeout_seconds)
-        endpoint.own(watch)
-        return watch
+        endpoint.own(self)
 
     def wait(self) -> None:
         """Begin to count, because the actor waits for mail from now on."""

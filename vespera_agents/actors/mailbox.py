@@ -100,7 +100,7 @@ class Mailbox:
         self.waiting: deque[WaitingLetter] | None = None
         """Letters that wait for room, oldest first; made with the first of them."""
         self.reader: Task | None = None
-        """The parked actor, if it is parked."""
+        """The actor, if it is parked; its `custom_sleep_data` is None once anything, also a cancellation, woke it."""
         self.has_forgotten = False
         """Whether a lane may hold asks whose callers have gone."""
 
@@ -173,7 +173,8 @@ class Mailbox:
         if reader is not None:
             # Forgotten before it is rescheduled: trio dies on a second reschedule of the same task.
             self.reader = None
-            reschedule(reader)
+            if reader.custom_sleep_data is not None:
+                reschedule(reader)
 
     # Receiving ------------------------------------------------------------------------------------------------------
 
@@ -229,11 +230,6 @@ class Mailbox:
     def letters(self) -> list[Letter]:
         """Return all user mail in it, in the order in which it would be taken, letters that wait for room last."""
         return [*(self.urgent or ()), *self.user, *(entry.letter for entry in self.waiting or ())]
-
-    def forget_reader(self, _raise_cancel: RaiseCancelT) -> Abort:
-        """Let the parked reader be cancelled; for its trap."""
-        self.reader = None
-        return Abort.SUCCEEDED
 
     # Opening and closing --------------------------------------------------------------------------------------------
 

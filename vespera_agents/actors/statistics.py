@@ -145,7 +145,7 @@ class KindCounts:
         self.dead_letters = Tally(DeadLetterReason)
         """Messages that nobody handled to the end."""
         self.init_duration = Histogram()
-        """Seconds from the constructor to ready."""
+        """Seconds until ready: in on_start of all that have one, and in the constructor of one in seven."""
         self.message_duration = Histogram()
         """Seconds in a handler: of each that had to wait, and of a sample of the others."""
         self.ask_duration = Histogram()
@@ -223,7 +223,7 @@ class KindStatistics:
     dead_letters: Mapping[DeadLetterReason, int]
     """Messages that nobody handled to the end."""
     init_duration: HistogramSnapshot
-    """Seconds from the constructor to ready."""
+    """Seconds until ready, sampled where there is no on_start."""
     message_duration: HistogramSnapshot
     """Seconds in a handler, sampled."""
     ask_duration: HistogramSnapshot

@@ -6,6 +6,7 @@ A system is one supervision tree with a registry of names. Actors started with `
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import count
@@ -27,7 +28,14 @@ from vespera_agents.actors.mailbox import MailboxSpec
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.registry import Registry
 from vespera_agents.actors.stacks import AwaitedLine, await_stack
-from vespera_agents.actors.statistics import ActorState, ActorStatistics, DeadLetter, SystemStatistics, freeze
+from vespera_agents.actors.statistics import (
+    ActorState,
+    ActorStatistics,
+    DeadLetter,
+    KindCounts,
+    SystemStatistics,
+    freeze,
+)
 from vespera_agents.actors.switchboard import Switchboard
 
 if TYPE_CHECKING:
@@ -38,6 +46,9 @@ Arguments = TypeVarTuple("Arguments")
 
 DEFAULT_MAILBOX: Final = MailboxSpec(1000)
 """The mailbox of an actor that is given none: 1000 messages, then senders wait or are refused."""
+_MAILBOX_SPEC: Final[type] = MailboxSpec
+"""For a check that only those who use no type checker need."""
+_log = logging.getLogger(__name__)
 _DOWN: Final = (ActorState.STOPPED, ActorState.RESTARTING)
 _ENDS: Final = (ReportKind.CHILD_ENDED, ReportKind.CHILD_CRASHED)
 
@@ -80,8 +91,10 @@ class ActorSystem:
         )
         self._names: Registry[Cell] = Registry()
         usual = Terms(Restart.TRANSIENT, 5.0, 30.0)
-        self._last_terms = (usual, usual.child_spec("actor"))
-        self._specs = dict((self._last_terms,))
+        self._last_terms: tuple[Terms, ChildSpec] = (usual, usual.child_spec("actor"))
+        self._last_given = (usual.restart, usual.shutdown_seconds, usual.start_timeout_seconds)
+        self._specs = {self._last_given: self._last_terms}
+        self._counts: dict[Callable[..., Actor], KindCounts] = {}
         self._numbers = count(1)
 
     # Starting and stopping actors -----------------------------------------------------------------------------------
@@ -197,7 +210,10 @@ class ActorSystem:
 
         Raises:
             ValueError: The actor was placed with actor_spec.
+            TypeError: This is no single actor; a pool is closed with its own `close`.
         """
+        if not isinstance(ref, Endpoint):
+            raise TypeError(f"Only single actors are stopped here, not {ref!r}. Close a pool with its close().")
         cell = self._names.find(ref.name)
         if cell is None or cell.endpoint is not ref:
             return
@@ -305,6 +321,10 @@ class ActorSystem:
                     cell.give_up_restart(f"its supervisor {report.supervisor!r} has ended")
         if self._listener is not None:
             self._listener.on_report(report)
+        elif report.kind is ReportKind.CHILD_CRASHED:
+            # Somebody must hear of it: restarted in silence, an actor may crash for ever.
+            failure = None if report.exit is None else report.exit.failure
+            _log.error("%s crashed: %s", offender.id if offender else report.supervisor, failure or report.reason)
 
     async def live(self, *, task_status: trio.TaskStatus[object]) -> None:
         """Run the tree and the timekeeper; `open_system` calls this, once."""
@@ -346,26 +366,28 @@ class ActorSystem:
         mailbox: MailboxSpec,
         terms: Terms,
     ) -> Cell:
-        if not (isinstance(actor, type) and issubclass(actor, Actor)):
-            raise TypeError(f"An actor is a class derived from Actor, not {actor!r}. Pass its arguments after it.")
-        kind = actor.__name__
+        counts = self._counts.get(actor)
+        if counts is None:
+            if not (isinstance(actor, type) and issubclass(actor, Actor)):
+                raise TypeError(f"An actor is a class derived from Actor, not {actor!r}. Pass its arguments after it.")
+            counts = self._counts[actor] = self._switchboard.counts_of(actor.__name__)
+        if type(mailbox) is not _MAILBOX_SPEC:
+            raise TypeError(f"A mailbox is given as MailboxSpec(capacity, overflow), not {mailbox!r}.")
         if name is None:
-            name = f"{kind}-{next(self._numbers)}"
-        endpoint = Endpoint(self._switchboard, name, self._switchboard.counts_of(kind), mailbox)
-        return Cell(actor, args, terms, endpoint, self._names)
+            name = f"{counts.kind}-{next(self._numbers)}"
+        return Cell(actor, args, terms, Endpoint(self._switchboard, name, counts, mailbox), self._names)
 
     def _terms_of(
         self, restart: Restart, shutdown_seconds: float, start_timeout_seconds: float
     ) -> tuple[Terms, ChildSpec]:
         """Return the terms, and the one spec that all children of the root share that live on them."""
-        terms, spec = self._last_terms
-        if terms.are(restart, shutdown_seconds, start_timeout_seconds):
-            return self._last_terms  # Most actors are started like the one before: hashing an enum costs 0.2 us.
-        terms = Terms(restart, shutdown_seconds, start_timeout_seconds)
-        spec = self._specs.get(terms)
-        if spec is None:
-            spec = self._specs[terms] = terms.child_spec("actor")
-        self._last_terms = (terms, spec)
+        given = (restart, shutdown_seconds, start_timeout_seconds)
+        if given != self._last_given:  # Most actors are started like the one before; hashing an enum costs 0.2 us.
+            found = self._specs.get(given)
+            if found is None:
+                terms = Terms(*given)
+                found = self._specs[given] = (terms, terms.child_spec("actor"))
+            self._last_given, self._last_terms = given, found
         return self._last_terms
 
     async def _forget(self, name: str) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from contextvars import Context, copy_context
-from typing import final
+from typing import Final, final
 
 from supervisors.timekeeper import Alarm
 from vespera_agents.actors.asks import Tick
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import MailboxFull
+
+EVERY_SECONDS_MIN: Final = 0.001
+"""The least time between two ticks: a shorter one would leave the timers of all others no time."""
 
 
 @final

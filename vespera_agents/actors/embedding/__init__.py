@@ -10,14 +10,30 @@ from vespera_agents.actors.embedding.asyncio_edge import AsyncioEdge, AsyncioEdg
 from vespera_agents.actors.embedding.asyncio_host import AsyncioHost, open_system_from_asyncio
 from vespera_agents.actors.embedding.outside import ActorHandle, ThreadStatistics
 from vespera_agents.actors.embedding.portal import Portal, open_system_portal
+from vespera_agents.actors.errors import (
+    AsyncioLoopEnded,
+    AsyncioMissing,
+    AsyncioTaskCancelled,
+    SystemCrashed,
+    SystemUnresponsive,
+    TooManyCalls,
+    WrongThread,
+)
 
 __all__ = [
     "ActorHandle",
     "AsyncioEdge",
     "AsyncioEdgeStatistics",
     "AsyncioHost",
+    "AsyncioLoopEnded",
+    "AsyncioMissing",
+    "AsyncioTaskCancelled",
     "Portal",
+    "SystemCrashed",
+    "SystemUnresponsive",
     "ThreadStatistics",
+    "TooManyCalls",
+    "WrongThread",
     "open_system_from_asyncio",
     "open_system_portal",
 ]

@@ -22,14 +22,14 @@ from typing import Any, Final, cast, final
 import outcome
 import trio
 
-from vespera_agents.actors.asks import REQUESTS, Letter, PendingAsk, unusable
+from vespera_agents.actors.asks import Letter, PendingAsk, unusable
 from vespera_agents.actors.embedding.carriers import Carriers
 from vespera_agents.actors.embedding.flusher import Flusher
 from vespera_agents.actors.embedding.outside import Call, Posted, ThreadStatistics
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import ActorError, ActorStopped, SystemCrashed, SystemUnresponsive, TooManyCalls
 from vespera_agents.actors.messages import Request
-from vespera_agents.actors.posting import observe, post_ask, take_back, turn_away
+from vespera_agents.actors.posting import REQUESTS, observe, post_ask, take_back, turn_away
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.system import ActorSystem
 
