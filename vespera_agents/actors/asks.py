@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, Final, Protocol, TypeAlias, final
 
-from trio.lowlevel import Abort, RaiseCancelT, reschedule
+from trio.lowlevel import Abort, RaiseCancelT, Task, reschedule
 
 from vespera_agents.actors.errors import ActorError
 from vespera_agents.actors.messages import Request
@@ -45,15 +45,23 @@ class Holder(Protocol):
 class PendingAsk:
     """A request that waits for its answer, and who waits with it. That of a task is used again once it is ANSWERED."""
 
-    __slots__ = ("due", "failure", "holder", "state", "timeout_seconds", "trap", "waiter", "wake")
+    __slots__ = ("due", "failure", "holder", "state", "task", "timeout_seconds", "trap", "waiter", "wake")
 
-    def __init__(self, holder: Holder, waiter: object, wake: Callable[[Any, Any], object] = reschedule) -> None:
+    def __init__(
+        self,
+        holder: Holder,
+        task: Task | None,
+        waiter: object = None,
+        wake: Callable[[Any, Any], object] | None = None,
+    ) -> None:
         self.holder = holder
         """The mailbox it was sent to."""
+        self.task = task
+        """The caller, parked until the state is past STARTED; None where it is no trio task."""
         self.waiter = waiter
-        """The caller: a trio task that is parked until the state is past STARTED, or whatever `wake` makes of it."""
+        """The caller that is no trio task."""
         self.wake = wake
-        """Called with the waiter and the reply, once, when the state is past STARTED; with None if the ask failed."""
+        """Called with that one and the reply, once, when the state is past STARTED; with None if the ask failed."""
         self.due = 0.0
         """When the caller gives up, on trio's clock."""
         self.timeout_seconds = 0.0
@@ -62,7 +70,7 @@ class PendingAsk:
         """One of the five states above."""
         self.failure: ActorError | None = None
         """What the caller will raise."""
-        self.trap: object = trap_of(self._abort) if wake is reschedule else None
+        self.trap: object = None if task is None else trap_of(self._abort)
         """Where the caller parks, if it is a task."""
 
     def withdraw(self) -> None:
@@ -85,9 +93,17 @@ class PendingAsk:
             return False
         self.failure = failure
         self.state = FAILED
-        wake = self.wake
-        wake(self.waiter, None)
+        if self.task is not None:
+            reschedule(self.task)
+        else:
+            self.answer(None)
         return True
+
+    def answer(self, reply: object) -> None:
+        """Wake a caller that is no trio task; a task is rescheduled with its reply instead."""
+        wake = self.wake
+        assert wake is not None, "who waits is a task, or is woken by a function"
+        wake(self.waiter, reply)
 
     def take_failure(self) -> ActorError:
         """Hand the error over; it is kept no longer, so that its traceback makes no reference cycle."""

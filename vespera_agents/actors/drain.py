@@ -14,7 +14,7 @@ from contextvars import Context
 from types import CoroutineType, FrameType, GeneratorType
 from typing import Any, Final, Self, cast, final
 
-from trio.lowlevel import checkpoint, current_task
+from trio.lowlevel import Task, checkpoint, current_task, reschedule
 
 from supervisors.incarnation import ChildStatus
 from vespera_agents.actors.actor import Actor, PutAside
@@ -32,6 +32,8 @@ DRAIN_SECONDS_MAX: Final = 0.004
 
 
 _COROUTINE: Final[type] = CoroutineType
+_wake_with: Callable[[Task, Any], None] = reschedule
+"""Here with a bare value, see `parking`."""
 
 
 @final
@@ -133,9 +135,11 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                 if ask is not None:
                     if ask.state == STARTED:
                         ask.state = ANSWERED
-                        # By a name, because a slot that is called at once is looked up as a method, which costs more.
-                        wake = ask.wake
-                        wake(ask.waiter, result)
+                        caller = ask.task
+                        if caller is not None:
+                            _wake_with(caller, result)
+                        else:
+                            ask.answer(result)
                     else:
                         counts.late_replies += 1
                 if not taken & mask:

@@ -153,7 +153,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         if free:
             ask = free.pop()
             ask.holder = self
-            ask.waiter = task
+            ask.task = task
             ask.state = QUEUED
         else:
             ask = PendingAsk(self, task)

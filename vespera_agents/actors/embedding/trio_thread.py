@@ -183,7 +183,7 @@ class TrioThread:
         """
         if not isinstance(request, REQUESTS) or not timeout_seconds > 0.0:
             raise unusable(request, timeout_seconds)
-        ask = PendingAsk(endpoint, waiter, self._answered)
+        ask = PendingAsk(endpoint, None, waiter, self._answered)
         ask.timeout_seconds = timeout_seconds
         self._submit(waiter, (endpoint, (request, copy_context(), ask)), endpoint.name)
         return ask
