@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from trio.lowlevel import Task, current_task, reschedule
 
 from supervisors.timekeeper import Alarm
-from vespera_agents.actors.asks import ANSWERED, FAILED, FREE_MAX, QUEUED, STARTED, Letter, PendingAsk, unusable
+from vespera_agents.actors.asks import ANSWERED, FAILED, FREE_MAX, POSTED, QUEUED, STARTED, Letter, PendingAsk, unusable
 from vespera_agents.actors.errands import stop
 from vespera_agents.actors.errors import ActorCrashed, AskTimeout, MailboxFull
 from vespera_agents.actors.mailbox import MailboxSpec, Overflow
@@ -153,7 +153,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         if free:
             ask = free.pop()
             ask.holder = self
-            ask.task = task
+            ask.caller = task
             ask.state = QUEUED
         else:
             ask = PendingAsk(self, task)
@@ -383,7 +383,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
             if ask.due > now:
                 next_due = min(next_due, ask.due)
                 continue
-            if ask.state == QUEUED:
+            if ask.state in {QUEUED, POSTED}:
                 self.forget(ask)
             ask.fail(AskTimeout(self.name, ask.timeout_seconds))
             self.counts.ask_timeouts += 1

@@ -9,7 +9,7 @@ import math
 from contextvars import copy_context
 from typing import Any, Final
 
-from vespera_agents.actors.asks import ANSWERED, QUEUED, Letter, PendingAsk
+from vespera_agents.actors.asks import ANSWERED, POSTED, Letter, PendingAsk
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import ActorError
 from vespera_agents.actors.messages import Request
@@ -22,6 +22,7 @@ REQUESTS: Final[tuple[type, ...]] = (Request,)
 def post_ask(endpoint: Endpoint, letter: Letter, ask: PendingAsk, now: float) -> None:
     """Put in the request of a letter; `ask.wake` is called with its answer, or when there is none to come."""
     endpoint.counts.asks += 1
+    ask.state = POSTED
     ask.due = due = now + ask.timeout_seconds
     lane = endpoint.user
     depth = len(lane)
@@ -39,15 +40,9 @@ def post_ask(endpoint: Endpoint, letter: Letter, ask: PendingAsk, now: float) ->
         endpoint.arm(due)
 
 
-def take_back(ask: PendingAsk) -> None:
-    """Let nobody wait for an ask any more, whether it has been posted or not."""
-    if _is_posted(ask):
-        ask.withdraw()
-
-
 def turn_away(ask: PendingAsk, error: ActorError) -> None:
     """Fail an ask, whether it has been posted or not; a handler that has begun it goes on."""
-    if ask.state == QUEUED and _is_posted(ask):
+    if ask.state == POSTED:
         ask.holder.forget(ask)
     ask.fail(error)
 
@@ -68,8 +63,3 @@ def put_if_room(ref: ActorRef[Any], message: object) -> bool:
         return False
     ref.deliver(letter)
     return True
-
-
-def _is_posted(ask: PendingAsk) -> bool:
-    """Whether it has come to its mailbox, where it got its deadline: else that knows nothing of it."""
-    return ask.due > 0.0

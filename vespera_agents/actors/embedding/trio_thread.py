@@ -29,7 +29,7 @@ from vespera_agents.actors.embedding.outside import Call, Posted, ThreadStatisti
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import ActorError, ActorStopped, SystemCrashed, SystemUnresponsive, TooManyCalls
 from vespera_agents.actors.messages import Request
-from vespera_agents.actors.posting import REQUESTS, observe, post_ask, take_back, turn_away
+from vespera_agents.actors.posting import REQUESTS, observe, post_ask, turn_away
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.system import ActorSystem
 
@@ -183,7 +183,7 @@ class TrioThread:
         """
         if not isinstance(request, REQUESTS) or not timeout_seconds > 0.0:
             raise unusable(request, timeout_seconds)
-        ask = PendingAsk(endpoint, None, waiter, self._answered)
+        ask = PendingAsk(endpoint, waiter, self._answered)
         ask.timeout_seconds = timeout_seconds
         self._submit(waiter, (endpoint, (request, copy_context(), ask)), endpoint.name)
         return ask
@@ -348,7 +348,7 @@ class TrioThread:
             ask = letter[2]
             if ask is None:
                 self._tell(ref, letter)
-            elif ask.waiter in pending and self._carriers.nursery is not None:
+            elif ask.caller in pending and self._carriers.nursery is not None:
                 assert isinstance(ref, Endpoint), "asks of others are calls"
                 post_ask(ref, letter, ask, now)
 
@@ -376,7 +376,7 @@ class TrioThread:
             return
         ask = item[1][2]
         if ask is not None:
-            take_back(ask)
+            ask.withdraw()
 
     def _answered(self, waiter: object, answer: object) -> None:
         """Hand an answer over, unless nobody waits for it any more. The handler that has returned it calls this."""
