@@ -428,6 +428,20 @@ def test_a_full_mailbox_that_lets_nobody_wait_fails_asks(overflow: Overflow, ref
     run(main)
 
 
+def test_who_gave_up_leaves_room_in_a_full_mailbox_and_the_others_stay() -> None:
+    async def main() -> None:
+        async with open_system_from_asyncio() as host:
+            clerk = await host.start(Clerk, mailbox=MailboxSpec(2, Overflow.REJECT))
+            async with held(host, clerk):
+                kept, given_up = await ask_soon(host, clerk, 1, 2)
+                given_up.cancel()
+                await asyncio.wait([given_up])
+                (late,) = await ask_soon(host, clerk, 3)
+            assert await asyncio.gather(kept, late) == [1, 3]
+
+    run(main)
+
+
 async def _ask_inside(system: ActorSystem, name: str) -> int:
     ref = system.whereis(name)
     assert ref is not None
