@@ -9,7 +9,8 @@ cell, registry, system      the life of one actor, its name, and all actors toge
 timers, idling, deathwatch  what happens to an actor later, never, and at the end of another
 groups, events, pools       many actors: by a common name, by what they want to hear, behind one face
 switchboard, statistics     what the actors of a system share; plain numbers per kind of actor
-stacks, tracing             where an actor waits; spans, where somebody collects them
+stacks, handover            where an actor waits, and what the next system begins with
+tracing, spans              messages in traces, where somebody collects spans
 
 Imported by themselves, because not everybody needs them:
 

@@ -126,6 +126,9 @@ class Cell:
             if began is not None:
                 counts.init_duration.observe(endpoint.clock() - began)
             endpoint.state = _RUNNING
+            if endpoint.switchboard.snapshots:
+                # Not before: a start that failed has not used it up.
+                endpoint.switchboard.snapshots.pop(endpoint.name, None)
             if actor.tells_tree_detail:
                 endpoint.facts = cast("HasTreeDetail", actor).tree_detail
             self._crash = None
@@ -159,7 +162,7 @@ class Cell:
         endpoint.state = _STARTING
         snapshots = endpoint.switchboard.snapshots
         if snapshots and endpoint.incarnation == 1:
-            endpoint.saved = snapshots.pop(endpoint.name, None)
+            endpoint.saved = snapshots.get(endpoint.name)
 
     async def _get_ready(self, actor: Actor) -> None:
         endpoint = self.endpoint

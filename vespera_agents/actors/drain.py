@@ -61,7 +61,7 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
     idle = None if actor.idle_timeout_seconds == math.inf else IdleWatch(endpoint, actor.idle_timeout_seconds)
     done: Done | None = None
     runner: GeneratorType[Any, Any, None] = _NO_RUNNER
-    step: Callable[[Any], Any] = runner.send
+    step = _NO_STEP
     while True:
         # Nothing of the last message is kept while the actor waits for the next.
         letter: Letter | None = None
@@ -206,6 +206,7 @@ _RUNNER: Final = cast("Callable[[Done], GeneratorType[Any, Any, None]]", types.c
 
 _NO_RUNNER: Final = _RUNNER(Done())
 """Stands where a runner will be, until a handler wants one."""
+_NO_STEP: Final[Callable[[Any], Any]] = _NO_RUNNER.send
 
 
 @final

@@ -167,6 +167,11 @@ class Mailbox:
         self.alert = True
         self.wake()
 
+    def countermand(self, errand: Errand) -> None:
+        """Take system mail out again, if it is still there."""
+        if self.system and errand in self.system:
+            self.system.remove(errand)
+
     def wake(self) -> None:
         """Wake the reader, if it is parked."""
         reader = self.reader

@@ -29,7 +29,8 @@ class Fenced(Exception):
 
 
 CUT_OFF: Final = "it did not stop in time and was cut off"
-_STOPPED: Final = (trio.Cancelled, Shutdown, Killed, Stop, Fenced)
+STOPPED: Final = (trio.Cancelled, Shutdown, Killed, Stop, Fenced)
+"""What comes out of a handler that was only stopped."""
 
 
 def crash_of(error: BaseException | None, actor: Actor | None, name: str, status: ChildStatus) -> BaseException | None:
@@ -37,7 +38,7 @@ def crash_of(error: BaseException | None, actor: Actor | None, name: str, status
     if actor is not None and status.stop_cause is StopCause.HUNG:
         return ActorHung(name, actor.handler_timeout_seconds)
     for leaf in leaves(error):
-        if not isinstance(leaf, _STOPPED):
+        if not isinstance(leaf, STOPPED):
             return leaf
     if status.stop_cause is None:
         # Killed, and not by its supervisor, which would say so: to that it is a crash, and so it is one here.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import copy_context
 from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast, final
 
@@ -24,6 +25,7 @@ from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import NameTaken
 from vespera_agents.actors.events.bus import EventBus
 from vespera_agents.actors.groups import Groups
+from vespera_agents.actors.handover import save_all
 from vespera_agents.actors.mailbox import MailboxSpec
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.registry import Registry
@@ -40,6 +42,7 @@ from vespera_agents.actors.switchboard import Switchboard
 
 if TYPE_CHECKING:
     from vespera_agents.actors.embedding.asyncio_edge import AsyncioEdge
+    from vespera_agents.actors.tracing import Tracing
 
 ActorT = TypeVar("ActorT", bound=Actor)
 Arguments = TypeVarTuple("Arguments")
@@ -72,6 +75,7 @@ class ActorSystem:
         dead_letters_max: int,
         restart_grace_seconds: float,
         snapshots: Mapping[str, object] | None,
+        tracing: Tracing | None,
     ) -> None:
         self.name = name
         """What it is called; also the name of its root supervisor."""
@@ -84,10 +88,14 @@ class ActorSystem:
         self.groups = Groups(on_change=self.bus.publish)
         """Its actors by common names; joining and leaving are events on the bus."""
         self._nursery = nursery
+        self._context = copy_context()
         self._edge: AsyncioEdge | None = None
         self._listener = listener
         self._switchboard = Switchboard(
-            dead_letters_max=dead_letters_max, restart_grace_seconds=restart_grace_seconds, snapshots=snapshots
+            dead_letters_max=dead_letters_max,
+            restart_grace_seconds=restart_grace_seconds,
+            snapshots=snapshots,
+            tracing=tracing,
         )
         self._names: Registry[Cell] = Registry()
         usual = Terms(Restart.TRANSIENT, 5.0, 30.0)
@@ -135,13 +143,9 @@ class ActorSystem:
                 with suppress(ChildNotFound):
                     await self.supervisor.delete_child(chosen)
                 await self.supervisor.start_child(spec, child_id=chosen, args=(cell,))
-        except SupervisorError:
-            if cell.endpoint.state in _DOWN:
-                cell.abandon()
-            # Otherwise it became ready while its supervisor ends, and ends with it, by its own on_stop.
-            raise
         except BaseException:
-            # Cancelled: the supervisor has either not come to it yet, and never will, or is at it, and will finish.
+            # Refused or failed; or cancelled, and the supervisor has not come to it and never will. Otherwise it is
+            # being started, or became ready while its supervisor ends: then it ends with that, by its own on_stop.
             if cell.endpoint.task is None:
                 cell.abandon()
             raise
@@ -169,8 +173,6 @@ class ActorSystem:
         terms, spec = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
         cell = self._enroll(actor, args, name, mailbox, terms)
         endpoint = cell.endpoint
-        endpoint.state = ActorState.STARTING
-        endpoint.open()
         try:
             self.supervisor.start_child_nowait(spec, child_id=endpoint.name, args=(cell,))
         except SupervisorError as refused:
@@ -238,28 +240,16 @@ class ActorSystem:
         """Have every living actor take its snapshot, between two messages, and return them by name: a hand-over.
 
         Another system begins with them: `open_system(snapshots=...)`. An actor whose `snapshot` returns None is left
-        out; so is one that is busy for too long, unless it has an earlier one.
+        out. For one that is between two incarnations, or busy for too long, or that calls this itself, it is what was
+        last taken, if anything was. What this system was given for actors that were never started is handed on.
 
         Args:
             timeout_seconds: How long to wait for actors that are busy, for all of them together.
         """
-        cells = [cell for cell in self._names if cell.endpoint.state is ActorState.RUNNING]
-        left = len(cells)
-        all_done = trio.Event()
-
-        def take(actor: Actor) -> None:
-            nonlocal left
-            actor.save_snapshot()
-            left -= 1
-            if not left:
-                all_done.set()
-
-        for cell in cells:
-            cell.endpoint.order(take)
-        if cells:
-            with trio.move_on_after(timeout_seconds):
-                await all_done.wait()
-        return {cell.endpoint.name: cell.endpoint.saved for cell in cells if cell.endpoint.saved is not None}
+        unclaimed = dict(self._switchboard.snapshots)
+        endpoints = [cell.endpoint for cell in self._names]
+        await save_all(endpoints, timeout_seconds)
+        return unclaimed | {each.name: each.saved for each in endpoints if each.saved is not None}
 
     @property
     def asyncio(self) -> AsyncioEdge:
@@ -267,12 +257,16 @@ class ActorSystem:
 
         Raises:
             AsyncioMissing: trio-asyncio is not installed; at the first `run`.
+            AsyncioLoopEnded: The system is closed; at `run`.
         """
         if self._edge is None:
             # Here, because it imports asyncio, which most programs on trio never need.
             from vespera_agents.actors.embedding.asyncio_edge import AsyncioEdge  # noqa: PLC0415
 
-            self._edge = AsyncioEdge(self._nursery, name=f"{self.name} asyncio")
+            # In the context of whoever opened the system: that of its first user would be kept as long as the loop.
+            self._edge = self._context.run(AsyncioEdge, self._nursery, name=f"{self.name} asyncio", until_closed=True)
+            if self._switchboard.is_closed:
+                self._edge.close()
         return self._edge
 
     # Finding and counting -------------------------------------------------------------------------------------------
@@ -350,12 +344,14 @@ class ActorSystem:
         mailbox: MailboxSpec,
         terms: Terms,
     ) -> Cell:
-        """Make the cell of an actor that is about to be started below the root, and give it its name."""
+        """Make the cell of an actor that is about to be started below the root; its mail waits for it from now on."""
         cell = self._make_cell(actor, args, name, mailbox, terms)
         if name is not None and self._names.find(name) is not None:
             raise NameTaken(name)
         self._names.claim(cell)
         cell.is_own = True
+        cell.endpoint.state = ActorState.STARTING
+        cell.endpoint.open()
         return cell
 
     def _make_cell(
