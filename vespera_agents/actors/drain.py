@@ -104,8 +104,10 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                 message, context, ask = letter
                 if ask is not None:
                     if ask.state != QUEUED:
-                        continue
-                    ask.state = STARTED
+                        if not ask.begin():
+                            continue
+                    else:
+                        ask.state = STARTED
                 try:
                     result = context.run(table[type(message)], actor, message)
                     if result is not None and type(result) is _COROUTINE:
@@ -135,8 +137,8 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                 if ask is not None:
                     if ask.state == STARTED:
                         ask.state = ANSWERED
-                        _wake_with(ask.task, result)
-                    else:
+                        _wake_with(ask.caller, result)
+                    elif not ask.answer(result):
                         counts.late_replies += 1
                 if not taken & mask:
                     if taken >= DRAIN_MESSAGES_MAX or clock() > until:
