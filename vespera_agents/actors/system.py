@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
-from itertools import count
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast, final
 
 import trio
@@ -31,6 +30,7 @@ from supervisors.specs import ChildSpec, Restart
 from supervisors.supervisor import Supervisor
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.cell import Cell, Terms
+from vespera_agents.actors.cells import CellMaker
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import NameTaken
 from vespera_agents.actors.events.bus import EventBus
@@ -44,7 +44,6 @@ from vespera_agents.actors.statistics import (
     ActorState,
     ActorStatistics,
     DeadLetter,
-    KindCounts,
     SystemStatistics,
     freeze,
 )
@@ -59,8 +58,6 @@ Arguments = TypeVarTuple("Arguments")
 
 DEFAULT_MAILBOX: Final = MailboxSpec(1000)
 """The mailbox of an actor that is given none: 1000 messages, then senders wait or are refused."""
-_MAILBOX_SPEC: Final[type] = MailboxSpec
-"""For a check that only those who use no type checker need."""
 _log = logging.getLogger(__name__)
 _DOWN: Final = (ActorState.STOPPED, ActorState.RESTARTING)
 _ENDS: Final = (ReportKind.CHILD_ENDED, ReportKind.CHILD_CRASHED)
@@ -110,12 +107,7 @@ class ActorSystem:
             tracing=tracing,
         )
         self._names: Registry[Cell] = Registry()
-        usual = Terms(Restart.TRANSIENT, 5.0, 30.0)
-        self._last_terms: tuple[Terms, ChildSpec] = (usual, usual.child_spec("actor"))
-        self._last_given = (usual.restart, usual.shutdown_seconds, usual.start_timeout_seconds)
-        self._specs = {self._last_given: self._last_terms}
-        self._counts: dict[Callable[..., Actor], KindCounts] = {}
-        self._numbers = count(1)
+        self._cells = CellMaker(self._switchboard, self._names)
 
     # Starting and stopping actors -----------------------------------------------------------------------------------
 
@@ -145,7 +137,7 @@ class ActorSystem:
             supervisors.StartFailed: The constructor or on_start raised, or took too long.
         """
         await checkpoint_if_cancelled()
-        terms, spec = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
+        terms, spec = self._cells.terms_of(restart, shutdown_seconds, start_timeout_seconds)
         cell = self._enroll(actor, args, name, mailbox, terms)
         chosen = cell.endpoint.name
         try:
@@ -183,7 +175,7 @@ class ActorSystem:
             NameTaken: A living actor has the name, or one that has just ended and is not forgotten yet.
             supervisors.SupervisorNotRunning: The system is ending.
         """
-        terms, spec = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
+        terms, spec = self._cells.terms_of(restart, shutdown_seconds, start_timeout_seconds)
         cell = self._enroll(actor, args, name, mailbox, terms)
         self._begin(cell, spec)
         return cast("ActorRef[ActorT]", cell.endpoint)
@@ -203,8 +195,8 @@ class ActorSystem:
         Arguments as for `start`. The reference stays good as long as this spec is in use. A start fails with
         NameTaken while another actor of the name is up.
         """
-        terms, _ = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
-        cell = self._make_cell(actor, args, name, mailbox, terms)
+        terms, _ = self._cells.terms_of(restart, shutdown_seconds, start_timeout_seconds)
+        cell = self._cells.make(actor, args, name, mailbox, terms)
         return terms.child_spec(cell.endpoint.name, (cell,))
 
     async def stop(self, ref: ActorRef[Actor], *, timeout_seconds: float = 5.0) -> None:
@@ -353,7 +345,7 @@ class ActorSystem:
         terms: Terms,
     ) -> Cell:
         """Make the cell of an actor that is about to be started below the root; its mail waits for it from now on."""
-        cell = self._make_cell(actor, args, name, mailbox, terms)
+        cell = self._cells.make(actor, args, name, mailbox, terms)
         if name is not None and self._names.find(name) is not None:
             raise NameTaken(name)
         self._names.claim(cell)
@@ -378,38 +370,6 @@ class ActorSystem:
         state = self.supervisor.state
         return cell.endpoint.stopped() if state in LIVE else SupervisorNotRunning(self.name, state.value)
 
-    def _make_cell(
-        self,
-        actor: Callable[..., Actor],
-        args: tuple[object, ...],
-        name: str | None,
-        mailbox: MailboxSpec,
-        terms: Terms,
-    ) -> Cell:
-        counts = self._counts.get(actor)
-        if counts is None:
-            if not (isinstance(actor, type) and issubclass(actor, Actor)):
-                raise TypeError(f"An actor is a class derived from Actor, not {actor!r}. Pass its arguments after it.")
-            counts = self._counts[actor] = self._switchboard.counts_of(actor.__name__)
-        if type(mailbox) is not _MAILBOX_SPEC:
-            raise TypeError(f"A mailbox is given as MailboxSpec(capacity, overflow), not {mailbox!r}.")
-        if name is None:
-            name = f"{counts.kind}-{next(self._numbers)}"
-        return Cell(actor, args, terms, Endpoint(self._switchboard, name, counts, mailbox), self._names)
-
-    def _terms_of(
-        self, restart: Restart, shutdown_seconds: float, start_timeout_seconds: float
-    ) -> tuple[Terms, ChildSpec]:
-        """Return the terms, and the one spec that all children of the root share that live on them."""
-        given = (restart, shutdown_seconds, start_timeout_seconds)
-        if given != self._last_given:  # Most actors are started like the one before; hashing an enum costs 0.2 us.
-            found = self._specs.get(given)
-            if found is None:
-                terms = Terms(*given)
-                found = self._specs[given] = (terms, terms.child_spec("actor"))
-            self._last_given, self._last_terms = given, found
-        return self._last_terms
-
     async def _clear_away(self, name: str) -> None:
         """Take what is left of an actor that has ended, and whose name is free, out of the tree.
 
@@ -418,7 +378,7 @@ class ActorSystem:
         """
         with suppress(ChildNotFound):
             left = self.supervisor.get_childspec(name)
-            if not any(left is spec for _, spec in self._specs.values()):
+            if not self._cells.knows(left):
                 raise NameTaken(name)
             # Its task may be in its last step: then the supervisor has not heard of the end.
             await self.supervisor.terminate_child(name)
