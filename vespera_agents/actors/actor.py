@@ -219,7 +219,7 @@ def no_message_in_hand(name: str) -> RuntimeError:
 def _tables_of(actor: Actor, endpoint: Endpoint) -> Mapping[Hashable, Handlers]:
     """Return its handlers by state, inside spans where the system is traced."""
     tracing = endpoint.switchboard.tracing
-    return actor.tables if tracing is None else tracing.tables_of(type(actor))
+    return actor.tables if tracing is None else tracing.tables_of(type(actor), actor.tables)
 
 
 def _address(ref: ActorRef[Any]) -> Endpoint:

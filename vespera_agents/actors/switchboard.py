@@ -6,15 +6,26 @@ It has no life of its own: `system` owns it, endpoints and cells hold it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, final
+from collections.abc import Hashable, Mapping
+from contextvars import Context
+from typing import Protocol, final
 
 from supervisors.timekeeper import Timekeeper
 from vespera_agents.actors.asks import PendingAsk
+from vespera_agents.actors.dispatch import Handlers, Table
 from vespera_agents.actors.statistics import DeadLetter, KindCounts
 
-if TYPE_CHECKING:
-    from vespera_agents.actors.tracing import Tracing
+
+class TracesMessages(Protocol):
+    """What makes a span of each message; see `tracing`."""
+
+    def tables_of(self, actor_class: type, plain: Mapping[Hashable, Table]) -> Mapping[Hashable, Handlers]:
+        """Return what an actor of this class uses in the place of its own tables."""
+        ...
+
+    def begin_anew(self, context: Context) -> None:
+        """Let what comes of a context be traces of their own."""
+        ...
 
 
 @final
@@ -32,7 +43,7 @@ class Switchboard:
         dead_letters_max: int,
         restart_grace_seconds: float,
         snapshots: Mapping[str, object] | None,
-        tracing: Tracing | None,
+        tracing: TracesMessages | None,
     ) -> None:
         self.timekeeper = Timekeeper()
         """Deadlines of asks, timers, idle times."""

@@ -14,7 +14,6 @@ from collections.abc import Callable, Hashable, Mapping
 from contextvars import Context
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final
 
-from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.dispatch import HandlerFunction, Handlers, Table, no_handler
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class Tracing:
 
     def __init__(self, spans: SpanMaker) -> None:
         self._spans = spans
-        self._tables: dict[type[Actor], Mapping[Hashable, Handlers]] = {}
+        self._tables: dict[type, Mapping[Hashable, Handlers]] = {}
 
     @classmethod
     def of(cls, provider: TracerProvider | None) -> Tracing | None:
@@ -65,8 +64,8 @@ class Tracing:
         spans = Spans.of(provider)
         return None if spans is None else cls(spans)
 
-    def tables_of(self, actor_class: type[Actor]) -> Mapping[Hashable, Handlers]:
-        """Return what an actor of this class uses in the place of its `tables`."""
+    def tables_of(self, actor_class: type, plain: Mapping[Hashable, Table]) -> Mapping[Hashable, Handlers]:
+        """Return what an actor of this class uses in the place of its own tables."""
         tables = self._tables.get(actor_class)
         if tables is None:
             kind = actor_class.__name__
@@ -74,7 +73,7 @@ class Tracing:
             def wrap(handler: HandlerFunction, message_type: type) -> HandlerFunction:
                 return self._spans.inside(kind, handler, message_type)
 
-            tables = {state: _TracedTable(table, wrap) for state, table in actor_class.tables.items()}
+            tables = {state: _TracedTable(table, wrap) for state, table in plain.items()}
             self._tables[actor_class] = tables
         return tables
 
