@@ -139,7 +139,7 @@ class Cell:
             if not isinstance(error, Stop):
                 raise
         finally:
-            del CALLERS[task]
+            CALLERS.pop(task, None)
         if self.is_final:
             # A permanent child that returned would be restarted: whoever stopped it for good ends it from outside.
             await trio.sleep_forever()
@@ -166,6 +166,8 @@ class Cell:
         task = endpoint.task
         if self._was_restarting:
             await actor.on_restart(self._crash)
+            if endpoint.task is not task:
+                raise Fenced
         if actor.takes_snapshot:
             await cast("TakesSnapshot", actor).on_start(endpoint.saved)
         else:
@@ -182,6 +184,7 @@ class Cell:
             Exception: What on_stop raised, where nothing else had broken the actor.
         """
         endpoint = self.endpoint
+        task = endpoint.task
         crash = crash_of(error, actor, endpoint.name, status)
         try:
             if actor is not None and endpoint.state is _RUNNING:
@@ -190,7 +193,9 @@ class Cell:
             crash = crash_of(unclean, actor, endpoint.name, status)
             raise
         finally:
-            self._ended(crash, status)
+            # Replaced while its on_stop would not end, it has been settled: this would end its successor.
+            if endpoint.task is task:
+                self._ended(crash, status)
 
     async def _clean_up(self, actor: Actor, crash: BaseException | None) -> None:
         """Take a snapshot and run on_stop, in bounded time; an error is raised, or noted on the crash before it."""
@@ -302,6 +307,8 @@ class Cell:
             return
         status = self._status
         crash = None if status is None else crash_of(None, self._actor, endpoint.name, status)
+        # What it asks from now on must not look like a question of its successor.
+        CALLERS.pop(endpoint.task, None)
         endpoint.waiting_on = endpoint.branches = None
         if endpoint.current is not None:
             settle(endpoint, endpoint.current, crash, CUT_OFF)
