@@ -16,6 +16,7 @@ from vespera_agents.actors import (
     ActorSystem,
     ActorTerminated,
     LinkBroken,
+    NameTaken,
     Request,
     open_system,
     receives,
@@ -243,3 +244,28 @@ async def test_a_timer_that_a_dead_incarnation_sets_never_ticks(autojump_clock: 
         assert system.dead_letters == ()
         assert isinstance(ref, Endpoint)
         assert not ref.belongings
+
+
+class SlowToStart(Plain):
+    async def on_start(self) -> None:
+        await trio.sleep(3.0)
+
+
+class CrashesInTheEnd(Plain):
+    async def on_stop(self) -> None:
+        raise ValueError("in the end")
+
+
+async def test_stopping_an_actor_does_not_stop_its_namesake(autojump_clock: MockClock) -> None:
+    async with open_system() as system, trio.open_nursery() as nursery:
+        first = await system.start(CrashesInTheEnd, name="same", restart=Restart.TEMPORARY)
+        nursery.start_soon(system.start, SlowToStart)
+        await trio.sleep(1.0)
+        # The root is busy with the slow one: it takes up neither the end nor the stop before that is ready.
+        nursery.start_soon(system.stop, first)
+        await trio.sleep(1.0)
+        assert system.whereis("same") is None
+        with pytest.raises(NameTaken):
+            system.spawn(Plain, name="same")
+        await trio.sleep(2.0)
+        assert await system.spawn(Plain, name="same").ask(Ping()) == 1

@@ -273,9 +273,14 @@ class Cell:
             endpoint.state = ActorState.STOPPED
             crash, self._crash = self._crash, None
             endpoint.shut(reason, crash)
-        self._names.release(self)
-        if self.is_final and self._done is not None:
+        if not self.is_final:
+            self.free_name()
+        elif self._done is not None:
             self._done.set()
+
+    def free_name(self) -> None:
+        """Let others have its name. Whoever stops it for good does so last: by its name it is taken out of the tree."""
+        self._names.release(self)
 
     def abandon(self) -> None:
         """End for good because its supervisor has: what still runs of it is ignored from now on. Idempotent."""
@@ -284,6 +289,8 @@ class Cell:
 
     async def wait_done(self) -> None:
         """Wait until its last end is over, after `is_final` was set."""
+        if self.endpoint.state is ActorState.STOPPED:
+            return
         if self._done is None:
             self._done = trio.Event()
         await self._done.wait()

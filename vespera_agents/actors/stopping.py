@@ -35,6 +35,7 @@ async def see_off(cell: Cell, root: Supervisor, timeout_seconds: float, over: tr
         cell.give_up("it was stopped")
         await forget(root, name)
     finally:
+        cell.free_name()
         over.set()
 
 

@@ -279,7 +279,8 @@ class ActorSystem:
     def whereis(self, name: str) -> ActorRef[Actor] | None:
         """Return the living actor of this name, or None."""
         cell = self._names.find(name)
-        return None if cell is None else cell.endpoint
+        ended = cell is None or (cell.is_final and cell.endpoint.state is ActorState.STOPPED)
+        return None if ended else cell.endpoint
 
     @property
     def dead_letters(self) -> tuple[DeadLetter, ...]:
