@@ -67,31 +67,23 @@ class Calls:
 
     # ---- children
 
-    async def start_child(self, spec: ChildSpec, child_id: str | None, args: tuple[object, ...]) -> StartedChild:
-        """Add and start a child; forget it if its start fails."""
-        return await self._start_new(partial(self._add, spec, child_id, args))
-
     def start_child_nowait(self, spec: ChildSpec, child_id: str | None, args: tuple[object, ...]) -> None:
         """Add a child and begin its life, now or in its turn."""
         life = self._life
         if life.ending:
             raise life.not_running()
-        child = self._add(spec, child_id, args)
+        child = self.add(spec, child_id, args)
         if life.idle:
             life.offspring.spawn_newcomer(child)
         else:
             life.start_in_turn(child)
-
-    async def start_dynamic(self, args: tuple[object, ...]) -> StartedChild:
-        """Start one more child of the template, with further arguments."""
-        return await self._start_new(partial(self._add_dynamic, args))
 
     def start_dynamic_nowait(self, args: tuple[object, ...]) -> str:
         """Add one more child of the template and begin its life, now or in its turn; return its id."""
         life = self._life
         if life.ending:
             raise life.not_running()
-        child = self._add_dynamic(args)
+        child = self.add_dynamic(args)
         if life.idle:
             life.offspring.spawn_newcomer(child)
         else:
@@ -123,7 +115,8 @@ class Calls:
             raise ChildRestarting(child_id, child.state.value)
         return child
 
-    def _add(self, spec: ChildSpec, child_id: str | None, args: tuple[object, ...]) -> Child:
+    def add(self, spec: ChildSpec, child_id: str | None, args: tuple[object, ...]) -> Child:
+        """Add a child that is not started yet."""
         self._life.flags.check_child(spec)
         if child_id is None:
             child_id = spec.id
@@ -133,7 +126,8 @@ class Calls:
             raise refusal(child_id, present.state.value)
         return self._life.roster.add(child_id, spec, args)
 
-    def _add_dynamic(self, args: tuple[object, ...]) -> Child:
+    def add_dynamic(self, args: tuple[object, ...]) -> Child:
+        """Add one more child of the template, with further arguments, that is not started yet."""
         life, template = self._life, self._life.template
         assert template is not None, "only a dynamic supervisor starts children by their arguments"
         most = life.flags.max_children
@@ -141,7 +135,8 @@ class Calls:
             raise TooManyChildren(life.flags.name, most)
         return life.roster.add(f"{template.id}:{next(self._numbers)}", template, args)
 
-    async def _start_new(self, add: Callable[[], Child]) -> StartedChild:
+    async def start_new(self, add: Callable[[], Child]) -> StartedChild:
+        """Add and start a child; forget it if its start fails."""
         life = self._life
         await checkpoint_if_cancelled()
         if not life.idle:

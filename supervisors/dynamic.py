@@ -58,7 +58,7 @@ class DynamicSupervisor(AnySupervisor):
             StartFailed: it did not become ready; nothing is kept of it.
             SupervisorNotRunning: the supervisor has not started, or ended before it came to this call.
         """
-        return await self._calls.start_dynamic(args)
+        return await self._calls.start_new(partial(self._calls.add_dynamic, args))
 
     def start_child_nowait(self, *args: object) -> str:
         """Begin the life of one more child without waiting until it is ready; return the id it is called by.

@@ -10,6 +10,7 @@ and a test compares that with the trio that is installed, as for `supervisors.fo
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import Final, Protocol, final
 
 import trio
@@ -89,7 +90,9 @@ class Shelter:
     def force(self) -> None:
         """Stop all that runs in it by force, at once."""
         for task in tuple(self._nursery.child_tasks if self._nursery is not None else ()):
-            force_kill(task)
+            # One that has not taken its first step cannot catch this yet: it would break the nursery of all.
+            if getcoroutinestate(task.coro) != CORO_CREATED:
+                force_kill(task)
 
     def close(self) -> None:
         """Let it end when all has ended that runs in it."""

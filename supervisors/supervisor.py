@@ -83,7 +83,7 @@ class Supervisor(AnySupervisor):
             SpecError: the spec makes no sense below this supervisor.
             SupervisorNotRunning: the supervisor has not started, or ended before it came to this call.
         """
-        return await self._calls.start_child(spec, child_id, args)
+        return await self._calls.start_new(partial(self._calls.add, spec, child_id, args))
 
     def start_child_nowait(
         self, spec: ChildSpec, *, child_id: str | None = None, args: tuple[object, ...] = ()

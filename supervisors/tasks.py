@@ -185,7 +185,7 @@ class TaskSupervisor(AnySupervisor):
         if not self._admits:
             raise AdmissionClosed(f"supervisor {self.name!r} takes no new tasks: wait until it is open again")
         handle = TaskHandle(self, partial(function, *args), name or getattr(function, "__name__", "task"))
-        await self._calls.start_dynamic((handle,))
+        await self._calls.start_new(partial(self._calls.add_dynamic, (handle,)))
         return handle
 
     async def stop_task(self, task_id: str) -> None:

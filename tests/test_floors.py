@@ -49,6 +49,7 @@ MAY_BE_IMPORTED_BY: Mapping[str, frozenset[str]] = {
     "trio": EVERY_IMPURE_WING,
     "trio_asyncio": frozenset({"actors"}),
     "pydantic": frozenset(MAY_IMPORT) - {"supervisors", "front", "actors"},
+    "opentelemetry": frozenset({"actors"}),
     "outcome": frozenset({"actors", "store"}),
     "pydantic_core": frozenset({"serving"}),
     "markdown_it": frozenset({"work", "capabilities"}),
@@ -226,7 +227,11 @@ def loaded_by(statement: str) -> set[str]:
 def test_the_actors_alone_load_neither_mcp_nor_pydantic() -> None:
     loaded = loaded_by("import vespera_agents.actors")
     assert "trio" in loaded
-    assert loaded & {"mcp", "mcp_types", "pydantic", "pydantic_core", "click", "rich", "prometheus_client"} == set()
+    assert (
+        loaded
+        & {"mcp", "mcp_types", "pydantic", "pydantic_core", "click", "rich", "prometheus_client", "opentelemetry"}
+        == set()
+    )
 
 
 def test_the_supervisors_alone_load_nothing_of_the_product() -> None:

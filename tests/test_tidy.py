@@ -59,7 +59,6 @@ BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
         2,
         "settles the message whose handler did not return, then raises on; throws force on into a handler that waits",
     ),
-    "vespera_agents/actors/system.py": (1, "gives the name back when a start is cancelled or fails, then raises on"),
     "vespera_agents/actors/testing/faults.py": (
         2,
         "the handler that nothing ends; a handler's own errors are passed on",

@@ -246,8 +246,8 @@ async def test_a_timer_that_a_dead_incarnation_sets_never_ticks(autojump_clock: 
         assert not ref.belongings
 
 
-class SlowToStart(Plain):
-    async def on_start(self) -> None:
+class TakesItsTime(Plain):
+    async def on_stop(self) -> None:
         await trio.sleep(3.0)
 
 
@@ -259,9 +259,10 @@ class CrashesInTheEnd(Plain):
 async def test_stopping_an_actor_does_not_stop_its_namesake(autojump_clock: MockClock) -> None:
     async with open_system() as system, trio.open_nursery() as nursery:
         first = await system.start(CrashesInTheEnd, name="same", restart=Restart.TEMPORARY)
-        nursery.start_soon(system.start, SlowToStart)
+        await system.start(TakesItsTime, name="slow")
+        nursery.start_soon(system.supervisor.terminate_child, "slow")
         await trio.sleep(1.0)
-        # The root is busy with the slow one: it takes up neither the end nor the stop before that is ready.
+        # The root is busy with the slow one: it takes up neither the end nor the stop before that is over.
         nursery.start_soon(system.stop, first)
         await trio.sleep(1.0)
         assert system.whereis("same") is None

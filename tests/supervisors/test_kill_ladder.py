@@ -286,6 +286,25 @@ async def test_a_child_that_has_not_taken_its_first_step_can_be_killed(autojump_
     assert trio.current_time() <= 1
 
 
+@pytest.mark.parametrize("steps", range(5))
+async def test_killing_a_root_breaks_nothing_whatever_step_its_children_are_at(autojump_clock, steps):
+    supervisor = Supervisor(name="s")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(supervisor.run)
+        for number in range(20):
+            supervisor.start_child_nowait(spec(f"a{number}", trio_sleeper))
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        supervisor.kill()
+    assert supervisor.statistics().state == "stopped"
+    assert trio.current_time() <= 1
+
+
+async def trio_sleeper(*, task_status):
+    task_status.started()
+    await trio.sleep_forever()
+
+
 async def test_a_child_that_asks_late_learns_that_it_was_asked_to_stop(autojump_clock, running):
     log = []
 

@@ -5,11 +5,12 @@ messages, refs, gathering   what is sent, through what, and many asks at once
 mailbox, ties, endpoint     where mail lies, what an actor is tied to, and the address with both in it
 asks, parking, waits        who waits for an answer, how, and for whom
 drain, errands, settling    the loop that handles mail, what else it does, and what becomes of mail that fails
-cell, registry, system      the life of one actor, its name, and all actors together (opening: how they begin)
+cell, registry, system      the life of one actor, its name, and all actors together (opening, cells: how they begin)
 timers, idling, deathwatch  what happens to an actor later, never, and at the end of another
 groups, events, pools       many actors: by a common name, by what they want to hear, behind one face
 switchboard, statistics     what the actors of a system share; plain numbers per kind of actor
-stacks, tracing             where an actor waits; spans, where somebody collects them
+stacks, handover            where an actor waits, and what the next system begins with
+tracing, spans              messages in traces, where somebody collects spans
 
 Imported by themselves, because not everybody needs them:
 

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, NoReturn, Self, final
 
 from vespera_agents.actors.deathwatch import Watch
-from vespera_agents.actors.dispatch import Table, build_tables, check_hooks, takes_one_more
+from vespera_agents.actors.dispatch import Handlers, Table, build_tables, check_hooks, takes_one_more
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import InvalidReceiver, LinkBroken, StashFull
 from vespera_agents.actors.refs import ActorRef
@@ -66,7 +66,7 @@ class Actor:
     # Slots beside the dict that a subclass has: both are set in each incarnation, and are never in anybody's way.
     __slots__ = ("__endpoint", "table")
     __endpoint: Endpoint
-    table: Table
+    table: Handlers
     """The handlers of its present state."""
 
     def __init_subclass__(cls, **arguments: object) -> None:
@@ -137,7 +137,8 @@ class Actor:
     def attach(self, endpoint: Endpoint) -> None:
         """Take the address; the runtime calls this once, before on_start."""
         self.__endpoint = endpoint
-        self.table = self.tables.get(self.initial_state, self.tables[None])
+        tables = _tables_of(self, endpoint)
+        self.table = tables.get(self.initial_state, tables[None])
 
     # What it can do -------------------------------------------------------------------------------------------------
 
@@ -151,13 +152,14 @@ class Actor:
         Raises:
             ValueError: No handler of the class is for this state.
         """
-        table = self.tables.get(state)
+        endpoint = self._endpoint
+        table = _tables_of(self, endpoint).get(state)
         if table is None:
             known = ", ".join(repr(each) for each in self.tables)
             raise ValueError(f"{type(self).__qualname__} has no handler for state {state!r}; it has {known}.")
         self.table = table
         # The hot loop looks at the table again when it is told that something is different.
-        self._endpoint.alert = True
+        endpoint.alert = True
 
     def stash(self) -> NoReturn:
         """Put the message in hand aside, and leave the handler: it comes again after `unstash_all`, or a restart.
@@ -212,6 +214,12 @@ class Actor:
 def no_message_in_hand(name: str) -> RuntimeError:
     """Return the error for a stash() outside of a handler."""
     return RuntimeError(f"{name!r} called stash() with no message in hand. Call it in a method marked with @receives.")
+
+
+def _tables_of(actor: Actor, endpoint: Endpoint) -> Mapping[Hashable, Handlers]:
+    """Return its handlers by state, inside spans where the system is traced."""
+    tracing = endpoint.switchboard.tracing
+    return actor.tables if tracing is None else tracing.tables_of(type(actor))
 
 
 def _address(ref: ActorRef[Any]) -> Endpoint:

@@ -2,20 +2,27 @@
 
 The callee, the timekeeper, the end of an actor and the caller's cancellation may all want to finish the same ask.
 The state decides: whoever moves it on first wins, everybody else finds it finished and does nothing, so the caller is
-rescheduled exactly once. States are module constants, not an enum: they are read for every message.
+woken exactly once. States are module constants, not an enum: they are read for every message.
+A caller is a parked trio task, which is rescheduled, or somebody in another thread, for whom a function is called. The
+second kind has states of its own, so that the hot loop asks for it only where it did not find the first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import Context
-from typing import Final, Protocol, TypeAlias, final
+from typing import Any, Final, Protocol, TypeAlias, final
 
-from trio.lowlevel import Abort, RaiseCancelT, Task, reschedule
+from trio.lowlevel import Abort, RaiseCancelT, reschedule
 
 from vespera_agents.actors.errors import ActorError
 from vespera_agents.actors.messages import Request
 from vespera_agents.actors.parking import trap_of
 
+POSTED: Final = -2
+"""As QUEUED, for a caller outside."""
+BEGUN: Final = -1
+"""As STARTED, for a caller outside."""
 QUEUED: Final = 0
 """In a mailbox, or waiting for room in it, or put aside: no handler has it."""
 STARTED: Final = 1
@@ -41,31 +48,41 @@ class Holder(Protocol):
 
 @final
 class PendingAsk:
-    """A request that waits for its answer, and the trio task that waits with it. Used again once it is ANSWERED."""
+    """A request that waits for its answer, and who waits with it. That of a task is used again once it is ANSWERED."""
 
-    __slots__ = ("due", "failure", "holder", "state", "task", "timeout_seconds", "trap")
+    __slots__ = ("caller", "due", "failure", "holder", "state", "timeout_seconds", "trap", "wake")
 
-    def __init__(self, holder: Holder, task: Task) -> None:
+    def __init__(self, holder: Holder, caller: Any, wake: Callable[[Any, Any], object] | None = None) -> None:
         self.holder = holder
         """The mailbox it was sent to."""
-        self.task = task
-        """The caller, parked until the state is past STARTED."""
+        self.caller: Any = caller
+        """A trio task that is parked until the state is past STARTED; or anybody else, if there is a `wake`."""
+        self.wake = wake
+        """Called with the caller and the reply, once, when the state is past STARTED; with None if the ask failed."""
         self.due = 0.0
         """When the caller gives up, on trio's clock."""
         self.timeout_seconds = 0.0
         """How long it was ready to wait, for the error's text."""
         self.state = QUEUED
-        """One of the five states above."""
+        """One of the states above. That of a caller outside is QUEUED on its way to its mailbox."""
         self.failure: ActorError | None = None
         """What the caller will raise."""
-        self.trap: object = trap_of(self._abort)
-        """Where the caller parks."""
+        self.trap: object = trap_of(self._abort) if wake is None else None
+        """Where the caller parks, if it is a task."""
+
+    def withdraw(self) -> None:
+        """Let nobody wait for it any more, if it is that of a caller outside, and has come to its mailbox."""
+        if self.state < QUEUED:
+            self._withdraw()
 
     def _abort(self, _raise_cancel: RaiseCancelT) -> Abort:
-        state, self.state = self.state, WITHDRAWN
-        if state == QUEUED:
-            self.holder.forget(self)
+        self._withdraw()
         return Abort.SUCCEEDED
+
+    def _withdraw(self) -> None:
+        state, self.state = self.state, WITHDRAWN
+        if state in {QUEUED, POSTED}:
+            self.holder.forget(self)
 
     def fail(self, failure: ActorError) -> bool:
         """Let the caller raise `failure`; False if it no longer waits."""
@@ -73,7 +90,26 @@ class PendingAsk:
             return False
         self.failure = failure
         self.state = FAILED
-        reschedule(self.task)
+        if self.wake is None:
+            reschedule(self.caller)
+        else:
+            self.wake(self.caller, None)
+        return True
+
+    def begin(self) -> bool:
+        """Let its handler run, if a caller outside waits for it."""
+        if self.state != POSTED:
+            return False
+        self.state = BEGUN
+        return True
+
+    def answer(self, reply: object) -> bool:
+        """Answer a caller outside; False if none waits. A task is rescheduled with its reply instead."""
+        if self.state != BEGUN:
+            return False
+        self.state = ANSWERED
+        assert self.wake is not None, "a caller outside is woken by a function"
+        self.wake(self.caller, reply)
         return True
 
     def take_failure(self) -> ActorError:

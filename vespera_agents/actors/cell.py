@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol, cast, final
+from typing import Any, Final, Protocol, cast, final
 
 import trio
-from trio.lowlevel import current_task
+from trio.lowlevel import Task, current_task, reschedule
 
 from supervisors.exits import StopCause
 from supervisors.forcing import Killed
@@ -26,11 +26,14 @@ from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.drain import serve
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errands import Stop
+from vespera_agents.actors.parking import SHARED_TRAP, check, park
 from vespera_agents.actors.registry import Registry
 from vespera_agents.actors.settling import CUT_OFF, Fenced, crash_of, settle
 from vespera_agents.actors.statistics import ActorState, StopReason
 from vespera_agents.actors.waits import CALLERS
 
+_wake_with: Callable[[Task, Any], None] = reschedule
+"""Here with a bare value, see `parking`."""
 _FOR_GOOD: Final = (StopCause.SHUTDOWN, StopCause.KILL)
 _TO_BE_REPLACED: Final = (StopCause.HUNG, StopCause.RESTART, StopCause.START_TIMEOUT)
 _STARTING: Final = ActorState.STARTING
@@ -69,7 +72,7 @@ class Cell:
     """One actor across its incarnations."""
 
     __slots__ = (
-        "_actor", "_actor_class", "_args", "_crash", "_done", "_names", "_status", "_supervisor", "_terms",
+        "_actor", "_actor_class", "_args", "_crash", "_done", "_names", "_starter", "_status", "_supervisor", "_terms",
         "_was_restarting", "endpoint", "is_final", "is_own",
     )  # fmt: skip
 
@@ -88,6 +91,7 @@ class Cell:
         self._crash: BaseException | None = None
         self._supervisor: str | None = None
         self._done: trio.Event | None = None
+        self._starter: Task | None = None
         self._actor: Actor | None = None
         self._status: ChildStatus | None = None
         self._was_restarting = False
@@ -126,10 +130,14 @@ class Cell:
             if began is not None:
                 counts.init_duration.observe(endpoint.clock() - began)
             endpoint.state = _RUNNING
+            if endpoint.switchboard.snapshots:
+                # Not before: a start that failed has not used it up.
+                endpoint.switchboard.snapshots.pop(endpoint.name, None)
             if actor.tells_tree_detail:
                 endpoint.facts = cast("HasTreeDetail", actor).tree_detail
             self._crash = None
             task_status.started(endpoint)
+            self._tell_starter((True, None))
             await serve(actor, endpoint, task_status)
         except Fenced:
             return
@@ -159,7 +167,7 @@ class Cell:
         endpoint.state = _STARTING
         snapshots = endpoint.switchboard.snapshots
         if snapshots and endpoint.incarnation == 1:
-            endpoint.saved = snapshots.pop(endpoint.name, None)
+            endpoint.saved = snapshots.get(endpoint.name)
 
     async def _get_ready(self, actor: Actor) -> None:
         endpoint = self.endpoint
@@ -193,8 +201,7 @@ class Cell:
             crash = crash_of(unclean, actor, endpoint.name, status)
             raise
         finally:
-            # Replaced while its on_stop would not end, it has been settled: this would end its successor.
-            if endpoint.task is task:
+            if endpoint.task is task:  # Not fenced in its on_stop: then its successor may have ended already.
                 self._ended(crash, status)
 
     async def _clean_up(self, actor: Actor, crash: BaseException | None) -> None:
@@ -273,6 +280,7 @@ class Cell:
             endpoint.state = ActorState.STOPPED
             crash, self._crash = self._crash, None
             endpoint.shut(reason, crash)
+            self._tell_starter((False, crash))
         if not self.is_final:
             self.free_name()
         elif self._done is not None:
@@ -286,6 +294,30 @@ class Cell:
         """End for good because its supervisor has: what still runs of it is ignored from now on. Idempotent."""
         self._fence_predecessor()
         self.give_up("it was not started")
+
+    def expect_mail(self) -> None:
+        """Accept mail from now on: it is about to be started."""
+        self.endpoint.state = _STARTING
+        self.endpoint.open()
+
+    async def wait_started(self) -> tuple[bool, BaseException | None]:
+        """Wait until it is ready, or is not going to be: whether it is, and otherwise what its start raised.
+
+        To be called in the step in which it was begun. Cancelled: the start goes on, and nobody hears of it.
+        """
+        task = self._starter = current_task()
+        task.custom_sleep_data = self
+        try:
+            heard: tuple[bool, BaseException | None] = await park(SHARED_TRAP)
+        finally:
+            self._starter = None
+        check(heard)
+        return heard
+
+    def _tell_starter(self, heard: tuple[bool, BaseException | None]) -> None:
+        task, self._starter = self._starter, None
+        if task is not None and task.custom_sleep_data is not None:
+            _wake_with(task, heard)
 
     async def wait_done(self) -> None:
         """Wait until its last end is over, after `is_final` was set."""

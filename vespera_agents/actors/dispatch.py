@@ -19,6 +19,9 @@ from vespera_agents.actors.replies import NOT_A_REQUEST, fits, reply_type_of
 HandlerFunction: TypeAlias = Callable[[Any, Any], object]
 """An unbound handler: it takes the actor and the message, and returns a reply or an awaitable coroutine."""
 
+Handlers: TypeAlias = dict[type, HandlerFunction]
+"""What finds the handler of a message by its type: a `Table`, or one that stands in for it."""
+
 Method = TypeVar("Method", bound=Callable[..., object])
 
 _MARK: Final = "__vespera_receives__"

@@ -61,7 +61,7 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
     idle = None if actor.idle_timeout_seconds == math.inf else IdleWatch(endpoint, actor.idle_timeout_seconds)
     done: Done | None = None
     runner: GeneratorType[Any, Any, None] = _NO_RUNNER
-    step: Callable[[Any], Any] = runner.send
+    step = _NO_STEP
     while True:
         # Nothing of the last message is kept while the actor waits for the next.
         letter: Letter | None = None
@@ -106,8 +106,10 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                 message, context, ask = letter
                 if ask is not None:
                     if ask.state != QUEUED:
-                        continue
-                    ask.state = STARTED
+                        if not ask.begin():
+                            continue
+                    else:
+                        ask.state = STARTED
                 try:
                     result = context.run(table[type(message)], actor, message)
                     if result is not None and type(result) is _COROUTINE:
@@ -137,8 +139,8 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                 if ask is not None:
                     if ask.state == STARTED:
                         ask.state = ANSWERED
-                        _wake_with(ask.task, result)
-                    else:
+                        _wake_with(ask.caller, result)
+                    elif not ask.answer(result):
                         counts.late_replies += 1
                 if not taken & mask:
                     if taken >= DRAIN_MESSAGES_MAX or clock() > until:
@@ -219,6 +221,7 @@ _RUNNER: Final = cast("Callable[[Done], GeneratorType[Any, Any, None]]", types.c
 
 _NO_RUNNER: Final = _RUNNER(Done())
 """Stands where a runner will be, until a handler wants one."""
+_NO_STEP: Final[Callable[[Any], Any]] = _NO_RUNNER.send
 
 
 @final

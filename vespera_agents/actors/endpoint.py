@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from trio.lowlevel import Task, current_task, reschedule
 
 from supervisors.timekeeper import Alarm
-from vespera_agents.actors.asks import ANSWERED, FAILED, FREE_MAX, QUEUED, STARTED, Letter, PendingAsk, unusable
+from vespera_agents.actors.asks import ANSWERED, FAILED, FREE_MAX, POSTED, QUEUED, STARTED, Letter, PendingAsk, unusable
 from vespera_agents.actors.errands import stop
 from vespera_agents.actors.errors import ActorCrashed, AskTimeout, MailboxFull
 from vespera_agents.actors.mailbox import MailboxSpec, Overflow
@@ -122,7 +122,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
             return
         lane.append((message, copy_context(), None))
         if not depth:
-            self._first_came()
+            self.first_came()
 
     async def send(self, message: object) -> None:
         """Put a message in, waiting for room."""
@@ -133,7 +133,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
             return
         lane.append((message, copy_context(), None))
         if not depth:
-            self._first_came()
+            self.first_came()
 
     async def ask(  # noqa: C901, PLR0912, PLR0915 - flat, because a call less is a twentieth of its speed
         self, request: Request[Reply], *, timeout_seconds: float = 5.0
@@ -153,7 +153,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         if free:
             ask = free.pop()
             ask.holder = self
-            ask.task = task
+            ask.caller = task
             ask.state = QUEUED
         else:
             ask = PendingAsk(self, task)
@@ -167,7 +167,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
             if depth < self.limit:
                 lane.append((request, copy_context(), ask))
                 if not depth:
-                    # As `_first_came`, with the time that is known already.
+                    # As `first_came`, with the time that is known already.
                     self.woken_at = now
                     self.marked = 1
                     reader = self.reader
@@ -176,9 +176,9 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
                         if reader.custom_sleep_data is not None:
                             _wake_with(reader, None)
             else:
-                self._ask_slowly((request, copy_context(), ask), ask)
+                self.ask_slowly((request, copy_context(), ask), ask)
             if due < self.next_due:
-                self._arm(due)
+                self.arm(due)
             reply = await park(ask.trap)
         finally:
             if caller is not None:
@@ -219,7 +219,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         """Put in a letter of the runtime's own, as `tell` does, and with its errors."""
         self._tell_slowly(letter)
 
-    def _first_came(self) -> None:
+    def first_came(self) -> None:
         """Take note of the first message in an empty lane: only there can the actor be parked."""
         self.woken_at = self.clock()
         self.marked = 1
@@ -233,7 +233,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
     def wake(self) -> None:
         """Wake the actor, if it waits for mail."""
         if len(self.user) <= 1:
-            self._first_came()
+            self.first_came()
         else:
             super().wake()
 
@@ -276,7 +276,8 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         if not entered:
             raise self.stopped()
 
-    def _ask_slowly(self, letter: Letter, ask: PendingAsk) -> None:
+    def ask_slowly(self, letter: Letter, ask: PendingAsk) -> None:
+        """Put a request in where `limit` says that there is a question: is it open, is there room, which lane."""
         lost = self.put(letter)
         if lost is None:
             return
@@ -285,7 +286,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         elif self.is_open and lost is not letter:
             self._displaced(lost)
         else:
-            self.switchboard.free_asks.append(ask)
+            ask.trap = None
             if not self.is_open:
                 raise self.stopped()
             newest = self.overflow is Overflow.DROP_NEWEST
@@ -364,7 +365,8 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
 
     # Deadlines of asks ----------------------------------------------------------------------------------------------
 
-    def _arm(self, due: float) -> None:
+    def arm(self, due: float) -> None:
+        """See to it that what is due then fails then."""
         self.next_due = due
         if self.alarm is None:
             self.alarm = Alarm(self.switchboard.timekeeper, self._expire)
@@ -381,19 +383,18 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
             if ask.due > now:
                 next_due = min(next_due, ask.due)
                 continue
-            if ask.state == QUEUED:
+            if ask.state in {QUEUED, POSTED}:
                 self.forget(ask)
             ask.fail(AskTimeout(self.name, ask.timeout_seconds))
             self.counts.ask_timeouts += 1
         self.next_due = math.inf
         if next_due < math.inf:
-            self._arm(next_due)
+            self.arm(next_due)
 
     # The end of an incarnation ---------------------------------------------------------------------------------------
 
     def leave(self, crash: BaseException | None) -> None:
         """End an incarnation."""
         self.busy_since = None
-        self.facts = None
-        self.task = None
+        self.facts = self.task = None
         self.end_ties(crash)

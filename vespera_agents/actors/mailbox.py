@@ -16,7 +16,7 @@ from typing import Final, final
 
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
 
-from vespera_agents.actors.asks import QUEUED, Letter, PendingAsk, Tick
+from vespera_agents.actors.asks import POSTED, QUEUED, Letter, PendingAsk, Tick
 from vespera_agents.actors.errands import Errand
 
 
@@ -167,6 +167,11 @@ class Mailbox:
         self.alert = True
         self.wake()
 
+    def countermand(self, errand: Errand) -> None:
+        """Take system mail out again, if it is still there."""
+        if self.system and errand in self.system:
+            self.system.remove(errand)
+
     def wake(self) -> None:
         """Wake the reader, if it is parked."""
         reader = self.reader
@@ -283,7 +288,7 @@ class Mailbox:
     def _sweep(self) -> None:
         """Make room by dropping asks whose callers have gone: they would only be skipped later."""
         self.has_forgotten = False
-        self._keep(lambda letter: letter[2] is None or letter[2].state == QUEUED)
+        self._keep(lambda letter: letter[2] is None or letter[2].state in {QUEUED, POSTED})
 
     def _keep(self, wanted: Callable[[Letter], bool]) -> None:
         for lane in (self.user, self.urgent or NO_MAIL):

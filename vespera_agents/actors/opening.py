@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import trio
 
 from supervisors.listeners import Listener
 from vespera_agents.actors.system import ActorSystem
+from vespera_agents.actors.tracing import Tracing
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 
 @asynccontextmanager
@@ -24,6 +29,7 @@ async def open_system(
     dead_letters_max: int = 256,
     restart_grace_seconds: float = 30.0,
     snapshots: Mapping[str, object] | None = None,
+    tracer_provider: TracerProvider | None = None,
 ) -> AsyncGenerator[ActorSystem, None]:
     """Open an actor system for the length of an `async with` block, and stop all its actors at the end of it.
 
@@ -35,6 +41,8 @@ async def open_system(
         dead_letters_max: How many of the last dead letters are kept to look at; all are counted.
         restart_grace_seconds: How long mail is kept for an actor that crashed and is not started again.
         snapshots: What actors of these names begin with, as `take_snapshots` of another system returned it.
+        tracer_provider: What OpenTelemetry spans of messages are made with: each gets one. The one that OpenTelemetry
+            is configured with by now unless given; if it is not configured, there are no spans, and no cost.
 
     Raises:
         supervisors.MaxRestartsExceeded: The root supervisor gave up; the block was cancelled.
@@ -51,6 +59,7 @@ async def open_system(
                 dead_letters_max=dead_letters_max,
                 restart_grace_seconds=restart_grace_seconds,
                 snapshots=snapshots,
+                tracing=Tracing.of(tracer_provider),
             )
             try:
                 await nursery.start(system.live)

@@ -16,7 +16,7 @@ from supervisors.exits import StopCause, leaves
 from supervisors.forcing import Killed
 from supervisors.incarnation import ChildStatus
 from vespera_agents.actors.actor import Actor, no_message_in_hand
-from vespera_agents.actors.asks import QUEUED, STARTED, Letter, Tick
+from vespera_agents.actors.asks import BEGUN, POSTED, QUEUED, STARTED, Letter, Tick
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errands import Stop
 from vespera_agents.actors.errors import ActorCrashed, ActorHung, ActorStopped, Unhandled
@@ -29,7 +29,8 @@ class Fenced(Exception):
 
 
 CUT_OFF: Final = "it did not stop in time and was cut off"
-_STOPPED: Final = (trio.Cancelled, Shutdown, Killed, Stop, Fenced)
+STOPPED: Final = (trio.Cancelled, Shutdown, Killed, Stop, Fenced)
+"""What comes out of a handler that was only stopped."""
 
 
 def crash_of(error: BaseException | None, actor: Actor | None, name: str, status: ChildStatus) -> BaseException | None:
@@ -37,7 +38,7 @@ def crash_of(error: BaseException | None, actor: Actor | None, name: str, status
     if actor is not None and status.stop_cause is StopCause.HUNG:
         return ActorHung(name, actor.handler_timeout_seconds)
     for leaf in leaves(error):
-        if not isinstance(leaf, _STOPPED):
+        if not isinstance(leaf, STOPPED):
             return leaf
     if status.stop_cause is None:
         # Killed, and not by its supervisor, which would say so: to that it is a crash, and so it is one here.
@@ -73,7 +74,7 @@ def _may_retry(endpoint: Endpoint, letter: Letter, retries_max: int) -> bool:
     """Whether the message that crashed its handler is tried once more; if so, count it."""
     if retries_max == 0 or type(letter) is Tick:
         return False
-    if letter[2] is not None and letter[2].state != STARTED:
+    if letter[2] is not None and letter[2].state not in {STARTED, BEGUN}:
         return False  # Nobody waits for it any more.
     # Urgent mail may crash it, or a message be put aside, while others are still to be retried: each has its own count.
     there = {id(each) for each in (*endpoint.letters(), *(endpoint.stash or ()))}
@@ -107,8 +108,8 @@ def put_aside(endpoint: Endpoint, letter: Letter | None, task: Task | None) -> N
 
 def _let_wait_on(letter: Letter) -> None:
     ask = letter[2]
-    if ask is not None and ask.state == STARTED:
-        ask.state = QUEUED
+    if ask is not None and ask.state in {STARTED, BEGUN}:
+        ask.state = QUEUED if ask.state == STARTED else POSTED
 
 
 def unhandled(endpoint: Endpoint, letter: Letter) -> None:

@@ -30,7 +30,10 @@ class AwaitedLine(NamedTuple):
 
 
 def await_stack(task: Task | None) -> tuple[AwaitedLine, ...]:
-    """Return where `task` waits, outermost first; empty where there is no task, or it is running just now."""
+    """Return where `task` waits, outermost first; empty where there is no task.
+
+    One that is running just now waits nowhere: then only its outermost function is known.
+    """
     if task is None:
         return ()
     lines = [

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from supervisors.timekeeper import Timekeeper
 from vespera_agents.actors.asks import PendingAsk
 from vespera_agents.actors.statistics import DeadLetter, KindCounts
+
+if TYPE_CHECKING:
+    from vespera_agents.actors.tracing import Tracing
 
 
 @final
@@ -20,11 +23,16 @@ class Switchboard:
 
     __slots__ = (
         "clock", "dead_letters", "dead_letters_total", "free_asks", "is_closed", "kinds",
-        "restart_grace_seconds", "snapshots", "timekeeper",
+        "restart_grace_seconds", "snapshots", "timekeeper", "tracing",
     )  # fmt: skip
 
     def __init__(
-        self, *, dead_letters_max: int, restart_grace_seconds: float, snapshots: Mapping[str, object] | None
+        self,
+        *,
+        dead_letters_max: int,
+        restart_grace_seconds: float,
+        snapshots: Mapping[str, object] | None,
+        tracing: Tracing | None,
     ) -> None:
         self.timekeeper = Timekeeper()
         """Deadlines of asks, timers, idle times."""
@@ -34,6 +42,8 @@ class Switchboard:
         """Answered asks, to be used again."""
         self.snapshots = dict(snapshots or {})
         """What actors of these names start from when they are first started: a hand-over."""
+        self.tracing = tracing
+        """What puts handlers inside spans; None where nobody collects them."""
         self.is_closed = False
         """Whether the system has ended: its actors take no mail and are not started again."""
         self.kinds: dict[str, KindCounts] = {}

@@ -9,21 +9,33 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from itertools import count
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast, final
 
 import trio
+from trio.lowlevel import checkpoint_if_cancelled
 
-from supervisors.errors import AlreadyPresent, AlreadyStarted, ChildNotFound, SupervisorError
+from supervisors.errors import (
+    AlreadyPresent,
+    AlreadyStarted,
+    ChildNotFound,
+    StartFailed,
+    SupervisorError,
+    SupervisorNotRunning,
+)
+from supervisors.exits import Exit
+from supervisors.flags import LIVE
 from supervisors.listeners import Listener, Report, ReportContext, ReportKind
 from supervisors.specs import ChildSpec, Restart
 from supervisors.supervisor import Supervisor
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.cell import Cell, Terms
+from vespera_agents.actors.cells import CellMaker
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import NameTaken
 from vespera_agents.actors.events.bus import EventBus
 from vespera_agents.actors.groups import Groups
+from vespera_agents.actors.handover import save_all
 from vespera_agents.actors.mailbox import MailboxSpec
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.registry import Registry
@@ -32,25 +44,21 @@ from vespera_agents.actors.statistics import (
     ActorState,
     ActorStatistics,
     DeadLetter,
-    KindCounts,
     SystemStatistics,
     freeze,
 )
-from vespera_agents.actors.stopping import DOWN, forget, see_off
+from vespera_agents.actors.stopping import forget, see_off
 from vespera_agents.actors.switchboard import Switchboard
 
 if TYPE_CHECKING:
     from vespera_agents.actors.embedding.asyncio_edge import AsyncioEdge
+    from vespera_agents.actors.tracing import Tracing
 
 ActorT = TypeVar("ActorT", bound=Actor)
 Arguments = TypeVarTuple("Arguments")
 
 DEFAULT_MAILBOX: Final = MailboxSpec(1000)
 """The mailbox of an actor that is given none: 1000 messages, then senders wait or are refused."""
-_MAILBOX_SPEC: Final[type] = MailboxSpec
-"""For a check that only those who use no type checker need."""
-_TERMS_MAX: Final = 1000
-"""So many different terms are kept: who gives each actor what is left until a deadline never gives the same twice."""
 _log = logging.getLogger(__name__)
 _ENDS: Final = (ReportKind.CHILD_ENDED, ReportKind.CHILD_CRASHED)
 
@@ -74,6 +82,7 @@ class ActorSystem:
         dead_letters_max: int,
         restart_grace_seconds: float,
         snapshots: Mapping[str, object] | None,
+        tracing: Tracing | None,
     ) -> None:
         self.name = name
         """What it is called; also the name of its root supervisor."""
@@ -86,18 +95,19 @@ class ActorSystem:
         self.groups = Groups(on_change=self.bus.publish)
         """Its actors by common names; joining and leaving are events on the bus."""
         self._nursery = nursery
+        self._context = copy_context()
+        self._starting: dict[str, Exit | None] = {}
+        """The starts that somebody waits for, by name, and how they ended if they failed."""
         self._edge: AsyncioEdge | None = None
         self._listener = listener
         self._switchboard = Switchboard(
-            dead_letters_max=dead_letters_max, restart_grace_seconds=restart_grace_seconds, snapshots=snapshots
+            dead_letters_max=dead_letters_max,
+            restart_grace_seconds=restart_grace_seconds,
+            snapshots=snapshots,
+            tracing=tracing,
         )
         self._names: Registry[Cell] = Registry()
-        usual = Terms(Restart.TRANSIENT, 5.0, 30.0)
-        self._last_terms: tuple[Terms, ChildSpec] = (usual, usual.child_spec("actor"))
-        self._last_given = (usual.restart, usual.shutdown_seconds, usual.start_timeout_seconds)
-        self._specs = {self._last_given: self._last_terms}
-        self._counts: dict[Callable[..., Actor], KindCounts] = {}
-        self._numbers = count(1)
+        self._cells = CellMaker(self._switchboard, self._names)
 
     # Starting and stopping actors -----------------------------------------------------------------------------------
 
@@ -126,27 +136,24 @@ class ActorSystem:
             NameTaken: A living actor has the name.
             supervisors.StartFailed: The constructor or on_start raised, or took too long.
         """
-        terms, spec = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
+        await checkpoint_if_cancelled()
+        terms, spec = self._cells.terms_of(restart, shutdown_seconds, start_timeout_seconds)
         cell = self._enroll(actor, args, name, mailbox, terms)
         chosen = cell.endpoint.name
         try:
-            try:
-                await self.supervisor.start_child(spec, child_id=chosen, args=(cell,))
-            except AlreadyPresent:
-                # An actor of this name has ended by itself, and its spec has not been taken away yet.
-                with suppress(ChildNotFound):
-                    await self.supervisor.delete_child(chosen)
-                await self.supervisor.start_child(spec, child_id=chosen, args=(cell,))
-        except SupervisorError:
-            if cell.endpoint.state in DOWN:
-                cell.abandon()
-            # Otherwise it became ready while its supervisor ends, and ends with it, by its own on_stop.
-            raise
-        except BaseException:
-            # Cancelled: the supervisor has either not come to it yet, and never will, or is at it, and will finish.
-            if cell.endpoint.task is None:
-                cell.abandon()
-            raise
+            self._begin(cell, spec)
+        except NameTaken:
+            await self._clear_away(chosen)
+            self._names.claim(cell)
+            cell.expect_mail()
+            self._begin(cell, spec)
+        self._starting[chosen] = None
+        try:
+            ready, error = await cell.wait_started()
+        finally:
+            exit_ = self._starting.pop(chosen)
+        if not ready:
+            raise self._start_failed(cell, exit_) from error
         return cast("ActorRef[ActorT]", cell.endpoint)
 
     def spawn(
@@ -168,19 +175,10 @@ class ActorSystem:
             NameTaken: A living actor has the name, or one that has just ended and is not forgotten yet.
             supervisors.SupervisorNotRunning: The system is ending.
         """
-        terms, spec = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
+        terms, spec = self._cells.terms_of(restart, shutdown_seconds, start_timeout_seconds)
         cell = self._enroll(actor, args, name, mailbox, terms)
-        endpoint = cell.endpoint
-        endpoint.state = ActorState.STARTING
-        endpoint.open()
-        try:
-            self.supervisor.start_child_nowait(spec, child_id=endpoint.name, args=(cell,))
-        except SupervisorError as refused:
-            cell.abandon()
-            if isinstance(refused, AlreadyPresent | AlreadyStarted):
-                raise NameTaken(endpoint.name) from refused
-            raise
-        return cast("ActorRef[ActorT]", endpoint)
+        self._begin(cell, spec)
+        return cast("ActorRef[ActorT]", cell.endpoint)
 
     def actor_spec(
         self,
@@ -197,8 +195,8 @@ class ActorSystem:
         Arguments as for `start`. The reference stays good as long as this spec is in use. A start fails with
         NameTaken while another actor of the name is up.
         """
-        terms, _ = self._terms_of(restart, shutdown_seconds, start_timeout_seconds)
-        cell = self._make_cell(actor, args, name, mailbox, terms)
+        terms, _ = self._cells.terms_of(restart, shutdown_seconds, start_timeout_seconds)
+        cell = self._cells.make(actor, args, name, mailbox, terms)
         return terms.child_spec(cell.endpoint.name, (cell,))
 
     async def stop(self, ref: ActorRef[Actor], *, timeout_seconds: float = 5.0) -> None:
@@ -237,28 +235,16 @@ class ActorSystem:
         """Have every living actor take its snapshot, between two messages, and return them by name: a hand-over.
 
         Another system begins with them: `open_system(snapshots=...)`. An actor whose `snapshot` returns None is left
-        out; so is one that is busy for too long, unless it has an earlier one.
+        out. For one that is between two incarnations, or busy for too long, or that calls this itself, it is what was
+        last taken, if anything was. What this system was given for actors that were never started is handed on.
 
         Args:
             timeout_seconds: How long to wait for actors that are busy, for all of them together.
         """
-        cells = [cell for cell in self._names if cell.endpoint.state is ActorState.RUNNING]
-        left = len(cells)
-        all_done = trio.Event()
-
-        def take(actor: Actor) -> None:
-            nonlocal left
-            actor.save_snapshot()
-            left -= 1
-            if not left:
-                all_done.set()
-
-        for cell in cells:
-            cell.endpoint.order(take)
-        if cells:
-            with trio.move_on_after(timeout_seconds):
-                await all_done.wait()
-        return {cell.endpoint.name: cell.endpoint.saved for cell in cells if cell.endpoint.saved is not None}
+        unclaimed = dict(self._switchboard.snapshots)
+        endpoints = [cell.endpoint for cell in self._names]
+        await save_all(endpoints, timeout_seconds)
+        return unclaimed | {each.name: each.saved for each in endpoints if each.saved is not None}
 
     @property
     def asyncio(self) -> AsyncioEdge:
@@ -266,12 +252,16 @@ class ActorSystem:
 
         Raises:
             AsyncioMissing: trio-asyncio is not installed; at the first `run`.
+            AsyncioLoopEnded: The system is closed; at `run`.
         """
         if self._edge is None:
             # Here, because it imports asyncio, which most programs on trio never need.
             from vespera_agents.actors.embedding.asyncio_edge import AsyncioEdge  # noqa: PLC0415
 
-            self._edge = AsyncioEdge(self._nursery, name=f"{self.name} asyncio")
+            # In the context of whoever opened the system: that of its first user would be kept as long as the loop.
+            self._edge = self._context.run(AsyncioEdge, self._nursery, name=f"{self.name} asyncio", until_closed=True)
+            if self._switchboard.is_closed:
+                self._edge.close()
         return self._edge
 
     # Finding and counting -------------------------------------------------------------------------------------------
@@ -312,6 +302,8 @@ class ActorSystem:
             cell = self._names.find(offender.id)
             if cell is not None:
                 cell.hear(report)
+            elif report.exit is not None and offender.id in self._starting and report.supervisor == self.name:
+                self._starting[offender.id] = report.exit
             ended_by_itself = report.kind in _ENDS and report.context is ReportContext.RUN
             if ended_by_itself and report.supervisor == self.name and cell is None:
                 self._nursery.start_soon(forget, self.supervisor, offender.id, name=f"{self.name}/forget {offender.id}")
@@ -350,44 +342,42 @@ class ActorSystem:
         mailbox: MailboxSpec,
         terms: Terms,
     ) -> Cell:
-        """Make the cell of an actor that is about to be started below the root, and give it its name."""
-        cell = self._make_cell(actor, args, name, mailbox, terms)
+        """Make the cell of an actor that is about to be started below the root; its mail waits for it from now on."""
+        cell = self._cells.make(actor, args, name, mailbox, terms)
         if name is not None and self._names.find(name) is not None:
             raise NameTaken(name)
         self._names.claim(cell)
         cell.is_own = True
+        cell.expect_mail()
         return cell
 
-    def _make_cell(
-        self,
-        actor: Callable[..., Actor],
-        args: tuple[object, ...],
-        name: str | None,
-        mailbox: MailboxSpec,
-        terms: Terms,
-    ) -> Cell:
-        counts = self._counts.get(actor)
-        if counts is None:
-            if not (isinstance(actor, type) and issubclass(actor, Actor)):
-                raise TypeError(f"An actor is a class derived from Actor, not {actor!r}. Pass its arguments after it.")
-            counts = self._counts[actor] = self._switchboard.counts_of(actor.__name__)
-        if type(mailbox) is not _MAILBOX_SPEC:
-            raise TypeError(f"A mailbox is given as MailboxSpec(capacity, overflow), not {mailbox!r}.")
-        if name is None:
-            name = f"{counts.kind}-{next(self._numbers)}"
-        return Cell(actor, args, terms, Endpoint(self._switchboard, name, counts, mailbox), self._names)
+    def _begin(self, cell: Cell, spec: ChildSpec) -> None:
+        """Have the root supervisor begin its life, now or in its turn."""
+        try:
+            self.supervisor.start_child_nowait(spec, child_id=cell.endpoint.name, args=(cell,))
+        except SupervisorError as refused:
+            cell.abandon()
+            if isinstance(refused, AlreadyPresent | AlreadyStarted):
+                raise NameTaken(cell.endpoint.name) from refused
+            raise
 
-    def _terms_of(
-        self, restart: Restart, shutdown_seconds: float, start_timeout_seconds: float
-    ) -> tuple[Terms, ChildSpec]:
-        """Return the terms, and the one spec that all children of the root share that live on them."""
-        given = (restart, shutdown_seconds, start_timeout_seconds)
-        if given != self._last_given:  # Most actors are started like the one before; hashing an enum costs 0.2 us.
-            found = self._specs.get(given)
-            if found is None:
-                if len(self._specs) >= _TERMS_MAX:
-                    self._specs.clear()
-                terms = Terms(*given)
-                found = self._specs[given] = (terms, terms.child_spec("actor"))
-            self._last_given, self._last_terms = given, found
-        return self._last_terms
+    def _start_failed(self, cell: Cell, exit_: Exit | None) -> Exception:
+        """Return the error for a start that came to nothing; `exit_` is how it ended, where it was begun."""
+        if exit_ is not None:
+            return StartFailed(self.name, cell.endpoint.name, exit_)
+        state = self.supervisor.state
+        return cell.endpoint.stopped() if state in LIVE else SupervisorNotRunning(self.name, state.value)
+
+    async def _clear_away(self, name: str) -> None:
+        """Take what is left of an actor that has ended, and whose name is free, out of the tree.
+
+        Raises:
+            NameTaken: The root has another child of this name, which is no actor.
+        """
+        with suppress(ChildNotFound):
+            left = self.supervisor.get_childspec(name)
+            if not self._cells.knows(left):
+                raise NameTaken(name)
+            # Its task may be in its last step: then the supervisor has not heard of the end.
+            await self.supervisor.terminate_child(name)
+            await self.supervisor.delete_child(name)

@@ -29,6 +29,9 @@ class Timer:
         self._endpoint = endpoint
         self._message = message
         self._context: Context = copy_context()
+        tracing = endpoint.switchboard.tracing
+        if tracing is not None and every_seconds is not None:
+            tracing.begin_anew(self._context)
         self._tick: Tick | None = None
         self._alarm = Alarm(endpoint.switchboard.timekeeper, self._ring)
         self.every_seconds = every_seconds

@@ -65,18 +65,28 @@ class AsyncioEdgeStatistics:
 class AsyncioEdge:
     """Where the trio code of one system meets asyncio code. It belongs to one trio run."""
 
-    def __init__(self, nursery: trio.Nursery, *, name: str = "asyncio", cancel_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        *,
+        name: str = "asyncio",
+        cancel_seconds: float = 5.0,
+        until_closed: bool = False,
+    ) -> None:
         """Remember where the loop will live; nothing is imported or opened yet.
 
         Args:
             nursery: What the loop's task is started in. It waits for the loop, so call `close` before its end.
             name: What the loop is called in errors, and its task in trio's task tree.
             cancel_seconds: How long asyncio code may take to end when it is cancelled; then its coroutine is closed.
+            until_closed: Whether cancelling the nursery leaves the loop alone until `close`, which must come: for a
+                system, whose actors may need it to clean up.
         """
         self.name = name
         """What it is called."""
         self._nursery = nursery
         self._cancel_seconds = cancel_seconds
+        self._until_closed = until_closed
         # The loop's task must not keep the context of whoever happens to use it first.
         self._context = copy_context()
         self._life: LoopLife | None = None
@@ -127,7 +137,14 @@ class AsyncioEdge:
         if life is None:
             if self._closed:
                 raise AsyncioLoopEnded(self.name, None)
-            life = LoopLife(load_trio_asyncio(), self.name, self._cancel_seconds, self._counts, self._ended)
+            life = LoopLife(
+                load_trio_asyncio(),
+                self.name,
+                self._cancel_seconds,
+                self._counts,
+                self._ended,
+                until_closed=self._until_closed,
+            )
             # A nursery that has ended refuses with a RuntimeError that says so.
             self._context.copy().run(self._start, life)
             self._life = life

@@ -9,30 +9,32 @@ is needed.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from threading import get_ident
 from typing import Any, TypeVar, TypeVarTuple, final
 
 import outcome
 
 from supervisors.specs import Restart
 from vespera_agents.actors.actor import Actor
-from vespera_agents.actors.embedding.outside import ActorHandle, Call, ThreadStatistics
+from vespera_agents.actors.asks import ANSWERED
+from vespera_agents.actors.embedding.outside import ActorHandle, Call, ThreadStatistics, whereis
 from vespera_agents.actors.embedding.trio_thread import (
     CALLS_MAX,
     CANCEL_SECONDS,
     OpenSystem,
     SetUp,
     TrioThread,
-    whereis,
 )
+from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import SystemUnresponsive, WrongThread
 from vespera_agents.actors.mailbox import MailboxSpec
 from vespera_agents.actors.messages import Request
 from vespera_agents.actors.opening import open_system
+from vespera_agents.actors.posting import put_if_room
 from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem
 
 ActorT = TypeVar("ActorT", bound=Actor)
@@ -46,11 +48,21 @@ class AsyncioHost:
     """A system as the asyncio program sees it. Made by `open_system_from_asyncio`, used in its event loop only."""
 
     def __init__(self, open_it: OpenSystem, set_up: SetUp | None, *, name: str, calls_max: int) -> None:
-        self._thread = TrioThread(open_it, set_up, name=name, calls_max=calls_max, after_batch=self._wake)
+        # Answers that lie ready; the system's thread puts them in.
+        self._outbox: deque[tuple[asyncio.Future[Any], object]] = deque()
         self._loop = asyncio.get_running_loop()
-        self._loop_thread = threading.get_ident()
-        self._outbox: deque[tuple[asyncio.Future[Any], outcome.Value[Any] | outcome.Error]] = deque()
+        self._thread = TrioThread(
+            open_it,
+            set_up,
+            name=name,
+            calls_max=calls_max,
+            deliver=self._outbox.append,
+            after_batch=self._wake,
+            before_batch=self._wake_there,
+        )
+        self._loop_thread = get_ident()
         self._is_woken = False
+        self._asking = 0
 
     async def ask(self, actor: ActorHandle[Actor], request: Request[Reply], *, timeout_seconds: float = 5.0) -> Reply:
         """Send a request and wait for its answer, as `ActorRef.ask` does, with the same errors.
@@ -62,11 +74,29 @@ class AsyncioHost:
             SystemCrashed: The system broke.
         """
         ref = actor.ref
-        return await self._call(ref.name, partial(ref.ask, request, timeout_seconds=timeout_seconds))
+        if not isinstance(ref, Endpoint):
+            return await self._call(ref.name, partial(ref.ask, request, timeout_seconds=timeout_seconds))
+        # Not a call of its own: each is a fiftieth of an ask of many.
+        if get_ident() != self._loop_thread:
+            raise _wrong_thread()
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self._asking += 1
+        try:
+            ask = self._thread.ask(ref, request, timeout_seconds, future)
+            reply = await future
+        except asyncio.CancelledError:
+            self._thread.withdraw(future)
+            raise
+        finally:
+            self._asking -= 1
+        if ask.state != ANSWERED:
+            raise ask.take_failure()
+        return reply
 
     async def send(self, actor: ActorHandle[Actor], message: object) -> None:
         """Leave a message, waiting until the mailbox has room. Cancelled: it was not left, unless it just was."""
-        await self._call(actor.name, partial(actor.ref.send, message))
+        ref = actor.ref
+        await self._call(ref.name, partial(ref.send, message), partial(put_if_room, ref, message))
 
     def tell(self, actor: ActorHandle[Actor], message: object) -> None:
         """Leave a message and go on. What a full mailbox refuses is counted in `statistics`; `send` would wait.
@@ -161,28 +191,32 @@ class AsyncioHost:
         """Raise what the system ended with, if that was an error; after `close`, where the block itself did not."""
         self._thread.check_end(timeout_seconds)
 
-    async def _call(self, whom: str, function: Callable[[], Awaitable[Result]]) -> Result:
+    async def _call(
+        self, whom: str, function: Callable[[], Awaitable[Result]], at_once: Callable[[], bool] | None = None
+    ) -> Result:
         self._check_thread()
         future: asyncio.Future[outcome.Value[Result] | outcome.Error] = self._loop.create_future()
-        call: Call[Result] = Call(whom, function, partial(self._answer, future))
-        self._thread.submit(call)
+        self._thread.call(Call(whom, function, future, at_once))
         try:
             result = await future
         except asyncio.CancelledError:
-            self._thread.withdraw(call)
+            self._thread.withdraw(future)
             raise
         return result.unwrap()
 
     def _check_thread(self) -> None:
-        if threading.get_ident() != self._loop_thread:
-            raise WrongThread(
-                "An AsyncioHost belongs to the event loop that opened it. From another thread go through "
-                "asyncio.run_coroutine_threadsafe; inside the system use the ActorRef itself."
-            )
+        if get_ident() != self._loop_thread:
+            raise _wrong_thread()
 
-    def _answer(self, future: asyncio.Future[Any], result: outcome.Value[Any] | outcome.Error) -> None:
-        """Lay an answer ready; the system's thread calls this."""
-        self._outbox.append((future, result))
+    def _wake_there(self, wake: Callable[[], object]) -> None:
+        """Wake the system's thread: where several ask at once, when all whose turn it is have asked.
+
+        Waking it gives the interpreter away. It would take the one request that is there, and be woken for each.
+        """
+        if self._asking > 1:
+            self._loop.call_soon(wake)
+        else:
+            wake()
 
     def _wake(self) -> None:
         """Let the loop take out what lies ready; the system's thread calls this."""
@@ -198,9 +232,16 @@ class AsyncioHost:
         # Put back before anything is taken out, so that what comes later wakes again.
         self._is_woken = False
         while self._outbox:
-            future, result = self._outbox.popleft()
+            future, answer = self._outbox.popleft()
             if not future.done():
-                future.set_result(result)
+                future.set_result(answer)
+
+
+def _wrong_thread() -> WrongThread:
+    return WrongThread(
+        "An AsyncioHost belongs to the event loop that opened it. From another thread go through "
+        "asyncio.run_coroutine_threadsafe; inside the system use the ActorRef itself."
+    )
 
 
 @asynccontextmanager

@@ -84,6 +84,8 @@ class LoopLife:
         cancel_seconds: float,
         counts: LoopCounts,
         on_end: Callable[[LoopLife], None],
+        *,
+        until_closed: bool,
     ) -> None:
         self.library = library
         """trio_asyncio."""
@@ -103,14 +105,16 @@ class LoopLife:
         """Set once it is known whether the loop opened."""
         self.closing = trio.CancelScope()
         """Cancel it to close the loop."""
+        self._until_closed = until_closed
         self._on_end = on_end
         self._cause: BaseException | None = None
 
     async def run(self) -> None:
         """Open the loop, keep it until it is closed or breaks, and let nobody wait in it after that."""
         try:
-            async with self.library.open_loop() as loop:
-                await self._keep(loop)
+            with trio.CancelScope(shield=self._until_closed):
+                async with self.library.open_loop() as loop:
+                    await self._keep(loop)
         except Exception as crash:  # noqa: BLE001 - the boundary of the loop
             self.counts.crashes += 1
             self._cause = crash

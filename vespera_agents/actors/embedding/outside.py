@@ -1,19 +1,20 @@
-"""What passes between a system's thread and other threads: handles of actors, calls, and the count of both.
+"""What passes between a system's thread and other threads: handles of actors, messages, calls, and their counts.
 
-Plain values and slots, without threads or locks: those are `trio_thread`'s. `asyncio_host` and `portal` make the calls.
+Plain values and slots, without threads or locks: those are `trio_thread`'s. `asyncio_host` and `portal` make them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, wait
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast, final
+from typing import Any, Generic, TypeAlias, TypeVar, cast, final
 
-import outcome
-import trio
-
+from vespera_agents.actors.actor import Actor
+from vespera_agents.actors.asks import Letter
 from vespera_agents.actors.refs import ActorRef
+from vespera_agents.actors.system import ActorSystem
 
 Result = TypeVar("Result")
 ActorT_co = TypeVar("ActorT_co", covariant=True)
@@ -51,41 +52,31 @@ class ActorHandle(Generic[ActorT_co]):
 
 @final
 class Call(Generic[Result]):
-    """A call from outside: what to await in the system's thread, and whom to tell what came of it."""
+    """A call from outside: what to await in the system's thread, and who waits for what comes of it."""
 
-    __slots__ = ("carrier", "context", "deliver", "function", "whom")
+    __slots__ = ("at_once", "context", "function", "waiter", "whom")
 
     def __init__(
         self,
         whom: str,
         function: Callable[[], Awaitable[Result]],
-        deliver: Callable[[outcome.Value[Result] | outcome.Error], object],
+        waiter: object,
+        at_once: Callable[[], bool] | None = None,
     ) -> None:
         self.whom = whom
         """Who is asked, for errors."""
         self.function = function
         """What is awaited."""
+        self.waiter = waiter
+        """Is told the outcome, unless the call was withdrawn."""
+        self.at_once = at_once
+        """Does it without waiting and returns True, if that can be; else it does nothing, and `function` is awaited."""
         self.context = copy_context()
         """The caller's context; the call runs in it."""
-        self.deliver = deliver
-        """Called once with the result, in the system's thread, unless the call was withdrawn."""
-        self.carrier: Carrier | None = None
-        """The trio task that runs it, once it has begun."""
 
 
-@final
-class Carrier:
-    """A trio task that runs calls, one after the other."""
-
-    __slots__ = ("call", "scope", "task")
-
-    def __init__(self, call: Call[Any]) -> None:
-        self.call: Call[Any] | None = call
-        """What it runs; None while it is idle."""
-        self.scope = trio.CancelScope()
-        """Cancelled to withdraw the call; the carrier ends with it."""
-        self.task: trio.lowlevel.Task | None = None
-        """Its task, parked while it is idle."""
+Posted: TypeAlias = tuple[ActorRef[Any], Letter]
+"""A message from outside on its way: its receiver, and the letter, which holds the ask if it is one."""
 
 
 @final
@@ -113,3 +104,13 @@ class ThreadStatistics:
     """The last reason for that; empty while there is none."""
     batches: int
     """How often the thread was woken for calls and tells: few for many is what makes them cheap."""
+
+
+async def whereis(system: ActorSystem, name: str) -> ActorRef[Actor] | None:
+    """Find a living actor; a call, so that it happens inside the thread."""
+    return system.whereis(name)
+
+
+def wait_until_done(future: Future[Any], timeout_seconds: float) -> None:
+    """Wait in a thread without a loop; an interruption goes on up, and leaves the future as it is."""
+    wait([future], timeout=timeout_seconds)

@@ -12,33 +12,35 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from threading import TIMEOUT_MAX
-from typing import Any, Final, TypeVar, TypeVarTuple, final
+from typing import Any, Final, Generic, TypeVar, TypeVarTuple, final
 
 import outcome
 import trio
 
 from supervisors.specs import Restart
 from vespera_agents.actors.actor import Actor
-from vespera_agents.actors.embedding.outside import ActorHandle, Call, ThreadStatistics
+from vespera_agents.actors.asks import ANSWERED
+from vespera_agents.actors.embedding.outside import ActorHandle, Call, ThreadStatistics, wait_until_done, whereis
 from vespera_agents.actors.embedding.trio_thread import (
     CALLS_MAX,
     CANCEL_SECONDS,
     OpenSystem,
     SetUp,
     TrioThread,
-    wait_until_done,
-    whereis,
 )
+from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import MailboxFull, SystemUnresponsive, WrongThread
 from vespera_agents.actors.mailbox import MailboxSpec
 from vespera_agents.actors.messages import Request
 from vespera_agents.actors.opening import open_system
+from vespera_agents.actors.posting import put_if_room
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.system import DEFAULT_MAILBOX, ActorSystem
 
 ActorT = TypeVar("ActorT", bound=Actor)
 Reply = TypeVar("Reply")
 Result = TypeVar("Result")
+Answer = TypeVar("Answer")
 Arguments = TypeVarTuple("Arguments")
 
 PATIENCE_SECONDS: Final = 10.0
@@ -65,7 +67,15 @@ class Portal:
             WrongThread: This is the system's own thread, which would wait for itself.
         """
         ref = actor.ref
-        return self._call(ref.name, partial(ref.ask, request, timeout_seconds=timeout_seconds), timeout_seconds)
+        if not isinstance(ref, Endpoint):
+            return self._call(ref.name, partial(ref.ask, request, timeout_seconds=timeout_seconds), timeout_seconds)
+        self._check_thread()
+        waiter: _Waiter[Reply] = _Waiter()
+        ask = self._thread.ask(ref, request, timeout_seconds, waiter)
+        reply = self._answer_for(waiter, ref.name, timeout_seconds)
+        if ask.state != ANSWERED:
+            raise ask.take_failure()
+        return reply
 
     def send(self, actor: ActorHandle[Actor], message: object, *, timeout_seconds: float = 5.0) -> None:
         """Leave a message, waiting until the mailbox has room.
@@ -74,7 +84,9 @@ class Portal:
             MailboxFull: There was no room for that long; the message was not left.
             ActorStopped: The actor has ended, or ended while this waited.
         """
-        self._call(actor.name, partial(_send, actor.ref, message, timeout_seconds), timeout_seconds)
+        ref = actor.ref
+        send = partial(_send, ref, message, timeout_seconds)
+        self._call(ref.name, send, timeout_seconds, partial(put_if_room, ref, message))
 
     def tell(self, actor: ActorHandle[Actor], message: object) -> None:
         """Leave a message and go on. What a full mailbox refuses is counted in `statistics`; `send` would wait.
@@ -183,27 +195,28 @@ class Portal:
         """Raise what the system ended with, if that was an error; after `close`, where the block itself did not."""
         self._thread.check_end(timeout_seconds)
 
-    def _call(self, whom: str, function: Callable[[], Awaitable[Result]], timeout_seconds: float) -> Result:
+    def _call(
+        self,
+        whom: str,
+        function: Callable[[], Awaitable[Result]],
+        timeout_seconds: float,
+        at_once: Callable[[], bool] | None = None,
+    ) -> Result:
         self._check_thread()
-        answered = threading.Lock()
-        answered.acquire()
-        answers: list[outcome.Value[Result] | outcome.Error] = []
+        waiter: _Waiter[outcome.Value[Result] | outcome.Error] = _Waiter()
+        self._thread.call(Call(whom, function, waiter, at_once))
+        return self._answer_for(waiter, whom, timeout_seconds).unwrap()
 
-        def deliver(result: outcome.Value[Result] | outcome.Error) -> None:
-            answers.append(result)
-            answered.release()
-
-        call: Call[Result] = Call(whom, function, deliver)
+    def _answer_for(self, waiter: _Waiter[Answer], whom: str, timeout_seconds: float) -> Answer:
         limit_seconds = timeout_seconds + self._patience_seconds
-        self._thread.submit(call)
         try:
-            answered.acquire(timeout=min(limit_seconds, TIMEOUT_MAX))
+            waiter.lock.acquire(timeout=min(limit_seconds, TIMEOUT_MAX))
         finally:
-            # Late, or interrupted. A call that has been answered is not withdrawn by this.
-            self._thread.withdraw(call)
-        if not answers:
+            # Late, or interrupted. What has been answered is not withdrawn by this.
+            self._thread.withdraw(waiter)
+        if not waiter.answers:
             raise SystemUnresponsive(self._thread.name, f"answer for {whom!r}", limit_seconds, self._thread.standing())
-        return answers.pop().unwrap()
+        return waiter.answers.pop()
 
     def _check_thread(self) -> None:
         if self._thread.is_current():
@@ -211,6 +224,26 @@ class Portal:
                 "A portal is for other threads: inside its own system a blocking call would wait for itself. Use "
                 "`await ref.ask(...)` of the ActorRef there; `handle.ref` is it."
             )
+
+
+@final
+class _Waiter(Generic[Answer]):
+    """A thread that waits for one answer."""
+
+    __slots__ = ("answers", "lock")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        """Released with the answer."""
+        self.lock.acquire()
+        self.answers: list[Answer] = []
+        """The answer, once it is there."""
+
+
+def _deliver(answered: tuple[_Waiter[Answer], Answer]) -> None:
+    waiter, answer = answered
+    waiter.answers.append(answer)
+    waiter.lock.release()
 
 
 @contextmanager
@@ -242,7 +275,8 @@ def open_system_portal(
         SystemUnresponsive: It did not open in time, or its thread does not end.
         supervisors.MaxRestartsExceeded: The root supervisor gave up. Callers have heard SystemCrashed.
     """
-    portal = Portal(TrioThread(open_it, set_up, name=name, calls_max=calls_max), patience_seconds=patience_seconds)
+    thread = TrioThread(open_it, set_up, name=name, calls_max=calls_max, deliver=_deliver)
+    portal = Portal(thread, patience_seconds=patience_seconds)
     portal.open(open_timeout_seconds)
     try:
         yield portal

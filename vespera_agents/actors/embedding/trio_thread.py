@@ -1,8 +1,9 @@
 """A thread that runs trio with an actor system in it, for programs whose own thread is not trio's.
 
-It takes work from other threads in batches: many calls, one wake-up. What a caller waits with is the caller's business:
-`asyncio_host` waits with a future of its loop, `portal` with a lock; both are handed results by `Call.deliver`. Every
-call is answered once: with its result, or with why it has none. It is not a pool, and runs no blocking code.
+It takes work from other threads in batches: many messages, one wake-up. Asks go straight into their mailboxes, and
+whoever answers one hands the reply over; what has to wait for something itself is given to `carriers`. What a caller
+waits with is the caller's business: `asyncio_host` waits with a future of its loop, `portal` with a lock. Everybody who
+waits is answered once: with a result, or with why there is none. It is not a pool, and runs no blocking code.
 """
 
 from __future__ import annotations
@@ -12,19 +13,23 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from types import FrameType
 from typing import Any, Final, cast, final
 
 import outcome
 import trio
-from trio.lowlevel import Abort, RaiseCancelT, current_task, reschedule, wait_task_rescheduled
 
-from vespera_agents.actors.actor import Actor
-from vespera_agents.actors.embedding.outside import Call, Carrier, ThreadStatistics
+from vespera_agents.actors.asks import Letter, PendingAsk, unusable
+from vespera_agents.actors.embedding.carriers import Carriers
+from vespera_agents.actors.embedding.flusher import Flusher
+from vespera_agents.actors.embedding.outside import Call, Posted, ThreadStatistics
+from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import ActorError, ActorStopped, SystemCrashed, SystemUnresponsive, TooManyCalls
+from vespera_agents.actors.messages import Request
+from vespera_agents.actors.posting import REQUESTS, observe, post_ask, turn_away
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.system import ActorSystem
 
@@ -34,13 +39,13 @@ SetUp = Callable[[ActorSystem], Awaitable[object]]
 """What is run in the thread before anybody else may use the system."""
 
 CALLS_MAX: Final = 10_000
-"""How many calls from outside may be under way unless said otherwise; each that has begun has a trio task."""
+"""How many calls from outside may be under way unless said otherwise."""
 CANCEL_SECONDS: Final = 10.0
 """How long the thread may take to end once everything in it has been cancelled."""
 JOIN_SECONDS: Final = 5.0
 """How long the thread itself may take after it has said that it has ended: a few instructions."""
-IDLE_MAX: Final = 128
-"""How many carriers are kept for the next calls: 3 KB each, and it saves a new task for each call."""
+SAMPLED: Final = 7
+"""Of so many answers one is timed, as inside the system."""
 
 
 @final
@@ -54,8 +59,23 @@ class TrioThread:
         *,
         name: str,
         calls_max: int,
+        deliver: Callable[[tuple[Any, Any]], object],
         after_batch: Callable[[], object] | None = None,
+        before_batch: Callable[[Callable[[], object]], object] | None = None,
     ) -> None:
+        """Prepare it.
+
+        Args:
+            open_it: What opens the system.
+            set_up: What is run in it first.
+            name: The system's name; also the thread's.
+            calls_max: How many may wait for answers, and how many messages may wait to be told.
+            deliver: Called in this thread with each waiter and its answer, a pair: the reply of an ask, which says
+                itself whether it has failed, or the Outcome of a call.
+            after_batch: Called in this thread when answers have been delivered, once for several.
+            before_batch: Called by the first caller of a batch, with what wakes this thread: at once, or when others
+                have called, too.
+        """
         self.name = name
         """The system's name; also the thread's."""
         self.started: Future[BaseException | None] = Future()
@@ -68,26 +88,26 @@ class TrioThread:
         self._open_it = open_it
         self._set_up = set_up
         self._calls_max = calls_max
+        self._deliver = deliver
         self._after_batch = after_batch
-        self._flusher: trio.lowlevel.Task | None = None
+        self._before_batch = before_batch
+        self._flusher = None if after_batch is None else Flusher(after_batch)
         # A daemon, so that a handler that blocks for ever cannot keep the interpreter from ending. Whoever opened the
         # thread waits for its end, with a bound.
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
-        self._inbox: deque[Call[Any] | tuple[Context, ActorRef[Any], object]] = deque()
-        self._pending: set[Call[Any]] = set()
-        self._idle: list[Carrier] = []
+        self._inbox: deque[Call[Any] | Posted] = deque()
+        # By who waits. Whoever takes something out of it answers it, or need not: that happens once.
+        self._pending: dict[object, Call[Any] | Posted] = {}
+        self._carriers = Carriers(f"{name}/calls from outside", self._answered)
         self._is_woken = False
         self._is_stopping = False
         self._is_refusing = False
         self._crash: BaseException | None = None
         self._token: trio.lowlevel.TrioToken | None = None
-        self._task: trio.lowlevel.Task | None = None
         self._system: ActorSystem | None = None
-        self._nursery: trio.Nursery | None = None
-        self._context = copy_context()
         self._scope = trio.CancelScope()
         self._closing = trio.Event()
-        self._calls = self._withdrawn = self._tells = self._tells_refused = self._batches = 0
+        self._calls = self._answers = self._withdrawn = self._tells = self._tells_refused = self._batches = 0
         self._last_refusal = ""
 
     # Its life -------------------------------------------------------------------------------------------------------
@@ -99,6 +119,7 @@ class TrioThread:
     def stop(self) -> None:
         """Let it end in order: calls under way fail with ActorStopped, then the system is closed. Idempotent."""
         self._is_stopping = True
+        self._wake()
         self._soon(self._closing.set)
 
     def cancel(self) -> None:
@@ -152,22 +173,30 @@ class TrioThread:
 
     # Work from outside ----------------------------------------------------------------------------------------------
 
-    def submit(self, call: Call[Any]) -> None:
-        """Have a call run.
+    def ask(self, endpoint: Endpoint, request: Request[Any], timeout_seconds: float, waiter: object) -> PendingAsk:
+        """Have a request put into a mailbox. Once the waiter is answered, the ask says whether it has failed.
 
         Raises:
-            TooManyCalls: As many as are allowed are under way.
+            TooManyCalls: As many as are allowed wait for answers.
             ActorStopped: It is closed, or closing.
             SystemCrashed: The system broke.
         """
-        if len(self._pending) >= self._calls_max:
-            raise TooManyCalls(self.name, self._calls_max)
-        self._pending.add(call)
-        # Looked at after the call was added: whoever ends the thread sets it first and then looks for calls.
-        if self._is_refusing and self._claim(call):
-            raise self._refused(call.whom)
-        self._calls += 1
-        self._put(call)
+        if not isinstance(request, REQUESTS) or not timeout_seconds > 0.0:
+            raise unusable(request, timeout_seconds)
+        ask = PendingAsk(endpoint, waiter, self._answered)
+        ask.timeout_seconds = timeout_seconds
+        self._submit(waiter, (endpoint, (request, copy_context(), ask)), endpoint.name)
+        return ask
+
+    def call(self, call: Call[Any]) -> None:
+        """Have a call run; its waiter is answered with an Outcome.
+
+        Raises:
+            TooManyCalls: As many as are allowed wait for answers.
+            ActorStopped: It is closed, or closing.
+            SystemCrashed: The system broke.
+        """
+        self._submit(call.waiter, call, call.whom)
 
     def tell(self, ref: ActorRef[Any], message: object) -> None:
         """Have a message told, in the order of calls and tells. What its receiver refuses is counted.
@@ -182,21 +211,26 @@ class TrioThread:
         if len(self._inbox) >= self._calls_max:
             raise TooManyCalls(self.name, self._calls_max)
         self._tells += 1
-        self._put((copy_context(), ref, message))
+        self._inbox.append((ref, (message, copy_context(), None)))
+        # Looked at after the append: the thread puts it back before it takes things out.
+        if not self._is_woken:
+            self._is_woken = True
+            self._wake()
 
-    def withdraw(self, call: Call[Any]) -> None:
-        """Have a call cancelled, because nobody waits for it any more; nothing is delivered after this."""
-        if self._claim(call):
+    def withdraw(self, waiter: object) -> None:
+        """Have an ask withdrawn or a call cancelled, because nobody waits any more; nothing is delivered after this."""
+        item = self._pending.pop(waiter, None)
+        if item is not None:
             self._withdrawn += 1
-            self._soon(self._cut_off, call)
+            self._soon(self._cut_off, item)
 
     def statistics(self) -> ThreadStatistics:
         """Return a picture of it as it is now."""
         return ThreadStatistics(
             name=self.name,
-            is_open=self._nursery is not None and not self._is_refusing,
+            is_open=self._carriers.nursery is not None and not self._is_refusing,
             pending=len(self._pending),
-            carriers_idle=len(self._idle),
+            carriers_idle=self._carriers.idle,
             calls=self._calls,
             withdrawn=self._withdrawn,
             tells=self._tells,
@@ -205,12 +239,24 @@ class TrioThread:
             batches=self._batches,
         )
 
-    def _put(self, item: Call[Any] | tuple[Context, ActorRef[Any], object]) -> None:
+    def _submit(self, waiter: object, item: Call[Any] | Posted, whom: str) -> None:
+        if len(self._pending) >= self._calls_max:
+            raise TooManyCalls(self.name, self._calls_max)
+        self._pending[waiter] = item
+        # Looked at after it was put in: whoever ends the thread sets it first and then looks who waits.
+        if self._is_refusing and self._pending.pop(waiter, None) is not None:
+            raise self._refused(whom)
+        self._calls += 1
         self._inbox.append(item)
-        # Looked at after the append: the thread puts it back before it takes things out.
         if not self._is_woken:
             self._is_woken = True
-            self._soon(self._take_in)
+            if self._before_batch is None:
+                self._wake()
+            else:
+                self._before_batch(self._wake)
+
+    def _wake(self) -> None:
+        self._soon(self._take_in)
 
     def _soon(self, function: Callable[..., object], *args: object) -> None:
         token = self._token
@@ -218,14 +264,6 @@ class TrioThread:
             # The run has ended: then `ended` has answered everything that is pending.
             with suppress(trio.RunFinishedError):
                 token.run_sync_soon(function, *args)
-
-    def _claim(self, call: Call[Any]) -> bool:
-        """Return True to one of all those who want to finish a call: taking it out of a set happens once."""
-        try:
-            self._pending.remove(call)
-        except KeyError:
-            return False
-        return True
 
     def _refused(self, whom: str) -> ActorError:
         """Return an error of its own for each caller: one that all share would gather all their tracebacks."""
@@ -249,7 +287,6 @@ class TrioThread:
 
     async def _main(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        self._task = current_task()
         if self._is_stopping:
             return
         with self._scope:
@@ -257,9 +294,9 @@ class TrioThread:
                 if self._set_up is not None:
                     await self._set_up(system)
                 async with trio.open_nursery() as nursery:
-                    self._nursery = nursery
-                    if self._after_batch is not None:
-                        nursery.start_soon(self._flush, self._after_batch, name=f"{self.name}/answers")
+                    self._carriers.nursery = nursery
+                    if self._flusher is not None:
+                        nursery.start_soon(self._flusher.run, name=f"{self.name}/answers")
                     self._system = system
                     self.started.set_result(None)
                     try:
@@ -267,7 +304,7 @@ class TrioThread:
                         self._refuse()
                     finally:
                         # Nothing begins any more. What broke the system is known at the end, and pending calls hear it.
-                        self._nursery = None
+                        self._carriers.nursery = None
                     nursery.cancel_scope.cancel(reason="the system is closed from outside")
 
     def _cut_short(self) -> None:
@@ -280,107 +317,83 @@ class TrioThread:
         """Accept no more calls, and answer those that are under way."""
         self._is_refusing = True
         while self._pending:
-            call = self._pending.pop()
-            call.deliver(outcome.Error(self._refused(call.whom)))
+            for waiter in list(self._pending):
+                item = self._pending.pop(waiter, None)
+                if item is not None:
+                    self._turn_away(waiter, item)
         if self._after_batch is not None:
             self._after_batch()
 
+    def _turn_away(self, waiter: object, item: Call[Any] | Posted) -> None:
+        if isinstance(item, Call):
+            self._deliver((waiter, outcome.Error(self._refused(item.whom))))
+            return
+        endpoint, (_, _, ask) = item
+        assert ask is not None, "only asks are waited for"
+        turn_away(ask, self._refused(endpoint.name))
+        self._deliver((waiter, None))
+
     def _take_in(self) -> None:
-        """Begin everything that has come in."""
+        """Put messages where they belong, and begin calls."""
         self._batches += 1
         self._is_woken = False
-        for _ in range(len(self._inbox)):
-            item = self._inbox.popleft()
+        pending, inbox, now = self._pending, self._inbox, trio.current_time()
+        for _ in range(len(inbox)):
+            item = inbox.popleft()
             if isinstance(item, Call):
-                self._begin(item)
-            else:
-                self._tell(*item)
+                if item.waiter in pending:
+                    self._begin(item)
+                continue
+            ref, letter = item
+            ask = letter[2]
+            if ask is None:
+                self._tell(ref, letter)
+            elif ask.caller in pending and self._carriers.nursery is not None:
+                assert isinstance(ref, Endpoint), "asks of others are calls"
+                post_ask(ref, letter, ask, now)
 
-    def _tell(self, context: Context, ref: ActorRef[Any], message: object) -> None:
-        told = context.run(_told, ref, message)
+    def _tell(self, ref: ActorRef[Any], letter: Letter) -> None:
+        message, context, _ = letter
+        told = outcome.capture(ref.deliver, letter) if isinstance(ref, Endpoint) else context.run(_told, ref, message)
         if isinstance(told, outcome.Error):
             self._tells_refused += 1
             self._last_refusal = f"{type(told.error).__name__}: {told.error}"
 
     def _begin(self, call: Call[Any]) -> None:
-        if call not in self._pending or self._nursery is None:
+        if call.at_once is not None:
+            done = outcome.capture(call.context.run, call.at_once)
+            if isinstance(done, outcome.Error):
+                self._answered(call.waiter, done)
+                return
+            if done.value:
+                self._answered(call.waiter, outcome.Value(None))
+                return
+        self._carriers.begin(call)
+
+    def _cut_off(self, item: Call[Any] | Posted) -> None:
+        if isinstance(item, Call):
+            self._carriers.cut_off(item)
             return
-        if self._idle:
-            carrier = self._idle.pop()
-            carrier.call = call
-            call.carrier = carrier
-            assert carrier.task is not None, "an idle carrier is parked"
-            # Trio runs each step of a task in this context, so the call and its messages have their caller's.
-            carrier.task.context = call.context
-            reschedule(carrier.task)
-        else:
-            call.carrier = carrier = Carrier(call)
-            call.context.run(self._start_carrier, self._nursery, carrier)
+        ask = item[1][2]
+        if ask is not None:
+            ask.withdraw()
 
-    def _start_carrier(self, nursery: trio.Nursery, carrier: Carrier) -> None:
-        nursery.start_soon(self._carry, carrier, name=f"{self.name}/calls from outside")
-
-    def _cut_off(self, call: Call[Any]) -> None:
-        carrier = call.carrier
-        if carrier is not None and carrier.call is call:
-            carrier.scope.cancel(reason="the caller outside no longer waits")
-
-    async def _carry(self, carrier: Carrier) -> None:
-        task = carrier.task = current_task()
-
-        def abort(_raise_cancel: RaiseCancelT) -> Abort:
-            with suppress(ValueError):
-                self._idle.remove(carrier)
-            return Abort.SUCCEEDED
-
-        with carrier.scope:
-            while True:
-                call = carrier.call
-                assert call is not None, "a carrier is woken with a call"
-                result = cast("outcome.Value[Any] | outcome.Error", await outcome.acapture(call.function))
-                carrier.call = None
-                if isinstance(result, outcome.Error) and not isinstance(result.error, Exception):
-                    # Cancelled, with the system or because the caller has gone. Or worse: then the system ends by it.
-                    result.unwrap()
-                if self._claim(call):
-                    call.deliver(result)
-                    if self._flusher is not None:
-                        flusher, self._flusher = self._flusher, None
-                        reschedule(flusher)
-                if carrier.scope.cancel_called or len(self._idle) >= IDLE_MAX:
-                    return
-                # Neither result, call nor context may live as long as an idle carrier does.
-                del call, result
-                task.context = self._context
-                self._idle.append(carrier)
-                await wait_task_rescheduled(abort)
-
-    async def _flush(self, after_batch: Callable[[], object]) -> None:
-        """Say that answers lie ready, one turn of the loop after the first: by then those of the same turn do, too.
-
-        Waking the other thread at the first answer let it run at once, take that one, and wait again: 19,000 wake-ups
-        for 30,000 answers to 100 callers.
-        """
-
-        def abort(_raise_cancel: RaiseCancelT) -> Abort:
-            self._flusher = None
-            return Abort.SUCCEEDED
-
-        while True:
-            self._flusher = current_task()
-            await wait_task_rescheduled(abort)
-            after_batch()
+    def _answered(self, waiter: object, answer: object) -> None:
+        """Hand an answer over, unless nobody waits for it any more. The handler that has returned it calls this."""
+        item = self._pending.pop(waiter, None)
+        if item is None:
+            return
+        self._deliver((waiter, answer))
+        self._answers += 1
+        if self._answers % SAMPLED == 1 and not isinstance(item, Call):
+            observe(*item)
+        if self._after_batch is not None and self._flusher is not None:
+            # With nobody left no other answer can come in this turn. So a lone caller does not wait for the next one.
+            if self._pending:
+                self._flusher.soon()
+            else:
+                self._after_batch()
 
 
 def _told(ref: ActorRef[Any], message: object) -> outcome.Value[None] | outcome.Error:
     return outcome.capture(ref.tell, message)
-
-
-async def whereis(system: ActorSystem, name: str) -> ActorRef[Actor] | None:
-    """Find a living actor; a call, so that it happens inside the thread."""
-    return system.whereis(name)
-
-
-def wait_until_done(future: Future[Any], timeout_seconds: float) -> None:
-    """Wait in a thread without a loop; an interruption goes on up, and leaves the future as it is."""
-    wait([future], timeout=timeout_seconds)
