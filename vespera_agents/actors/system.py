@@ -269,8 +269,9 @@ class ActorSystem:
     def whereis(self, name: str) -> ActorRef[Actor] | None:
         """Return the living actor of this name, or None."""
         cell = self._names.find(name)
-        ended = cell is None or (cell.is_final and cell.endpoint.state is ActorState.STOPPED)
-        return None if ended else cell.endpoint
+        if cell is None or (cell.is_final and cell.endpoint.state is ActorState.STOPPED):
+            return None
+        return cell.endpoint
 
     @property
     def dead_letters(self) -> tuple[DeadLetter, ...]:
