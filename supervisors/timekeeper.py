@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import final
+from typing import Final, final
 
 import trio
 from trio.lowlevel import current_clock
+
+_SWEEP_MIN: Final = 1000
+"""Up to so many alarms in the queue, those that were discarded stay until they would have rung."""
 
 
 @final
@@ -37,6 +40,11 @@ class Alarm:
         if due < self.queued:
             self._keeper.queue(self, due)
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it may still ring: it was not discarded."""
+        return self._ring is not None
+
     def now(self) -> float:
         """Return the moment by which it rings."""
         return self._keeper.clock()
@@ -57,12 +65,13 @@ class Alarm:
 class Timekeeper:
     """The task that rings alarms, for everything below one root."""
 
-    __slots__ = ("_life", "_nap", "_numbers", "_queue", "clock")
+    __slots__ = ("_life", "_nap", "_numbers", "_queue", "_sweep_at", "clock")
 
     def __init__(self) -> None:
         self.clock = current_clock().current_time
         """Trio's clock, without the look-up of the current run in each reading."""
         self._queue: list[tuple[float, int, Alarm]] = []
+        self._sweep_at = _SWEEP_MIN
         self._numbers = count()
         # Shielded: whoever cancels the tree must not stop the clock by which the tree stops in order.
         self._life = trio.CancelScope(shield=True)
@@ -84,7 +93,23 @@ class Timekeeper:
         """Look at `alarm` at `due`; called by the alarm."""
         alarm.queued = due
         heappush(self._queue, (due, next(self._numbers), alarm))
+        if len(self._queue) > self._sweep_at:
+            self._sweep()
         self._nap.deadline = min(self._nap.deadline, due)
+
+    @property
+    def queued(self) -> int:
+        """How many alarms are queued, those included that will turn out to be off or discarded."""
+        return len(self._queue)
+
+    def _sweep(self) -> None:
+        """Drop what will never ring: who sets an alarm for an hour and discards it, a thousand times a second, too.
+
+        Only when the queue is twice as long as after the last time, so that each alarm pays for two looks at the most.
+        """
+        self._queue = [entry for entry in self._queue if entry[2].is_live and entry[0] == entry[2].queued]
+        heapify(self._queue)
+        self._sweep_at = max(_SWEEP_MIN, 2 * len(self._queue))
 
     def _ring_due(self) -> None:
         now = self.clock()

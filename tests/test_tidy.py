@@ -54,6 +54,7 @@ BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
         3,
         "an actor's end settles its mail and cleans up, whatever ended it, then goes on up",
     ),
+    "vespera_agents/actors/deathwatch.py": (1, "a watch is foreign code: an actor's end must be finished all the same"),
     "vespera_agents/actors/drain.py": (
         2,
         "settles the message whose handler did not return, then raises on; throws force on into a handler that waits",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import trio
 from hypothesis import given
@@ -81,3 +82,22 @@ def test_alarms_ring_like_a_model_that_looks_at_every_moment(moves):
         assert sorted(rung) == sorted(expected)
 
     trio.run(run, clock=MockClock(autojump_threshold=0))
+
+
+async def test_alarms_that_were_discarded_do_not_pile_up_until_they_would_have_rung(autojump_clock):
+    rung = []
+    async with trio.open_nursery() as nursery:
+        keeper = Timekeeper()
+        nursery.start_soon(keeper.run)
+        kept = Alarm(keeper, lambda: rung.append(0))
+        kept.set(keeper.clock() + 7200.0)
+        for number in range(1, 20_001):
+            alarm = Alarm(keeper, partial(rung.append, number))
+            alarm.set(keeper.clock() + 3600.0)
+            if number % 10_000:
+                alarm.discard()
+        queued = keeper.queued
+        await trio.sleep(7201.0)
+        keeper.stop()
+    assert queued <= 2000
+    assert rung == [10_000, 20_000, 0]

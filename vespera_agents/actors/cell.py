@@ -147,7 +147,7 @@ class Cell:
             if not isinstance(error, Stop):
                 raise
         finally:
-            del CALLERS[task]
+            CALLERS.pop(task, None)
         if self.is_final:
             # A permanent child that returned would be restarted: whoever stopped it for good ends it from outside.
             await trio.sleep_forever()
@@ -174,6 +174,8 @@ class Cell:
         task = endpoint.task
         if self._was_restarting:
             await actor.on_restart(self._crash)
+            if endpoint.task is not task:
+                raise Fenced
         if actor.takes_snapshot:
             await cast("TakesSnapshot", actor).on_start(endpoint.saved)
         else:
@@ -279,9 +281,14 @@ class Cell:
             crash, self._crash = self._crash, None
             endpoint.shut(reason, crash)
             self._tell_starter((False, crash))
-        self._names.release(self)
-        if self.is_final and self._done is not None:
+        if not self.is_final:
+            self.free_name()
+        elif self._done is not None:
             self._done.set()
+
+    def free_name(self) -> None:
+        """Let others have its name. Whoever stops it for good does so last: by its name it is taken out of the tree."""
+        self._names.release(self)
 
     def abandon(self) -> None:
         """End for good because its supervisor has: what still runs of it is ignored from now on. Idempotent."""
@@ -314,6 +321,8 @@ class Cell:
 
     async def wait_done(self) -> None:
         """Wait until its last end is over, after `is_final` was set."""
+        if self.endpoint.state is ActorState.STOPPED:
+            return
         if self._done is None:
             self._done = trio.Event()
         await self._done.wait()
@@ -337,6 +346,8 @@ class Cell:
             return
         status = self._status
         crash = None if status is None else crash_of(None, self._actor, endpoint.name, status)
+        # What it asks from now on must not look like a question of its successor.
+        CALLERS.pop(endpoint.task, None)
         endpoint.waiting_on = endpoint.branches = None
         if endpoint.current is not None:
             settle(endpoint, endpoint.current, crash, CUT_OFF)

@@ -7,9 +7,12 @@ Source: Akka, `ActorContext.watch` and `Terminated`, with the cause of a crash.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, final
+
+_log = logging.getLogger(__name__)
 
 
 @final
@@ -67,11 +70,14 @@ class Watch:
             owner.own(self)
 
     def fire(self, terminated: ActorTerminated) -> None:
-        """Tell, once, unless it was withdrawn."""
+        """Tell, once, unless it was withdrawn; what is raised there is logged, and changes nothing for the others."""
         tell, self._tell, self._watches = self._tell, None, None
         self._leave_owner()
         if tell is not None:
-            tell(terminated)
+            try:
+                tell(terminated)
+            except Exception:  # noqa: BLE001 - foreign code in the middle of an actor's end, which has to be finished.
+                _log.exception("a watch of actor %r raised", terminated.name)
 
     def _leave_owner(self) -> None:
         owner, self._owner = self._owner, None

@@ -93,6 +93,8 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                     # An errand may have changed both: what the actor has become, and which lane its mail lies in.
                     table, lane = actor.table, endpoint.user
                     if letter is None:
+                        if endpoint.alert:
+                            break  # Further errands have come meanwhile: others have their turn first.
                         continue
                 elif lane:
                     letter = lane.popleft()
@@ -159,11 +161,24 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
 
 
 async def _attend(actor: Actor, endpoint: Endpoint) -> Letter | None:
-    """Do what the system lane asks for; then take urgent mail, if there is some."""
-    while endpoint.system:
-        done = endpoint.system.popleft()(actor)
-        if done is not None:
-            await done
+    """Do what the system lane asks for; then take urgent mail, if there is some.
+
+    Raises:
+        Fenced: This incarnation was replaced while an errand was running.
+    """
+    task, system = endpoint.task, endpoint.system
+    # Those that are there, and not those that they bring about: an errand may bring about another one for ever.
+    for _ in range(len(system or ())):
+        if not system:
+            break
+        try:
+            done = system.popleft()(actor)
+            if done is not None:
+                await done
+        except PutAside:
+            put_aside(endpoint, None, task)
+        if endpoint.task is not task:
+            raise Fenced
     return endpoint.next_urgent()
 
 

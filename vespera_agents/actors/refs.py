@@ -94,7 +94,8 @@ class ActorRef(ABC, Generic[ActorT_co]):
     def watch(self, tell: Callable[[ActorTerminated], None]) -> Watch:
         """Have `tell` called once, when the actor has ended and no restart will follow; at once where that is so now.
 
-        `tell` is called in the event loop, in the middle of things: it must be quick, never wait and never raise.
+        `tell` is called in the event loop, in the middle of things: it must be quick and never wait. What it raises is
+        logged, and changes nothing.
         """
         ...
 

@@ -18,6 +18,11 @@ class Holder(Protocol):
         """The address with the name on it."""
         ...
 
+    @property
+    def is_final(self) -> bool:
+        """Whether somebody is stopping it for good, and needs its name for that."""
+        ...
+
     def give_up(self, reason: str) -> None:
         """End for good."""
         ...
@@ -48,7 +53,7 @@ class Registry(Generic[HolderT]):
         name = newcomer.endpoint.name
         holder = self._holders.get(name)
         if holder is not None and holder is not newcomer:
-            if holder.endpoint.state is not ActorState.RESTARTING:
+            if holder.is_final or holder.endpoint.state is not ActorState.RESTARTING:
                 raise NameTaken(name)
             holder.give_up("a successor of the same name was started")
         self._holders[name] = newcomer

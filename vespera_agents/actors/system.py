@@ -47,6 +47,7 @@ from vespera_agents.actors.statistics import (
     SystemStatistics,
     freeze,
 )
+from vespera_agents.actors.stopping import forget, see_off
 from vespera_agents.actors.switchboard import Switchboard
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ Arguments = TypeVarTuple("Arguments")
 DEFAULT_MAILBOX: Final = MailboxSpec(1000)
 """The mailbox of an actor that is given none: 1000 messages, then senders wait or are refused."""
 _log = logging.getLogger(__name__)
-_DOWN: Final = (ActorState.STOPPED, ActorState.RESTARTING)
 _ENDS: Final = (ReportKind.CHILD_ENDED, ReportKind.CHILD_CRASHED)
 
 
@@ -203,6 +203,7 @@ class ActorSystem:
         """Stop an actor that was started with `start`, for good: after the message in hand, or by force.
 
         Mail it still has fails. From inside a handler use `self.stop()` instead, for this would wait for that handler.
+        Cancelled: it is stopped all the same.
 
         Args:
             ref: Whom to stop; an actor that has ended already is no error.
@@ -222,17 +223,13 @@ class ActorSystem:
                 f"{ref.name!r} was placed with actor_spec: stop it with terminate_child() of its supervisor."
             )
         cell.is_final = True
-        if cell.endpoint.state is not ActorState.RESTARTING:
-            ref.stop()
-            with trio.move_on_after(timeout_seconds):
-                await cell.wait_done()
-        with suppress(SupervisorError):
-            await self.supervisor.terminate_child(ref.name)
-        if cell.endpoint.state not in _DOWN:
-            # The supervisor is ending itself, and so it refused; the actor ends with it, in its own time.
-            await cell.wait_done()
-        cell.give_up("it was stopped")
-        await self._forget(ref.name)
+        ref.stop()
+        # Not in the caller's task: cancelled half-way, it would leave a dead child in the tree, and its name with it.
+        over = trio.Event()
+        self._nursery.start_soon(
+            see_off, cell, self.supervisor, timeout_seconds, over, name=f"{self.name}/stop {ref.name}"
+        )
+        await over.wait()
 
     async def take_snapshots(self, *, timeout_seconds: float = 5.0) -> dict[str, object]:
         """Have every living actor take its snapshot, between two messages, and return them by name: a hand-over.
@@ -272,7 +269,9 @@ class ActorSystem:
     def whereis(self, name: str) -> ActorRef[Actor] | None:
         """Return the living actor of this name, or None."""
         cell = self._names.find(name)
-        return None if cell is None else cell.endpoint
+        if cell is None or (cell.is_final and cell.endpoint.state is ActorState.STOPPED):
+            return None
+        return cell.endpoint
 
     @property
     def dead_letters(self) -> tuple[DeadLetter, ...]:
@@ -308,7 +307,7 @@ class ActorSystem:
                 self._starting[offender.id] = report.exit
             ended_by_itself = report.kind in _ENDS and report.context is ReportContext.RUN
             if ended_by_itself and report.supervisor == self.name and cell is None:
-                self._nursery.start_soon(self._forget, offender.id, name=f"{self.name}/forget {offender.id}")
+                self._nursery.start_soon(forget, self.supervisor, offender.id, name=f"{self.name}/forget {offender.id}")
         elif report.kind is ReportKind.SUPERVISOR_STOPPED:
             for cell in self._names:
                 if cell.is_below(report.supervisor):
@@ -382,9 +381,4 @@ class ActorSystem:
                 raise NameTaken(name)
             # Its task may be in its last step: then the supervisor has not heard of the end.
             await self.supervisor.terminate_child(name)
-            await self.supervisor.delete_child(name)
-
-    async def _forget(self, name: str) -> None:
-        """Take the spec of an actor that has ended out of the tree."""
-        with suppress(SupervisorError):
             await self.supervisor.delete_child(name)

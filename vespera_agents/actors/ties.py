@@ -76,7 +76,10 @@ class TiedMailbox(Mailbox):
     # What its incarnation has ---------------------------------------------------------------------------------------
 
     def own(self, belonging: Belonging) -> None:
-        """Cancel this when the incarnation ends."""
+        """Cancel this when the incarnation ends, or now where none lives: later ends would come too late for it."""
+        if self.state is ActorState.STOPPED or self.state is ActorState.RESTARTING:
+            belonging.cancel()
+            return
         if self.belongings is None:
             self.belongings = set()
         self.belongings.add(belonging)

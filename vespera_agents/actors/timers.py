@@ -41,8 +41,9 @@ class Timer:
         self.skipped = 0
         """Ticks that were left out, because the one before was still in the mailbox or the mailbox was full. That of a
         single timer is never left out: it gets into a full mailbox, too."""
-        endpoint.own(self)
         self._alarm.set(self.due)
+        # After it was set, for where no incarnation lives it is cancelled at once.
+        endpoint.own(self)
 
     @property
     def active(self) -> bool:
