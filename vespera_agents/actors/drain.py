@@ -2,7 +2,7 @@
 
 One incarnation of one actor runs it. It drains the mailbox in turns with a budget of messages and of time, then gives
 way to other tasks once: a drained message costs 0.3 us, a checkpoint 3 us. Each handler runs in the context variables
-of whoever sent the message, and what it changes in them ends with it.
+of whoever sent the message, and what it changes in them ends with the message: only its next try sees it.
 """
 
 from __future__ import annotations
