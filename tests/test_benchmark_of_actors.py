@@ -31,6 +31,9 @@ def script(tmp_path: Path):
     def start(answers: str) -> PeerProcess:
         folder = tmp_path / "benchmarks" / "peers"
         folder.mkdir(parents=True, exist_ok=True)
+        for package in (folder.parent, folder):
+            # A folder without this would lose against an installed package of the same name.
+            (package / "__init__.py").touch()
         (folder / "liar.py").write_text(answers, encoding="utf-8")
         process = PeerProcess(a_peer("liar"))
         running.append(process)

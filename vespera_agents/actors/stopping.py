@@ -20,8 +20,8 @@ DOWN: Final = (ActorState.STOPPED, ActorState.RESTARTING)
 """The states in which no incarnation lives."""
 
 
-async def see_off(cell: Cell, root: Supervisor, timeout_seconds: float, over: trio.Event) -> None:
-    """End an actor that was told to stop for the last time, and set `over` when it is forgotten."""
+async def see_off(cell: Cell, root: Supervisor, timeout_seconds: float, leaving: dict[str, trio.Event]) -> None:
+    """End an actor that was told to stop for the last time; take its name out of `leaving` when it is forgotten."""
     name = cell.endpoint.name
     try:
         if cell.endpoint.state is not ActorState.RESTARTING:
@@ -36,7 +36,7 @@ async def see_off(cell: Cell, root: Supervisor, timeout_seconds: float, over: tr
         await forget(root, name)
     finally:
         cell.free_name()
-        over.set()
+        leaving.pop(name).set()
 
 
 async def forget(root: Supervisor, name: str) -> None:

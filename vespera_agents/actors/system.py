@@ -98,6 +98,8 @@ class ActorSystem:
         self._context = copy_context()
         self._starting: dict[str, Exit | None] = {}
         """The starts that somebody waits for, by name, and how they ended if they failed."""
+        self._leaving: dict[str, trio.Event] = {}
+        """The actors that are being stopped, by name, and when that is over."""
         self._edge: AsyncioEdge | None = None
         self._listener = listener
         self._switchboard = Switchboard(
@@ -123,6 +125,8 @@ class ActorSystem:
     ) -> ActorRef[ActorT]:
         """Start an actor below the root supervisor and wait until its on_start is done.
 
+        It waits for an actor of the same name that is just being stopped.
+
         Args:
             actor: The actor's class.
             args: What each incarnation is constructed with.
@@ -137,6 +141,8 @@ class ActorSystem:
             supervisors.StartFailed: The constructor or on_start raised, or took too long.
         """
         await checkpoint_if_cancelled()
+        while name is not None and (over := self._leaving.get(name)) is not None:
+            await over.wait()
         terms, spec = self._cells.terms_of(restart, shutdown_seconds, start_timeout_seconds)
         cell = self._enroll(actor, args, name, mailbox, terms)
         chosen = cell.endpoint.name
@@ -222,13 +228,15 @@ class ActorSystem:
             raise ValueError(
                 f"{ref.name!r} was placed with actor_spec: stop it with terminate_child() of its supervisor."
             )
-        cell.is_final = True
-        ref.stop()
-        # Not in the caller's task: cancelled half-way, it would leave a dead child in the tree, and its name with it.
-        over = trio.Event()
-        self._nursery.start_soon(
-            see_off, cell, self.supervisor, timeout_seconds, over, name=f"{self.name}/stop {ref.name}"
-        )
+        over = self._leaving.get(ref.name)
+        if over is None:
+            cell.is_final = True
+            ref.stop()
+            over = self._leaving[ref.name] = trio.Event()
+            # Not in the caller's task: cancelled half-way, it would leave a dead child in the tree, with its name.
+            self._nursery.start_soon(
+                see_off, cell, self.supervisor, timeout_seconds, self._leaving, name=f"{self.name}/stop {ref.name}"
+            )
         await over.wait()
 
     async def take_snapshots(self, *, timeout_seconds: float = 5.0) -> dict[str, object]:
