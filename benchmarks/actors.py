@@ -26,11 +26,12 @@ from benchmarks.populations import (
     costs_of_bare,
     costs_of_ours,
     memory_of_actors,
+    memory_of_parked,
     spawns,
     start_soons,
     starts,
 )
-from benchmarks.supervision import THRESHOLDS, gc_settings, memory_of_tasks
+from benchmarks.supervision import THRESHOLDS, gc_settings
 
 TELLS = 100_000
 TELLS_BARE = 20_000
@@ -190,7 +191,7 @@ async def lives(options: Options) -> list[Row]:
             "bytes",
             lambda: memory_of_actors(kept),
             "a bare parked task",
-            lambda: memory_of_tasks(kept),
+            lambda: memory_of_parked(kept),
             options,
             clock="none",
         ),

@@ -218,3 +218,19 @@ async def memory_of_actors(count: int) -> float:
         tracemalloc.stop()
         assert len(actors) == count
     return (after - before) / count
+
+
+async def memory_of_parked(count: int) -> float:
+    """Return the bytes of one bare parked task."""
+    async with trio.open_nursery() as nursery:
+        gc.collect()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(count):
+            nursery.start_soon(trio.sleep_forever)
+        await wait_all_tasks_blocked()
+        gc.collect()
+        after = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        nursery.cancel_scope.cancel()
+    return (after - before) / count

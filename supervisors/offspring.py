@@ -147,7 +147,9 @@ class Offspring:
         spec = child.spec
         # Each life starts with the context variables of the spec, never with those of whoever restarts it. The copy
         # allows supervisors in two threads to share a spec: a context can be entered only once at a time.
-        spec.context.copy().run(ground.nursery.start_soon, incarnation.live, name=f"{self._name}/{child.id}#{number}")
+        # The first life is named by the child's id itself: a text of its own would cost each of them 60 bytes.
+        name = child.id if number == 1 else f"{child.id}#{number}"
+        spec.context.copy().run(ground.nursery.start_soon, incarnation.live, name=name)
         return incarnation
 
     async def await_start(self, child: Child, incarnation: Incarnation) -> FailedStart | None:

@@ -137,8 +137,8 @@ class Actor:
     def attach(self, endpoint: Endpoint) -> None:
         """Take the address; the runtime calls this once, before on_start."""
         self.__endpoint = endpoint
-        tables = _tables_of(self, endpoint)
-        self.table = tables.get(self.initial_state, tables[None])
+        tables = self.tables if endpoint.switchboard.tracing is None else _tables_of(self, endpoint)
+        self.table = tables[self.initial_state]
 
     # What it can do -------------------------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
     )  # fmt: skip
 
     def __init__(self, switchboard: Switchboard, name: str, counts: KindCounts, spec: MailboxSpec) -> None:
-        super().__init__(spec, name)
+        TiedMailbox.__init__(self, spec, name)
         self.switchboard = switchboard
         """What it shares with the others of its system."""
         self.clock = switchboard.clock

