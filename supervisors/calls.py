@@ -46,11 +46,12 @@ class FlagChange(TypedDict, total=False):
 class Calls:
     """The calls of one supervisor."""
 
-    __slots__ = ("_life", "_numbers")
+    __slots__ = ("_checked", "_life", "_numbers")
 
     def __init__(self, life: Supervision) -> None:
         self._life = life
         self._numbers = count(1)
+        self._checked: tuple[ChildSpec | None, Flags | None] = (None, None)
 
     async def carry_out(self, operation: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
         """Have `operation` carried out by the supervisor's task, and wait for its answer.
@@ -117,14 +118,17 @@ class Calls:
 
     def add(self, spec: ChildSpec, child_id: str | None, args: tuple[object, ...]) -> Child:
         """Add a child that is not started yet."""
-        self._life.flags.check_child(spec)
+        life = self._life
+        if spec is not self._checked[0] or life.flags is not self._checked[1]:
+            life.flags.check_child(spec)
+            self._checked = (spec, life.flags)  # Many children in a row often share one spec.
         if child_id is None:
             child_id = spec.id
-        present = self._life.roster.find(child_id)
+        present = life.roster.find(child_id)
         if present is not None:
             refusal = AlreadyPresent if present.state is ChildState.DOWN and not present.alive else AlreadyStarted
             raise refusal(child_id, present.state.value)
-        return self._life.roster.add(child_id, spec, args)
+        return life.roster.add(child_id, spec, args)
 
     def add_dynamic(self, args: tuple[object, ...]) -> Child:
         """Add one more child of the template, with further arguments, that is not started yet."""

@@ -39,6 +39,8 @@ class FailedStart:
 
 
 _DOWN: Final = ChildState.DOWN
+_STARTING: Final = ChildState.STARTING
+_RESTARTING: Final = ChildState.RESTARTING
 _RUNNING: Final = ChildState.RUNNING
 _RESTART: Final = ReportContext.RESTART
 _TEMPORARY: Final = Restart.TEMPORARY
@@ -143,7 +145,7 @@ class Offspring:
         assert ground is not None, "a supervisor that starts children is running"
         child.incarnations = number = child.incarnations + 1
         incarnation = child.incarnation = Incarnation(child, number, self, ground, context)
-        child.state = ChildState.RESTARTING if context is _RESTART else ChildState.STARTING
+        child.state = _RESTARTING if context is _RESTART else _STARTING
         spec = child.spec
         # Each life starts with the context variables of the spec, never with those of whoever restarts it. The copy
         # allows supervisors in two threads to share a spec: a context can be entered only once at a time.
