@@ -121,7 +121,8 @@ class Calls:
         life = self._life
         if spec is not self._checked[0] or life.flags is not self._checked[1]:
             life.flags.check_child(spec)
-            self._checked = (spec, life.flags)  # Many children in a row often share one spec.
+            if not spec.args:  # Many children in a row often share one spec; arguments must not be kept for longer.
+                self._checked = (spec, life.flags)
         if child_id is None:
             child_id = spec.id
         present = life.roster.find(child_id)
