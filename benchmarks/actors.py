@@ -22,7 +22,6 @@ from benchmarks.peers.processes import PeerProcess, running_peers
 from benchmarks.populations import (
     FEW,
     Costs,
-    can_spawn,
     costs_of_bare,
     costs_of_ours,
     memory_of_actors,
@@ -167,24 +166,8 @@ async def lives(options: Options) -> list[Row]:
     started, kept = options.scaled(STARTED), options.scaled(KEPT)
     reference = "start_soon of a task that parks"
     spawn, start = "spawn", "start, awaited until ready"
-    if can_spawn():
-        spawned = await beside_bare(
-            spawn, "actors/s", lambda: spawns(started), reference, lambda: start_soons(started), options
-        )
-    else:
-        missing = "not measured: there is no ActorSystem.spawn"
-        rate = await measured(lambda: starts(started))
-        spawned = row_of(
-            spawn,
-            unit="actors/s",
-            ours=[rate],
-            reference=missing,
-            references=[],
-            goal=GOALS[spawn].ratio,
-            clock="processor",
-        )
     return [
-        spawned,
+        await beside_bare(spawn, "actors/s", lambda: spawns(started), reference, lambda: start_soons(started), options),
         await beside_bare(start, "actors/s", lambda: starts(started), reference, lambda: start_soons(started), options),
         await beside_bare(
             "memory of an idle actor",

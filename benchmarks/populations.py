@@ -38,17 +38,9 @@ class Costs:
     """When one actor got 100 per wake-up."""
 
 
-def can_spawn() -> bool:
-    """Return whether actors can be started without waiting for them."""
-    return hasattr(ActorSystem, "spawn")
-
-
 async def populate(system: ActorSystem, count: int) -> list[ActorRef[Adder]]:
     """Start so many actors with everything on, and wait until all of them wait for mail."""
-    if can_spawn():
-        actors = [system.spawn(Adder) for _ in range(count)]
-    else:
-        actors = [await system.start(Adder) for _ in range(count)]
+    actors = [system.spawn(Adder) for _ in range(count)]
     await wait_all_tasks_blocked()
     return actors
 

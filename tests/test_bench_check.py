@@ -26,7 +26,6 @@ from benchmarks.instructions.counting import (
 )
 from benchmarks.instructions.trees import choose, git, laid_out
 from benchmarks.instructions.verdicts import Compared, Verdict, spread, table
-from vespera_agents.actors import ActorSystem
 
 CALLGRIND = """\
 # callgrind format
@@ -273,7 +272,5 @@ def test_an_interrupt_removes_the_trees(repository: Path, counter) -> None:
 
 async def test_every_loop_runs_on_this_tree() -> None:
     answers = await check(ROOT, ROOT / LOOPS, [])
-    # Only until `spawn` is there: this line goes with it.
-    lacking = set() if hasattr(ActorSystem, "spawn") else {"spawn"}
-    assert {name for name, loop in answers.items() if loop.error} == lacking
+    assert {name for name, loop in answers.items() if loop.error} == set()
     assert {"tell", "ask"} <= answers.keys()

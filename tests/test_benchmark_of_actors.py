@@ -60,9 +60,8 @@ async def test_every_loop_of_populations_checks_what_it_counted(size: int) -> No
     costs = await populations.costs_of_ours(size, 80, 20)
     assert min(costs.single, costs.burst, await populations.costs_of_bare(size, 80)) > 0
     assert min(await populations.starts(size), await populations.start_soons(size)) > 0
-    assert await populations.memory_of_actors(size) > 100
-    if populations.can_spawn():
-        assert await populations.spawns(size) > 0
+    assert await populations.memory_of_actors(size) > await populations.memory_of_parked(size) > 100
+    assert await populations.spawns(size) > 0
 
 
 async def test_no_goal_of_a_message_is_met_while_context_is_not_carried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,3 +185,7 @@ def test_the_goals_beside_single_peers_are_those_of_peers_that_there_are() -> No
     titles = {f"{measure} beside {peer.title}" for peer in PEERS for measure in ("tell", "ask")}
     beside = {name for name in actors.GOALS if " beside " in name and "best" not in name}
     assert beside <= titles
+
+
+async def test_the_messages_that_are_measured_carry_context() -> None:
+    assert await messages.context_is_carried()

@@ -129,10 +129,7 @@ async def _start_all(system: ActorSystem, stage: Stage, plan: Plan, dice: Random
         else:
             number = len(stage.refs)
             actor, options = _drawn(stage, dice)
-            # Only until `spawn` is there: then it is what starts so many actors quickly, and this guard goes.
-            spawn = getattr(system, "spawn", None)
-            started = system.start(actor, stage, number, **options) if spawn is None else None
-            ref = spawn(actor, stage, number, **options) if started is None else await started
+            ref = system.spawn(actor, stage, number, **options)
             ref.watch(partial(count_end, stage.ledger))
             stage.refs.append(ref)
 
