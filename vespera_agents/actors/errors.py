@@ -86,7 +86,7 @@ class ActorCrashed(ActorError):
     def __init__(self, name: str, cause: BaseException) -> None:
         super().__init__(
             f"The actor {name!r} crashed with {type(cause).__name__}: {cause}. "
-            "The request is not retried: ask again only if it is safe to do it twice."
+            "It is not tried again by itself: ask once more only if that is safe."
         )
         self.name = name
         """The receiver."""
