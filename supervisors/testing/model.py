@@ -82,8 +82,10 @@ class Model:
             self._may_begin = None  # It was on its way when the supervisor was stopped.
         elif not self._waiting_for(kid, "begin"):
             # An idle supervisor may restart in the dying task, and take no step of its own for it.
-            self._advance(lambda: self._waiting_for(kid, "begin"))
-            if not self._waiting_for(kid, "begin"):
+            self._advance(lambda: self._waiting_for(self.kids.get(child_id), "begin"))
+            # In the same step a temporary one may have been forgotten, and another of its name been started.
+            kid = self.kids.get(child_id)
+            if kid is None or not self._waiting_for(kid, "begin"):
                 raise self._violation(f"{child_id} began, but {self.expected()}")
         if number != kid.number + 1:
             raise self._violation(f"life {number} of {child_id} began after life {kid.number}")
@@ -382,7 +384,7 @@ class Model:
             else:
                 self._waits.append((wait, wait.kid.number))
 
-    def _waiting_for(self, kid: Kid, what: str) -> bool:
+    def _waiting_for(self, kid: Kid | None, what: str) -> bool:
         if not self._waits:
             return False
         wait, number = self._waits[-1]
