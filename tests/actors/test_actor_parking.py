@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import trio
 from outcome import Value
@@ -12,9 +9,7 @@ from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule
 from trio.testing import wait_all_tasks_blocked
 
 from supervisors.forcing import Killed, force_kill
-from vespera_agents.actors.parking import TESTED_TRIO_VERSIONS, check, park, trap_of
-
-wake_with: Callable[[Task, Any], None] = reschedule
+from vespera_agents.actors.parking import TESTED_TRIO_VERSIONS, check, park, trap_of, wake_with
 
 
 def succeed(_raise_cancel: RaiseCancelT) -> Abort:

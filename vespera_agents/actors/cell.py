@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol, cast, final
+from typing import Final, Protocol, cast, final
 
 import trio
-from trio.lowlevel import Task, current_task, reschedule
+from trio.lowlevel import Task, current_task
 
 from supervisors.exits import StopCause
 from supervisors.forcing import Killed
@@ -26,14 +26,12 @@ from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.drain import serve
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errands import Stop
-from vespera_agents.actors.parking import SHARED_TRAP, check, park
+from vespera_agents.actors.parking import SHARED_TRAP, check, park, wake_with
 from vespera_agents.actors.registry import Registry
 from vespera_agents.actors.settling import CUT_OFF, Fenced, crash_of, settle
 from vespera_agents.actors.statistics import ActorState, StopReason
 from vespera_agents.actors.waits import CALLERS
 
-_wake_with: Callable[[Task, Any], None] = reschedule
-"""Here with a bare value, see `parking`."""
 _FOR_GOOD: Final = (StopCause.SHUTDOWN, StopCause.KILL)
 _TO_BE_REPLACED: Final = (StopCause.HUNG, StopCause.RESTART, StopCause.START_TIMEOUT)
 _STARTING: Final = ActorState.STARTING
@@ -317,7 +315,7 @@ class Cell:
     def _tell_starter(self, heard: tuple[bool, BaseException | None]) -> None:
         task, self._starter = self._starter, None
         if task is not None and task.custom_sleep_data is not None:
-            _wake_with(task, heard)
+            wake_with(task, heard)
 
     async def wait_done(self) -> None:
         """Wait until its last end is over, after `is_final` was set."""

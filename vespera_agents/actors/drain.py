@@ -14,7 +14,7 @@ from contextvars import Context
 from types import CoroutineType, FrameType, GeneratorType
 from typing import Any, Final, Self, cast, final
 
-from trio.lowlevel import Task, checkpoint, current_task, reschedule
+from trio.lowlevel import checkpoint, current_task
 
 from supervisors.incarnation import ChildStatus
 from vespera_agents.actors.actor import Actor, PutAside
@@ -22,7 +22,7 @@ from vespera_agents.actors.asks import ANSWERED, QUEUED, STARTED, Letter
 from vespera_agents.actors.dispatch import Unmatched
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.idling import IdleWatch
-from vespera_agents.actors.parking import SHARED_TRAP, check, park
+from vespera_agents.actors.parking import SHARED_TRAP, check, park, wake_with
 from vespera_agents.actors.settling import Fenced, interrupted, put_aside, turn_over, unhandled
 
 DRAIN_MESSAGES_MAX: Final = 128
@@ -32,8 +32,6 @@ DRAIN_SECONDS_MAX: Final = 0.004
 
 
 _COROUTINE: Final[type] = CoroutineType
-_wake_with: Callable[[Task, Any], None] = reschedule
-"""Here with a bare value, see `parking`."""
 
 
 @final
@@ -139,7 +137,7 @@ async def serve(actor: Actor, endpoint: Endpoint, status: ChildStatus) -> None: 
                 if ask is not None:
                     if ask.state == STARTED:
                         ask.state = ANSWERED
-                        _wake_with(ask.caller, result)
+                        wake_with(ask.caller, result)
                     elif not ask.answer(result):
                         counts.late_replies += 1
                 if not taken & mask:

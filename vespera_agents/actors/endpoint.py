@@ -10,17 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, final
 
-from trio.lowlevel import Task, current_task, reschedule
+from trio.lowlevel import Task, current_task
 
 from supervisors.timekeeper import Alarm
 from vespera_agents.actors.asks import ANSWERED, FAILED, FREE_MAX, POSTED, QUEUED, STARTED, Letter, PendingAsk, unusable
 from vespera_agents.actors.errands import stop
 from vespera_agents.actors.errors import ActorCrashed, AskTimeout, MailboxFull
 from vespera_agents.actors.mailbox import MailboxSpec, Overflow
-from vespera_agents.actors.messages import Request
-from vespera_agents.actors.parking import check, park
+from vespera_agents.actors.messages import REQUESTS, Request
+from vespera_agents.actors.parking import check, park, wake_with
 from vespera_agents.actors.refs import ActorRef, Reply
 from vespera_agents.actors.statistics import (
     ActorStatistics,
@@ -36,11 +36,6 @@ from vespera_agents.actors.waits import CALLERS, Branch, Party, refuse_cycle
 
 if TYPE_CHECKING:
     from vespera_agents.actors.switchboard import Switchboard
-
-
-_wake_with: Callable[[Task, Any], None] = reschedule
-_REQUESTS: Final[tuple[type, ...]] = (Request,)
-"""For a check that only those who use no type checker need."""
 
 
 @final
@@ -139,7 +134,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
         self, request: Request[Reply], *, timeout_seconds: float = 5.0
     ) -> Reply:
         """Put a request in and wait for its answer."""
-        if not isinstance(request, _REQUESTS) or not timeout_seconds > 0.0:
+        if not isinstance(request, REQUESTS) or not timeout_seconds > 0.0:
             raise unusable(request, timeout_seconds)
         switchboard = self.switchboard
         task = current_task()
@@ -174,7 +169,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
                     if reader is not None:
                         self.reader = None
                         if reader.custom_sleep_data is not None:
-                            _wake_with(reader, None)
+                            wake_with(reader, None)
             else:
                 self.ask_slowly((request, copy_context(), ask), ask)
             if due < self.next_due:
@@ -228,7 +223,7 @@ class Endpoint(TiedMailbox, ActorRef[Any]):
             self.reader = None
             if reader.custom_sleep_data is not None:
                 # With a value: trio makes an Outcome where none is given, which costs as much as this call.
-                _wake_with(reader, None)
+                wake_with(reader, None)
 
     def wake(self) -> None:
         """Wake the actor, if it waits for mail."""

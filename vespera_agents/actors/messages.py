@@ -6,7 +6,7 @@ This module knows nothing of mailboxes or actors; `dispatch` reads reply types w
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 Reply_co = TypeVar("Reply_co", covariant=True)
 
@@ -15,3 +15,7 @@ class Request(Generic[Reply_co]):
     """A message that is answered with an `R`: `class Get(Request[int])`, then `await ref.ask(Get())` is an `int`."""
 
     __slots__ = ()
+
+
+REQUESTS: Final[tuple[type, ...]] = (Request,)
+"""What can be asked, for a check that only those who use no type checker need."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Final, cast
 
 import outcome
-from trio.lowlevel import Abort, RaiseCancelT, wait_task_rescheduled
+from trio.lowlevel import Abort, RaiseCancelT, Task, reschedule, wait_task_rescheduled
 
 TESTED_TRIO_VERSIONS: Final = ("0.31", "0.32", "0.33", "0.34", "0.35")
 """The trio releases in which this was tried."""
@@ -45,6 +45,10 @@ def park(trap: object) -> Generator[Any, Any, Any]:
     calls `check` where that says that nobody answered.
     """
     return (yield trap)
+
+
+wake_with: Final[Callable[[Task, Any], None]] = reschedule
+"""Wakes a task that is parked here, and gives it a bare value; trio's own type asks for an Outcome."""
 
 
 def check(woken_with: object) -> None:

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import math
 from contextvars import copy_context
-from typing import Any, Final
+from typing import Any
 
 from vespera_agents.actors.asks import ANSWERED, POSTED, Letter, PendingAsk
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import ActorError
-from vespera_agents.actors.messages import Request
 from vespera_agents.actors.refs import ActorRef
-
-REQUESTS: Final[tuple[type, ...]] = (Request,)
-"""For a check that only those who use no type checker need."""
 
 
 def post_ask(endpoint: Endpoint, letter: Letter, ask: PendingAsk, now: float) -> None:

@@ -28,8 +28,8 @@ from vespera_agents.actors.embedding.flusher import Flusher
 from vespera_agents.actors.embedding.outside import Call, Posted, ThreadStatistics
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import ActorError, ActorStopped, SystemCrashed, SystemUnresponsive, TooManyCalls
-from vespera_agents.actors.messages import Request
-from vespera_agents.actors.posting import REQUESTS, observe, post_ask, turn_away
+from vespera_agents.actors.messages import REQUESTS, Request
+from vespera_agents.actors.posting import observe, post_ask, turn_away
 from vespera_agents.actors.refs import ActorRef
 from vespera_agents.actors.system import ActorSystem
 
