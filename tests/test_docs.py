@@ -25,7 +25,7 @@ from trio.testing import MockClock
 from benchmarks.actors import GOALS
 from vespera_agents.cli import app
 from vespera_agents.health.catalogue import CATALOGUE
-from vespera_agents.serving.tools import TOOL_NAMES
+from vespera_agents.serving.tools.catalogue import TOOL_NAMES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

@@ -253,7 +253,10 @@ BAD_IMPORTS = {
     "upwards inside a function": ("supervisors.tree", "def f():\n    import vespera_agents.actors"),
     "sideways": ("vespera_agents.store.writer", "import vespera_agents.capabilities.commands"),
     "upwards by a relative name": ("vespera_agents.store.writer", "from ..serving import tools"),
-    "health asks serving": ("vespera_agents.health.collector", "from vespera_agents.serving.tools import TOOL_NAMES"),
+    "health asks serving": (
+        "vespera_agents.health.collector",
+        "from vespera_agents.serving.tools.catalogue import TOOL_NAMES",
+    ),
     "a library that is not for this wing": ("vespera_agents.actors.cell", "import pydantic"),
     "a library for the pure core": ("vespera_agents.work.graph", "import trio"),
     "mcp outside serving": ("vespera_agents.specialists.facade", "from mcp.server import Server"),

@@ -19,7 +19,7 @@ from typing import Any
 from mcp import Client, StdioServerParameters
 from mcp_types import CallToolResult, Implementation, TextContent
 
-from vespera_agents.serving.protocol import ERROR_META, build_server
+from vespera_agents.serving.protocol.server import ERROR_META, build_server
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import Runtime, open_runtime
 from vespera_agents.workspace import Registry, Workspace, load_settings

@@ -22,10 +22,10 @@ from mcp_types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from supervisors import ChildSpec, Restart
 from tests.serving.kit import Place, new_place
-from vespera_agents.serving import stdio
-from vespera_agents.serving.protocol import build_server
-from vespera_agents.serving.server import StdioDoor
-from vespera_agents.serving.stdio import StdioReadEnd, StdioWire, StdioWriteEnd, open_stdio
+from vespera_agents.serving.protocol.server import build_server
+from vespera_agents.serving.serve import StdioDoor
+from vespera_agents.serving.transports import stdio
+from vespera_agents.serving.transports.stdio import StdioReadEnd, StdioWire, StdioWriteEnd, open_stdio
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import open_runtime
 from vespera_agents.workspace import live_servers
@@ -411,8 +411,8 @@ def test_what_is_printed_never_reaches_the_client() -> None:
             "        print('stray print', flush=True); os.write(1, b'stray write\\n'); time.sleep(0.005)\n"
             "def later():\n"
             "    import sys, time\n"
-            "    while 'vespera_agents.serving.stdio' not in sys.modules: time.sleep(0.01)\n"
-            "    from vespera_agents.serving import stdio\n"
+            "    while 'vespera_agents.serving.transports.stdio' not in sys.modules: time.sleep(0.01)\n"
+            "    from vespera_agents.serving.transports import stdio\n"
             "    while os_inode() == START: time.sleep(0.01)\n"
             "    noise()\n"
             "import os\n"

@@ -14,7 +14,7 @@ from mcp import Client
 from mcp_types import ResourceLink, TextResourceContents
 
 from tests.serving.kit import ERAS, Place, connected, new_place, refuse, succeed
-from vespera_agents.serving.tools import TOOL_NAMES
+from vespera_agents.serving.tools.catalogue import TOOL_NAMES
 
 BREAKDOWN = [
     {"key": "design", "title": "Design the grammar", "specialist": "architect", "task_type": "research"},

@@ -16,9 +16,9 @@ from mcp_types import ErrorData, ListRootsResult, RequestParamsMeta, Root
 from pydantic import FileUrl
 
 from tests.serving.kit import ERAS, ROOT, Place, in_memory, new_place, refuse, succeed, text_of
-from vespera_agents.serving.callers import KEY_META, Callers, client_name
-from vespera_agents.serving.parameters import Subtask, subtask_drafts
-from vespera_agents.serving.tools import TOOLS
+from vespera_agents.serving.protocol.callers import KEY_META, Callers, client_name
+from vespera_agents.serving.tools.catalogue import TOOLS
+from vespera_agents.serving.tools.parameters import Subtask, subtask_drafts
 from vespera_agents.work.errors import InvalidInput
 
 PLAN = "orchestrator_plan_task"

@@ -48,7 +48,7 @@ def serve_workspace(wish: ServeWish) -> int:
     """Serve until the client closes its end, SIGTERM or SIGINT; give the exit status."""
     import trio  # noqa: PLC0415 - as below
 
-    from vespera_agents.serving.server import serve  # noqa: PLC0415 - loads mcp, which no other command needs
+    from vespera_agents.serving.serve import serve  # noqa: PLC0415 - loads mcp, which no other command needs
 
     if wish.metrics is None:
         trio.run(partial(serve, wish.workspace))

@@ -1,7 +1,7 @@
 """What a tool is: a name, words for the model, checked parameters, and one call of the facade.
 
 No word of the protocol here: `protocol` turns a Tool into what the MCP library lists and calls, another face could turn
-it into a command. Neighbours: `tools_sessions`, `tools_tasks` and `tools_work` define the tools.
+it into a command. Neighbours: `sessions`, `tasks` and `work` define the tools.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TypeVar, cast, final
 
 from pydantic import BaseModel, ConfigDict
 
-from vespera_agents.serving.schemas import input_schema, output_schema
+from vespera_agents.serving.tools.schemas import input_schema, output_schema
 from vespera_agents.specialists.answers import Answer, ArtifactLink
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator

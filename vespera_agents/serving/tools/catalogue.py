@@ -1,6 +1,6 @@
 """The thirteen tools of the orchestrator, by name, in the order in which clients see them.
 
-Not the protocol (`protocol`), not the work (`specialists.orchestrator`). Neighbours: the three `tools_*` modules.
+Not the protocol (`protocol`), not the work (`specialists.orchestrator`). Neighbours: `sessions`, `tasks`, `work`.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from vespera_agents.serving.tool import Tool
-from vespera_agents.serving.tools_sessions import SESSION_TOOLS
-from vespera_agents.serving.tools_tasks import TASK_TOOLS
-from vespera_agents.serving.tools_work import WORK_TOOLS
+from vespera_agents.serving.tools.sessions import SESSION_TOOLS
+from vespera_agents.serving.tools.tasks import TASK_TOOLS
+from vespera_agents.serving.tools.tool import Tool
+from vespera_agents.serving.tools.work import WORK_TOOLS
 
 __all__ = ["TOOLS", "TOOL_NAMES"]
 

@@ -1,7 +1,7 @@
 """What went wrong, in one shape: what is wrong with which value, and the next call to make.
 
 Every failure that a client can cause or must know of becomes a Complaint, whoever raised it; wrong arguments are told
-in our words, not in those of the validating library. Pure. Neighbours: `protocol` sends a Complaint as `isError`.
+in our words, not in those of the validating library. Pure. Neighbours: `server` sends a Complaint as `isError`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The three tools on work: claim a task, hand work in, gather results.
 
-Each says what it takes and how its result reads; the work is the facade's. Neighbours: `tools` lists them.
+Each says what it takes and how its result reads; the work is the facade's. Neighbours: `catalogue` lists them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from vespera_agents.serving.parameters import Listed, SessionRef, TaskRef, Word
-from vespera_agents.serving.texts import counted, joined, one_line, shown, task_lines
-from vespera_agents.serving.tool import Effects, Parameters, Tool, make_tool
+from vespera_agents.serving.tools.parameters import Listed, SessionRef, TaskRef, Word
+from vespera_agents.serving.tools.texts import counted, joined, one_line, shown, task_lines
+from vespera_agents.serving.tools.tool import Effects, Parameters, Tool, make_tool
 from vespera_agents.specialists.answers import ArtifactLink, ClaimAnswer, CompleteAnswer, SynthesisAnswer
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator

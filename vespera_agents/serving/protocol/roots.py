@@ -2,7 +2,7 @@
 
 Both eras: over a handshake connection the server asks on its own, since 2026-07-28 it answers that it needs input and
 the client calls again. A client that does not answer is no failure: the server's own workspace is meant then.
-Neighbours: `protocol` asks before it initializes a session.
+Neighbours: `server` asks before it initializes a session.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A client that may repeat a call names it in `_meta` under `io.vespera/key`; then the key belongs to that client's
 principal and a repeated call has the first one's effect. Without one, the key is the server's record and a running
-number: never the id of the JSON-RPC request, which clients use again. Neighbours: `protocol` asks for a Call.
+number: never the id of the JSON-RPC request, which clients use again. Neighbours: `server` asks for a Call.
 """
 
 from __future__ import annotations

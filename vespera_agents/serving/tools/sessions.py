@@ -1,6 +1,6 @@
 """The five tools on sessions: initialize, list, resume, and the two that say how the work stands.
 
-Each says what it takes and how its result reads; the work is the facade's. Neighbours: `tools` lists them.
+Each says what it takes and how its result reads; the work is the facade's. Neighbours: `catalogue` lists them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from vespera_agents.serving.parameters import Cursor, Limit, SessionRef, Word
-from vespera_agents.serving.texts import blocked_lines, counted, joined, session_line, shown, task_lines
-from vespera_agents.serving.tool import Effects, Parameters, Tool, make_tool
+from vespera_agents.serving.tools.parameters import Cursor, Limit, SessionRef, Word
+from vespera_agents.serving.tools.texts import blocked_lines, counted, joined, session_line, shown, task_lines
+from vespera_agents.serving.tools.tool import Effects, Parameters, Tool, make_tool
 from vespera_agents.specialists.answers import (
     ArtifactLink,
     ResumeAnswer,

@@ -1,8 +1,8 @@
 """The orchestrator as an MCP server.
 
 Both protocol eras are served: the handshake up to 2025-11-25, and 2026-07-28. The low-level server of the library is
-used, because our tools bring their own schemas, argument errors and failures. Not here: the transport (`stdio`), the
-tools themselves (`tools`), the program `vespera serve` (`server`).
+used, because our tools bring their own schemas, argument errors and failures. Not here: the transports, the
+tools themselves (`tools`), the program `vespera serve` (`serve`).
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from mcp_types import (
 from mcp_types import Tool as ListedTool
 from pydantic import ValidationError
 
-from vespera_agents.serving.callers import Callers
-from vespera_agents.serving.complaints import (
+from vespera_agents.serving.protocol.callers import Callers
+from vespera_agents.serving.protocol.complaints import (
     EXPECTED,
     Complaint,
     about_arguments,
@@ -50,11 +50,11 @@ from vespera_agents.serving.complaints import (
     about_fault,
     about_unknown_tool,
 )
-from vespera_agents.serving.resources import TEMPLATES, Content, list_resources, read_resource
-from vespera_agents.serving.roots import client_root
-from vespera_agents.serving.tool import Telling, Tool
-from vespera_agents.serving.tools import TOOL_NAMES, TOOLS
-from vespera_agents.serving.tools_sessions import INITIALIZE_SESSION
+from vespera_agents.serving.protocol.resources import TEMPLATES, Content, list_resources, read_resource
+from vespera_agents.serving.protocol.roots import client_root
+from vespera_agents.serving.tools.catalogue import TOOL_NAMES, TOOLS
+from vespera_agents.serving.tools.sessions import INITIALIZE_SESSION
+from vespera_agents.serving.tools.tool import Telling, Tool
 from vespera_agents.specialists.answers import ArtifactLink
 from vespera_agents.specialists.orchestrator import Orchestrator
 

@@ -26,8 +26,8 @@ from mcp.server.lowlevel.server import Server
 
 from supervisors import ChildSpec, Restart
 from vespera_agents.serving.control import control_spec
-from vespera_agents.serving.protocol import build_server
-from vespera_agents.serving.stdio import StdioReadEnd, StdioWire, StdioWriteEnd, open_stdio
+from vespera_agents.serving.protocol.server import build_server
+from vespera_agents.serving.transports.stdio import StdioReadEnd, StdioWire, StdioWriteEnd, open_stdio
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import Runtime, open_runtime
 

@@ -1,6 +1,6 @@
 """The five tools on tasks as plans: plan, update, query, cancel, delete.
 
-Each says what it takes and how its result reads; the work is the facade's. Neighbours: `tools` lists them.
+Each says what it takes and how its result reads; the work is the facade's. Neighbours: `catalogue` lists them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from vespera_agents.serving.parameters import (
+from vespera_agents.serving.tools.parameters import (
     Cursor,
     Description,
     Detail,
@@ -35,8 +35,8 @@ from vespera_agents.serving.parameters import (
     dependencies,
     subtask_drafts,
 )
-from vespera_agents.serving.texts import counted, joined, one_line, shown, task_lines
-from vespera_agents.serving.tool import Effects, Parameters, Tool, make_tool
+from vespera_agents.serving.tools.texts import counted, joined, one_line, shown, task_lines
+from vespera_agents.serving.tools.tool import Effects, Parameters, Tool, make_tool
 from vespera_agents.specialists.answers import (
     ArtifactLink,
     CancelAnswer,
