@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, final
 
@@ -30,23 +31,38 @@ _SESSIONS_SHOWN: Final = 10
 class Call:
     """One wish of a client."""
 
-    __slots__ = ("_steps", "by", "key")
+    __slots__ = ("_steps", "by", "holder", "key", "report")
 
-    def __init__(self, by: str, key: CommandKey) -> None:
+    def __init__(
+        self,
+        by: str,
+        key: CommandKey,
+        *,
+        holder: str | None = None,
+        report: Callable[[float, float | None, str], None] | None = None,
+    ) -> None:
         """Name a call.
 
         Args:
             by: who calls, for the audit trail: `mcp:<client>`, `cli`.
             key: the same for a repeated call, another for a new one.
+            holder: who among the clients of this server holds what it claims; None for a server with one client.
+            report: hears how far a long call is: done, total if it is known, and what is being done.
         """
         self.by = by
         self.key = key
+        self.holder: Final = holder
+        self.report: Final = report or _unheard
         self._steps = 0
 
     def step(self) -> CommandKey:
         """Name the next command of this call."""
         self._steps += 1
         return self.key.step(self._steps)
+
+
+def _unheard(_done: float, _total: float | None, _doing: str) -> None:
+    """Hear the progress of a call for a client that did not ask for it."""
 
 
 @final

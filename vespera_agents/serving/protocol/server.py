@@ -52,7 +52,7 @@ from vespera_agents.serving.protocol.complaints import (
 )
 from vespera_agents.serving.protocol.resources import TEMPLATES, Content, list_resources, read_resource
 from vespera_agents.serving.protocol.roots import client_root
-from vespera_agents.serving.tools.catalogue import TOOL_NAMES, TOOLS
+from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.serving.tools.sessions import INITIALIZE_SESSION
 from vespera_agents.serving.tools.tool import Telling, Tool
 from vespera_agents.specialists.answers import ArtifactLink
@@ -78,17 +78,23 @@ INSTRUCTIONS: Final = (
 logger = logging.getLogger("vespera_agents.serving")
 
 
-def build_server(orchestrator: Orchestrator) -> Server[dict[str, object]]:
-    """Make an MCP server of an orchestrator; it serves any number of connections, one after another or at once."""
-    return _Serving(orchestrator).server()
+def build_server(orchestrator: Orchestrator, tools: Mapping[str, Tool] = TOOLS) -> Server[dict[str, object]]:
+    """Make an MCP server of an orchestrator; it serves any number of connections, one after another or at once.
+
+    Args:
+        orchestrator: who answers.
+        tools: those that are listed and may be called, by name.
+    """
+    return _Serving(orchestrator, tools).server()
 
 
 @final
 class _Serving:
     """The requests of MCP, answered by an orchestrator."""
 
-    def __init__(self, orchestrator: Orchestrator) -> None:
+    def __init__(self, orchestrator: Orchestrator, tools: Mapping[str, Tool]) -> None:
         self._orchestrator = orchestrator
+        self._tools = tools
         # Until the home workspace is open nothing is recorded, so this name is only a stand-in.
         self._stand_in = f"srv_{secrets.token_hex(6)}"
         self._callers = Callers(self._origin)
@@ -100,8 +106,8 @@ class _Serving:
             version=_version(),
             title="Vespera Agents",
             instructions=INSTRUCTIONS,
-            get_tool_input_schema=_input_schema,
-            on_list_tools=_list_tools,
+            get_tool_input_schema=self._input_schema,
+            on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
             on_list_resources=self._list_resources,
             on_list_resource_templates=_list_templates,
@@ -114,9 +120,9 @@ class _Serving:
     async def _call_tool(
         self, ctx: ServerRequestContext[dict[str, object]], params: CallToolRequestParams
     ) -> CallToolResult | InputRequiredResult:
-        tool = TOOLS.get(params.name)
+        tool = self._tools.get(params.name)
         if tool is None:
-            return _failed(about_unknown_tool(params.name, TOOL_NAMES))
+            return _failed(about_unknown_tool(params.name, tuple(self._tools)))
         arguments: Mapping[str, object] = params.arguments or {}
         try:
             if tool is INITIALIZE_SESSION and not {"working_directory", "session_id"} & arguments.keys():
@@ -171,17 +177,20 @@ class _Serving:
             ) from error
         return ReadResourceResult(contents=_contents(content))
 
+    async def _list_tools(
+        self, _: ServerRequestContext[dict[str, object]], params: PaginatedRequestParams | None
+    ) -> ListToolsResult:
+        if params is not None and params.cursor is not None:
+            raise MCPError(code=INVALID_PARAMS, message="The list has one page. Leave the cursor out.")
+        return ListToolsResult(tools=[_listed(tool) for tool in self._tools.values()])
+
+    def _input_schema(self, name: str) -> Mapping[str, object] | None:
+        tool = self._tools.get(name)
+        return None if tool is None else tool.input_schema
+
     def _origin(self) -> str:
         opened = self._orchestrator.runtime.workspaces.get(self._orchestrator.home)
         return self._stand_in if opened is None else opened.record.id
-
-
-async def _list_tools(
-    _: ServerRequestContext[dict[str, object]], params: PaginatedRequestParams | None
-) -> ListToolsResult:
-    if params is not None and params.cursor is not None:
-        raise MCPError(code=INVALID_PARAMS, message="The list has one page. Leave the cursor out.")
-    return ListToolsResult(tools=[_listed(tool) for tool in TOOLS.values()])
 
 
 async def _list_templates(
@@ -217,11 +226,6 @@ def _listed(tool: Tool) -> ListedTool:
             open_world_hint=tool.effects.open_world,
         ),
     )
-
-
-def _input_schema(name: str) -> Mapping[str, object] | None:
-    tool = TOOLS.get(name)
-    return None if tool is None else tool.input_schema
 
 
 def _succeeded(telling: Telling) -> CallToolResult:

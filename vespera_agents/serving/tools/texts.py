@@ -1,6 +1,7 @@
 """The short texts beside structured results: for people, and for models whose client passes on nothing else.
 
-So they name ids and the next step, and never repeat the structured result. Pure. Neighbours: `sessions`, `tasks`, `work`.
+So they name ids and the next step, and never repeat the structured result. Pure.
+Neighbours: `sessions`, `tasks`, `work`.
 """
 
 from __future__ import annotations
