@@ -59,7 +59,18 @@ class Place:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-W", "error", "-m", "vespera_agents", "serve", "--workspace", str(self.project)]
+        return [
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "vespera_agents",
+            "serve",
+            "--workspace",
+            str(self.project),
+            "--tools",
+            "full",
+        ]
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Read the store as it is on disk, without being one of its servers."""

@@ -105,14 +105,17 @@ def run(
 @app.command(epilog="Exit status: 0 the client has gone, 2 bad input.")
 @_WORKSPACE
 @click.option("--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics there, at /metrics.")
-def serve(workspace: Path, metrics: str | None) -> int:
+@click.option(
+    "--tools", default="core", metavar="SET", help="core, full, or names of tools between commas; core unless given."
+)
+def serve(workspace: Path, metrics: str | None, tools: str) -> int:
     """Serve a workspace to an MCP client over standard input and output.
 
     An MCP client starts this itself; typed by hand it waits for JSON-RPC lines until its input ends.
     """
     from vespera_agents.cli.serving import ServeWish, serve_workspace
 
-    return serve_workspace(ServeWish(workspace, metrics))
+    return serve_workspace(ServeWish(workspace, metrics, tools))
 
 
 @app.group()

@@ -16,7 +16,7 @@ from vespera_agents.cli.outcomes import EXIT_BAD_INPUT, EXIT_DONE, complain
 
 __all__ = ["ServeWish", "plain_serve", "serve_workspace"]
 
-_OPTIONS: Final = ("--workspace", "--metrics")
+_OPTIONS: Final = ("--workspace", "--metrics", "--tools")
 
 
 @final
@@ -27,6 +27,8 @@ class ServeWish:
     workspace: Path
     metrics: str | None = None
     """HOST:PORT."""
+    tools: str = "core"
+    """`core`, `full`, or names between commas."""
 
 
 def plain_serve(words: Sequence[str]) -> ServeWish | None:
@@ -41,7 +43,7 @@ def plain_serve(words: Sequence[str]) -> ServeWish | None:
         if name not in _OPTIONS or name in given or not text or text.startswith("-"):
             return None
         given[name] = text
-    return ServeWish(Path(given.get("--workspace", ".")), given.get("--metrics"))
+    return ServeWish(Path(given.get("--workspace", ".")), given.get("--metrics"), given.get("--tools", "core"))
 
 
 def serve_workspace(wish: ServeWish) -> int:
@@ -51,12 +53,12 @@ def serve_workspace(wish: ServeWish) -> int:
     from vespera_agents.serving.serve import serve  # noqa: PLC0415 - loads mcp, which no other command needs
 
     if wish.metrics is None:
-        trio.run(partial(serve, wish.workspace))
+        trio.run(partial(serve, wish.workspace, tools=wish.tools))
         return EXIT_DONE
     from vespera_agents.health.errors import HealthError  # noqa: PLC0415 - loads prometheus_client
 
     try:
-        trio.run(partial(serve, wish.workspace, metrics=wish.metrics))
+        trio.run(partial(serve, wish.workspace, metrics=wish.metrics, tools=wish.tools))
     except HealthError as error:
         complain(str(error))
         return EXIT_BAD_INPUT

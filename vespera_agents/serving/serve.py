@@ -17,7 +17,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Final, final
 
@@ -27,6 +27,8 @@ from mcp.server.lowlevel.server import Server
 from supervisors import ChildSpec, Restart
 from vespera_agents.serving.control import control_spec
 from vespera_agents.serving.protocol.server import build_server
+from vespera_agents.serving.tools.catalogue import tool_set
+from vespera_agents.serving.tools.tool import Tool
 from vespera_agents.serving.transports.stdio import StdioReadEnd, StdioWire, StdioWriteEnd, open_stdio
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import Runtime, open_runtime
@@ -69,36 +71,41 @@ class StdioDoor:
         return {"requests": wire.requests, "in_flight": wire.in_flight, "refused_lines": wire.refused}
 
 
-async def serve(workspace: Path, *, metrics: str | None = None) -> None:
+async def serve(workspace: Path, *, metrics: str | None = None, tools: str = "core") -> None:
     """Serve a workspace on standard input and output until the client closes its end, SIGTERM or SIGINT.
 
     Args:
         workspace: the directory that is meant where a client names none.
         metrics: HOST:PORT to serve metrics on.
+        tools: which are served: `core`, `full`, or names between commas.
 
     Raises:
+        InvalidInput: there are no such tools.
         WorkspaceError: the directory cannot be a workspace.
         StoreError: its database cannot be used.
         HealthError: metrics cannot be served there.
         MaxRestartsExceeded: the tree gave up.
     """
+    served = tool_set(tools)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals, open_stdio() as wire:
-            await _run(workspace, metrics, wire, signals)
+            await _run(workspace, metrics, served, wire, signals)
     finally:
         # The process ends now, and whoever started it waits: without its last collection of garbage it is gone in
         # 20 ms instead of 220.
         gc.freeze()
 
 
-async def _run(workspace: Path, metrics: str | None, wire: StdioWire, signals: AsyncIterator[int]) -> None:
+async def _run(
+    workspace: Path, metrics: str | None, tools: Mapping[str, Tool], wire: StdioWire, signals: AsyncIterator[int]
+) -> None:
     if metrics is None:
         async with open_runtime("serve") as runtime:
-            await _serve(runtime, workspace, wire, signals)
+            await _serve(runtime, workspace, tools, wire, signals)
         return
     # Only who asks for metrics pays for importing what shows them.
     from vespera_agents.health import SupervisionFigures, start_health  # noqa: PLC0415
@@ -106,13 +113,15 @@ async def _run(workspace: Path, metrics: str | None, wire: StdioWire, signals: A
     figures = SupervisionFigures()
     async with open_runtime("serve", listener=figures) as runtime:
         await start_health(runtime, figures, metrics)
-        await _serve(runtime, workspace, wire, signals)
+        await _serve(runtime, workspace, tools, wire, signals)
 
 
-async def _serve(runtime: Runtime, workspace: Path, wire: StdioWire, signals: AsyncIterator[int]) -> None:
+async def _serve(
+    runtime: Runtime, workspace: Path, tools: Mapping[str, Tool], wire: StdioWire, signals: AsyncIterator[int]
+) -> None:
     opened = await runtime.workspace(workspace)
     orchestrator = Orchestrator(runtime, opened.workspace.directory)
-    door = StdioDoor(build_server(orchestrator), wire)
+    door = StdioDoor(build_server(orchestrator, tools), wire)
     # The door comes first: under rest_for_one nothing that follows it can take it down.
     spec = ChildSpec("mcp", door.run, restart=Restart.TRANSIENT, shutdown_seconds=_DOOR_SECONDS)
     await runtime.doors.start_child(spec)

@@ -49,6 +49,7 @@ from vespera_agents.serving.protocol.complaints import (
     about_failure,
     about_fault,
     about_unknown_tool,
+    about_unserved_tool,
 )
 from vespera_agents.serving.protocol.resources import TEMPLATES, Content, list_resources, read_resource
 from vespera_agents.serving.protocol.roots import client_root
@@ -122,7 +123,8 @@ class _Serving:
     ) -> CallToolResult | InputRequiredResult:
         tool = self._tools.get(params.name)
         if tool is None:
-            return _failed(about_unknown_tool(params.name, tuple(self._tools)))
+            served, exists = tuple(self._tools), params.name in TOOLS
+            return _failed((about_unserved_tool if exists else about_unknown_tool)(params.name, served))
         arguments: Mapping[str, object] = params.arguments or {}
         try:
             if tool is INITIALIZE_SESSION and not {"working_directory", "session_id"} & arguments.keys():
