@@ -87,9 +87,12 @@ def _stripped(value: object) -> object:
 
 def _moment(value: object) -> object:
     """Read an ISO 8601 date or time as seconds since the epoch; without a zone it is UTC."""
-    if not isinstance(value, str):
-        return value
+    if value is None:
+        return None
     try:
+        # A number might mean seconds or milliseconds, since whenever: nobody should have to guess.
+        if not isinstance(value, str):
+            raise ValueError
         moment = datetime.fromisoformat(value.strip())
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
