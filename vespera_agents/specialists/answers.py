@@ -119,6 +119,8 @@ class BlockedTask(Answer):
 
     id: str
     title: str
+    status: str
+    """blocked, or pending behind others."""
     blocked_by: list[str]
     """`<id> <title>: <status>` of the failed, cancelled or blocked tasks at the root of it."""
 
@@ -200,6 +202,8 @@ class StatusAnswer(Answer):
     ready: list[TaskView]
     blocked: list[BlockedTask]
     in_progress: list[TaskView]
+    has_more: bool
+    """A list was cut at the limit."""
     specialists: list[SpecialistView]
     oldest_waiting_seconds: dict[str, float]
     """For each live status, how long its oldest task has stood there."""

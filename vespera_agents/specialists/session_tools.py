@@ -11,14 +11,14 @@ import binascii
 import contextlib
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, final
 
 import trio
+from pydantic import BaseModel
 
 from supervisors import SupervisorError
-from vespera_agents.context.budget import estimate_tokens
 from vespera_agents.specialists.answers import (
     ResumeAnswer,
     SessionAnswer,
@@ -31,6 +31,7 @@ from vespera_agents.specialists.answers import (
     task_view,
 )
 from vespera_agents.specialists.calls import Call, Lookup
+from vespera_agents.specialists.fitting import within
 from vespera_agents.specialists.sessions import OpenSession, OpenWorkspace
 from vespera_agents.specialists.standing import blocked_tasks, counts_of
 from vespera_agents.specialists.task_tools import LIMIT_MAX
@@ -135,12 +136,18 @@ class SessionTools:
         opened, found = await self._lookup.session(session)
         return await self._answer(opened, found, created_now=False, released=[])
 
-    async def resume(self, session: str | None = None, context_tokens_max: int = 8_000) -> ResumeAnswer:
+    async def resume(
+        self,
+        session: str | None = None,
+        context_tokens_max: int = 8_000,
+        measure: Callable[[ResumeAnswer], str] = BaseModel.model_dump_json,
+    ) -> ResumeAnswer:
         """Give the working context that a new client needs, within a budget of tokens.
 
         Args:
             session: its id; the only open one of the server's workspace unless given.
             context_tokens_max: how large the answer may be; what has no room is named in `left_out`.
+            measure: writes an answer as the caller will, to be counted.
 
         Raises:
             NotFound, Conflict: no such session, or several to choose from.
@@ -166,7 +173,7 @@ class SessionTools:
             left_out=[],
             next_action=_next_action(leaves),
         )
-        return _within(answer, context_tokens_max)
+        return within(answer, context_tokens_max, measure)
 
     async def get_status(self, session: str | None = None, limit: int = _ROWS_SHOWN) -> StatusAnswer:
         """Say what runs, what is ready, what is blocked and why, and for how long.
@@ -217,11 +224,14 @@ def status_answer(
         if task.status in {TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED, TaskStatus.REVIEW}:
             oldest[task.status] = max(oldest.get(task.status, 0.0), round(now - task.updated, 3))
     in_progress = [task_view(task, full=True) for task in leaves if task.status is TaskStatus.IN_PROGRESS]
+    ready = [task_view(task) for task in leaves if task.ready]
+    blocked = blocked_tasks(tasks, dependencies)
     return StatusAnswer(
         session=_line(session, tasks),
-        ready=[task_view(task) for task in leaves if task.ready][:limit],
-        blocked=blocked_tasks(tasks, dependencies)[:limit],
+        ready=ready[:limit],
+        blocked=blocked[:limit],
         in_progress=in_progress[:limit],
+        has_more=max(len(ready), len(blocked), len(in_progress)) > limit,
         specialists=list(specialists),
         oldest_waiting_seconds=oldest,
         at=iso(now),
@@ -284,44 +294,6 @@ def _next_action(leaves: Sequence[Task]) -> str:
     if any(task.status in {TaskStatus.FAILED, TaskStatus.BLOCKED} for task in leaves):
         return "Look at what failed or is blocked; set it to pending with orchestrator_update_task to try it again."
     return "All work has ended: gather it with orchestrator_synthesize_results."
-
-
-def _within(answer: ResumeAnswer, context_tokens_max: int) -> ResumeAnswer:
-    """Leave out the least needed parts until the answer fits the budget.
-
-    Raises:
-        InvalidInput: not even an answer without them does.
-    """
-
-    def fits() -> bool:
-        # The number of its own tokens is a part of the answer.
-        answer.context_tokens = context_tokens_max
-        return estimate_tokens(answer.model_dump_json()) <= context_tokens_max
-
-    # The last to be named is the last to go.
-    for name in ("recently_completed", "recent_artifacts", "blocked", "ready", "in_review", "in_progress"):
-        if fits():
-            break
-        rows: list[object] = getattr(answer, name)
-        whole, before = list(rows), list(answer.left_out)
-        room, over = 0, len(whole)
-        while over - room > 1:
-            middle = (room + over) // 2
-            rows[:] = whole[:middle]
-            answer.left_out = [*before, f"{len(whole) - middle} of {name}"]
-            room, over = (middle, over) if fits() else (room, middle)
-        rows[:] = whole[:room]
-        if whole:
-            answer.left_out = [*before, f"{len(whole) - room} of {name}"]
-    if not fits():
-        # The number itself may take a few digits more than the one that was refused.
-        needed = estimate_tokens(answer.model_dump_json()) + 2
-        raise InvalidInput(
-            f"{context_tokens_max} tokens are too few for this session: its name, directory and counts take {needed}",
-            f"Give context_tokens_max={needed} or more.",
-        )
-    answer.context_tokens = estimate_tokens(answer.model_dump_json())
-    return answer
 
 
 def _specialists(session: OpenSession) -> list[SpecialistView]:

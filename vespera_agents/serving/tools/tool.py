@@ -74,6 +74,7 @@ class Tool:
 
 P = TypeVar("P", bound=Parameters)
 A = TypeVar("A", bound=Answer)
+R = TypeVar("R", bound=Answer)
 
 
 def make_tool(
@@ -83,9 +84,10 @@ def make_tool(
     effects: Effects,
     *,
     parameters: type[P],
-    answer: type[A],
+    answer: type[R],
     run: Callable[[Orchestrator, Call, P], Awaitable[A]],
     tell: Callable[[A], str],
+    shape: Callable[[A], R] | None = None,
     links: Callable[[A], Sequence[ArtifactLink]] = lambda _: (),
 ) -> Tool:
     """Make a tool of a function of the facade.
@@ -97,15 +99,17 @@ def make_tool(
         effects: what it may change.
         parameters: the model of its arguments.
         answer: the model of its result.
-        run: the call.
+        run: the call; gives an answer of the facade.
         tell: the short text beside the result.
+        shape: makes the result of that answer; without one the answer is the result.
         links: the artifacts that the result speaks of.
     """
 
     async def invoke(orchestrator: Orchestrator, call: Call, arguments: Mapping[str, object]) -> Telling:
-        result = await run(orchestrator, call, parameters.model_validate(arguments))
-        # None says nothing that absence does not say; the schema lists such fields as optional.
+        given = await run(orchestrator, call, parameters.model_validate(arguments))
+        result = given if shape is None else shape(given)
+        # None says nothing that absence does not say.
         structured = cast("dict[str, object]", result.model_dump(mode="json", exclude_none=True))
-        return Telling(tell(result), structured, tuple(links(result)))
+        return Telling(tell(given), structured, tuple(links(given)))
 
     return Tool(name, title, description, effects, parameters, input_schema(parameters), output_schema(answer), invoke)
