@@ -14,6 +14,7 @@ from typing import Final, final
 
 import trio
 
+from vespera_agents.specialists.claims import Holder
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store import CommandKey, StoreError, queries
@@ -36,7 +37,7 @@ class Call:
         by: str,
         key: CommandKey,
         *,
-        holder: str | None = None,
+        holder: Holder | None = None,
         report: Callable[[float, float | None, str], None] | None = None,
     ) -> None:
         """Name a call.

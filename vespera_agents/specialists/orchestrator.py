@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, final
 
-from vespera_agents.specialists.calls import Lookup
+from vespera_agents.specialists.calls import Call, Lookup
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.session_tools import SessionTools
 from vespera_agents.specialists.sessions import OpenWorkspace
@@ -51,6 +51,17 @@ class Orchestrator:
             WorkspaceError: it cannot be one.
         """
         return await self.lookup.home_workspace()
+
+    async def heard(self, call: Call) -> None:
+        """Note that whoever calls is there: it keeps what it has claimed, in every workspace that is open.
+
+        Raises:
+            StoreError: its lease could not be written.
+        """
+        if call.holder is not None:
+            for opened in list(self.runtime.workspaces.values()):
+                if opened.is_open:
+                    await opened.claims.heard(call.holder)
 
     async def artifact(self, reference: str) -> tuple[Artifact, OpenWorkspace]:
         """Find an artifact by id or content hash, or a unique prefix of either, with the workspace that holds it.

@@ -53,6 +53,7 @@ from vespera_agents.serving.protocol.complaints import (
     about_unknown_tool,
     about_unserved_tool,
 )
+from vespera_agents.serving.protocol.identity import identity_of
 from vespera_agents.serving.protocol.logs import LOGGER_NAME, log_to_client, set_level
 from vespera_agents.serving.protocol.pages import PAGE_ENTRIES, page_of
 from vespera_agents.serving.protocol.reading import Reading
@@ -188,7 +189,9 @@ class _Serving:
                     return root
                 arguments = arguments if root is None else {**arguments, "working_directory": root}
             client = ctx.session.client_params
-            call = self._callers.call(None if client is None else client.client_info.name, ctx.meta)
+            call = self._callers.call(None if client is None else client.client_info.name, ctx.meta, identity_of(ctx))
+            if call.holder is not None:
+                await self._orchestrator.heard(call)
             return _succeeded(await tool.invoke(self._orchestrator, call, arguments))
         except ValidationError as error:
             return _failed(about_arguments(tool.name, tool.parameters, error))
