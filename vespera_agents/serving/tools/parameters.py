@@ -100,10 +100,8 @@ def _moment(value: object) -> object:
     if value is None:
         return None
     try:
-        # A number might mean seconds or milliseconds, since whenever: nobody should have to guess.
-        if not isinstance(value, str):
-            raise ValueError
-        moment = datetime.fromisoformat(value.strip())
+        # A number is read as it is written: whether it means seconds or milliseconds nobody should have to guess.
+        moment = datetime.fromisoformat(str(value).strip())
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise ValueError("must be a date or time such as 2026-03-31 or 2026-03-31T12:00:00Z") from None
