@@ -113,7 +113,7 @@ class Lookup:
             return opened, await opened.store.read(queries.task, reference, named.id)
         found: list[tuple[OpenWorkspace, Task]] = []
         missing: list[NotFound] = []
-        for opened in await self._open_ones():
+        for opened in await self.open_ones():
             try:
                 found.append((opened, await opened.store.read(queries.task, reference)))
             except NotFound as error:
@@ -134,7 +134,7 @@ class Lookup:
             NotFound: there is none.
         """
         missing: list[NotFound] = []
-        for opened in await self._open_ones():
+        for opened in await self.open_ones():
             try:
                 return opened, await opened.store.read(queries.artifact, reference)
             except NotFound as error:
@@ -143,13 +143,13 @@ class Lookup:
 
     async def recorded(self, key: CommandKey) -> object:
         """Give the result of a command by its key from the workspaces that are open, None if there is none."""
-        for opened in await self._open_ones():
+        for opened in await self.open_ones():
             result = await opened.store.read(queries.recorded_result, key)
             if result is not None:
                 return result
         return None
 
-    async def _open_ones(self) -> list[OpenWorkspace]:
+    async def open_ones(self) -> list[OpenWorkspace]:
         """List the workspaces that are open, that of the server first."""
         home = await self.home_workspace()
         return [home, *(one for one in self.runtime.workspaces.values() if one is not home and one.is_open)]

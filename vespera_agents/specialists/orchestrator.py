@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import final
 
 from vespera_agents.specialists.calls import Lookup
+from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.session_tools import SessionTools
 from vespera_agents.specialists.sessions import OpenWorkspace
@@ -42,6 +43,8 @@ class Orchestrator:
         """Plan, update, query, cancel, delete."""
         self.work = WorkTools(self._lookup, gates_wait_seconds=gates_wait_seconds)
         """Execute, complete, synthesize."""
+        self.jobs = JobTools(self._lookup)
+        """Long work that goes on after its call."""
 
     async def home_workspace(self) -> OpenWorkspace:
         """Open the workspace that is meant where a call names none.

@@ -5,6 +5,7 @@ complaints   what went wrong, in one shape
 resources    sessions, tasks and artifacts by address
 callers      who calls, and under which command keys
 roots        the directory that a client works in
+jobs         the tasks extension: handles to long work
 """
 
 __all__: list[str] = []

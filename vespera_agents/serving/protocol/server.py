@@ -50,6 +50,7 @@ from vespera_agents.serving.protocol.complaints import (
     about_fault,
     about_unknown_tool,
 )
+from vespera_agents.serving.protocol.jobs import LongCalls
 from vespera_agents.serving.protocol.resources import TEMPLATES, Content, list_resources, read_resource
 from vespera_agents.serving.protocol.roots import client_root
 from vespera_agents.serving.tools.catalogue import TOOLS
@@ -57,6 +58,7 @@ from vespera_agents.serving.tools.sessions import INITIALIZE_SESSION
 from vespera_agents.serving.tools.tool import Telling, Tool
 from vespera_agents.specialists.answers import ArtifactLink
 from vespera_agents.specialists.orchestrator import Orchestrator
+from vespera_agents.store.jobs import Job
 
 __all__ = ["ERROR_META", "INSTRUCTIONS", "SERVER_NAME", "build_server"]
 
@@ -98,6 +100,7 @@ class _Serving:
         # Until the home workspace is open nothing is recorded, so this name is only a stand-in.
         self._stand_in = f"srv_{secrets.token_hex(6)}"
         self._callers = Callers(self._origin)
+        self._long = LongCalls(orchestrator, self._answer_of)
 
     def server(self) -> Server[dict[str, object]]:
         """Give the library's server."""
@@ -113,6 +116,7 @@ class _Serving:
             on_list_resource_templates=_list_templates,
             on_read_resource=self._read_resource,
         )
+        self._long.install(server)
         # Its only inhabitant traces each message for a telemetry that nobody has configured, at a price for each.
         server.middleware.clear()
         return server
@@ -141,6 +145,13 @@ class _Serving:
             identifier = secrets.token_hex(4)
             logger.exception("internal error %s in %s", identifier, tool.name)
             return _failed(about_fault(error, identifier))
+
+    def _answer_of(self, job: Job) -> CallToolResult:
+        """Answer a call of a tool with what the job came to that it began."""
+        tool = self._tools.get(job.kind)
+        if tool is None or job.result is None:
+            return _failed(about_unknown_tool(job.kind, tuple(self._tools)))
+        return _succeeded(tool.retell(job.result))
 
     async def _list_resources(
         self, _: ServerRequestContext[dict[str, object]], params: PaginatedRequestParams | None

@@ -4,6 +4,7 @@ sessions   open, reopen, close
 planning   create tasks
 claims     take, end, release; artifacts
 editing    update, cancel, archive, delete
+jobs       begin, ask, answer, end: long work that outlives its call
 """
 
 from vespera_agents.store.commands.claims import (
@@ -26,20 +27,26 @@ from vespera_agents.store.commands.editing import (
     Updated,
     UpdateTask,
 )
+from vespera_agents.store.commands.jobs import AnswerJob, AskJob, EndJob, JobState, NoteJob, StartJob, StopJob
 from vespera_agents.store.commands.planning import PlannedTasks, PlanTasks
 from vespera_agents.store.commands.sessions import OpenedSession, OpenSession, SetSessionStatus
 
 __all__ = [
     "AddArtifacts",
+    "AnswerJob",
+    "AskJob",
     "CancelTask",
     "Cancelled",
     "ClaimTask",
     "Claimed",
     "DeleteTask",
     "Deleted",
+    "EndJob",
     "FinishTask",
     "Finished",
+    "JobState",
     "NewArtifact",
+    "NoteJob",
     "NoteTask",
     "OpenSession",
     "OpenedSession",
@@ -48,6 +55,8 @@ __all__ = [
     "ReleaseClaims",
     "Released",
     "SetSessionStatus",
+    "StartJob",
+    "StopJob",
     "TaskEdit",
     "UpdateTask",
     "Updated",
