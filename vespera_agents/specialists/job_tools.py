@@ -6,7 +6,7 @@ same. Neighbours: `jobs` runs them, `agents` and the faces say what a job does.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, cast, final
 
 import trio
@@ -21,7 +21,7 @@ from vespera_agents.store.jobs import Job, JobStatus
 from vespera_agents.work.errors import NotFound
 from vespera_agents.workspace import server_alive
 
-__all__ = ["JobTools"]
+__all__ = ["JobTools", "job_line"]
 
 STOP_SECONDS: Final = 15.0
 """How long cancelling waits until the work has really ended: killed commands, tasks given back."""
@@ -126,6 +126,12 @@ class JobTools:
             running.look()
         return await self.get(job_id)
 
+    async def cancel_work_on(self, by: str, opened: OpenWorkspace, task_ids: Collection[str], reason: str) -> None:
+        """Cancel the jobs that work on any of these tasks."""
+        for one in await opened.store.read(job_queries.live_jobs):
+            if one.task_id in task_ids:
+                await self.cancel(by, one.id, reason)
+
     async def _find(self, job_id: str) -> tuple[OpenWorkspace, Job]:
         missing: NotFound | None = None
         for opened in await self._lookup.open_ones():
@@ -159,3 +165,10 @@ class JobTools:
         text = f"the server that worked on it ({found.server}) ended before it was done; ask for it again to go on"
         error = {"kind": "interrupted", "message": text}
         return EndJob("supervision", found.id, JobStatus.FAILED, text, error=error)
+
+
+def job_line(found: Job) -> str:
+    """Say in a line what a job works on and how far it is."""
+    of = "" if found.total is None else f" {found.done:g}/{found.total:g}"
+    message = f": {found.message}" if found.message else ""
+    return f"{found.task_id or found.id} {found.status}{of}{message}"

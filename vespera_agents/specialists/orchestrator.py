@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import final
 
+from vespera_agents.specialists.agents import Agents
 from vespera_agents.specialists.calls import Lookup
 from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.specialists.runtime import Runtime
@@ -37,14 +38,16 @@ class Orchestrator:
         self.runtime = runtime
         self.home = home
         self._lookup = Lookup(runtime, home)
-        self.sessions = SessionTools(self._lookup)
+        self.jobs = JobTools(self._lookup)
+        """Long work that goes on after its call."""
+        self.sessions = SessionTools(self._lookup, self.jobs)
         """Initialize, list, resume, status."""
-        self.tasks = TaskTools(self._lookup)
+        self.tasks = TaskTools(self._lookup, self.jobs)
         """Plan, update, query, cancel, delete."""
         self.work = WorkTools(self._lookup, gates_wait_seconds=gates_wait_seconds)
         """Execute, complete, synthesize."""
-        self.jobs = JobTools(self._lookup)
-        """Long work that goes on after its call."""
+        self.agents = Agents(self._lookup, self.jobs)
+        """Execute by the server's own specialists."""
 
     async def home_workspace(self) -> OpenWorkspace:
         """Open the workspace that is meant where a call names none.

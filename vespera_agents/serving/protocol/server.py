@@ -50,7 +50,7 @@ from vespera_agents.serving.protocol.complaints import (
     about_fault,
     about_unknown_tool,
 )
-from vespera_agents.serving.protocol.jobs import LongCalls
+from vespera_agents.serving.protocol.jobs import LongCalls, handle
 from vespera_agents.serving.protocol.resources import TEMPLATES, Content, list_resources, read_resource
 from vespera_agents.serving.protocol.roots import client_root
 from vespera_agents.serving.tools.catalogue import TOOLS
@@ -123,7 +123,7 @@ class _Serving:
 
     async def _call_tool(
         self, ctx: ServerRequestContext[dict[str, object]], params: CallToolRequestParams
-    ) -> CallToolResult | InputRequiredResult:
+    ) -> CallToolResult | InputRequiredResult | dict[str, object]:
         tool = self._tools.get(params.name)
         if tool is None:
             return _failed(about_unknown_tool(params.name, tuple(self._tools)))
@@ -136,7 +136,10 @@ class _Serving:
                 arguments = arguments if root is None else {**arguments, "working_directory": root}
             client = ctx.session.client_params
             call = self._callers.call(None if client is None else client.client_info.name, ctx.meta)
-            return _succeeded(await tool.invoke(self._orchestrator, call, arguments))
+            telling = await tool.invoke(self._orchestrator, call, arguments)
+            if call.job is not None and self._long.known_to(ctx):
+                return handle(await self._orchestrator.jobs.get(call.job))
+            return _succeeded(telling)
         except ValidationError as error:
             return _failed(about_arguments(tool.name, tool.parameters, error))
         except EXPECTED as error:
