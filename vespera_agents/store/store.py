@@ -94,7 +94,9 @@ class Store:
         self._queue: SimpleQueue[Submission | None] = SimpleQueue()
         self._pending = 0
         self._at_rest = threading.Event()
-        self._standing_aside = False
+        self._submitted: list[Submission] = []
+        """What was submitted in this round of the loop. The thread gets it together: from the first one on it would
+        fight for the interpreter with the tasks that are about to submit more, and commit that one alone."""
         self._delivered: deque[tuple[list[Submission], list[StatusChange], float]] = deque()
         self._opened = trio.Event()
         self._subscribers: list[Callable[[list[StatusChange]], None]] = []
@@ -186,11 +188,9 @@ class Store:
                 raise StoreUnavailable(f"{PENDING_MAX} commands wait for the disk already. Try again later.")
             submission = Submission(command, key, current_task())
             self._pending += 1
-            self._at_rest.clear()
-            self._queue.put(submission)
-            if not self._standing_aside:
-                self._standing_aside = True
-                current_trio_token().run_sync_soon(self._stand_aside)
+            self._submitted.append(submission)
+            if len(self._submitted) == 1:
+                current_trio_token().run_sync_soon(self._hand_over)
             result = await wait_task_rescheduled(submission.abort)
             if result is not _NOT_BEGUN:
                 return cast("R", result)
@@ -243,9 +243,15 @@ class Store:
         """Say what the tree shows of it."""
         return {"waiting": self._pending, "commits": self._commits}
 
-    def _stand_aside(self) -> None:
-        """Let the writing thread have the interpreter until it is at rest, for a bounded moment."""
-        self._standing_aside = False
+    def _hand_over(self) -> None:
+        """Give the writing thread what was submitted, and the interpreter until it is at rest, for a bounded moment."""
+        submitted, self._submitted = self._submitted, []
+        if not self._opened.is_set():
+            self._turn_away(submitted)
+            return
+        self._at_rest.clear()
+        for submission in submitted:
+            self._queue.put(submission)
         self._at_rest.wait(GIVE_WAY_SECONDS)
         # Now, because what the thread asked for comes a round of the loop later.
         self._settle_delivered()
@@ -277,7 +283,7 @@ class Store:
                 listener(changed)
 
     def _fail_rest(self, queue: SimpleQueue[Submission | None]) -> None:
-        """Tell those whose command the writer did not come to; they wait for the next incarnation."""
+        """Take out of the queue what the writer did not come to."""
         rest: list[Submission] = []
         with contextlib.suppress(Empty):
             while True:
@@ -286,7 +292,11 @@ class Store:
                     rest.append(submission)
         # A thread that was given up on still finds its end.
         queue.put(None)
-        self._pending -= len(rest)
-        for submission in rest:
+        self._turn_away(rest)
+
+    def _turn_away(self, submitted: list[Submission]) -> None:
+        """Let those whose command was not begun wait for the next incarnation."""
+        self._pending -= len(submitted)
+        for submission in submitted:
             if submission.waiter is not None:
                 reschedule(submission.waiter, Value(_NOT_BEGUN))

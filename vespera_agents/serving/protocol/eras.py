@@ -45,7 +45,10 @@ _HANDSHAKE: Final = "initialize"
 
 
 async def converse(
-    server: Server[State], read: ReadStream[Incoming], write: WriteStream[SessionMessage], options: InitializationOptions
+    server: Server[State],
+    read: ReadStream[Incoming],
+    write: WriteStream[SessionMessage],
+    options: InitializationOptions,
 ) -> None:
     """Serve one client until it closes its end.
 
