@@ -40,7 +40,7 @@ Params = Mapping[str, Any] | None
 Incoming = SessionMessage | Exception
 
 LEAD_MAX: Final = 8
-"""Messages before the first request that are kept for the era that it opens; of what else comes, nothing is expected."""
+"""Messages before the first request that are kept for the era that it opens; nothing is expected of more."""
 _HANDSHAKE: Final = "initialize"
 
 
