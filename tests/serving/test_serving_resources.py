@@ -14,7 +14,7 @@ from mcp_types import BlobResourceContents, TextResourceContents
 
 from tests.serving.kit import ERAS, Place, in_memory, new_place, succeed
 from vespera_agents.serving.protocol.resources import PAGE_BYTES_MAX
-from vespera_agents.serving.protocol.server import PAGE_META
+from vespera_agents.serving.protocol.reading import PAGE_META
 
 
 @asynccontextmanager
