@@ -246,8 +246,8 @@ async def _hand_over_session(orchestrator: Orchestrator, given: Arguments) -> st
                 "is what the next one reads, so say how far you came and what you would try next.\n"
                 f"3. Gather what came of it with orchestrator_synthesize_results(session={session.id!r}).\n"
                 f"4. Write the hand-over for somebody who was not there.{purpose} What the goal is; what is done, with "
-                "its artifacts; what is under way; what is blocked, by what, and who could unblock it; decisions and their "
-                "reasons; risks; the next three steps. Only what the tasks and artifacts show: no guesses.\n"
+                "its artifacts; what is under way; what is blocked, by what, and who could unblock it; decisions and "
+                "their reasons; risks; the next three steps. Only what the tasks and artifacts show: no guesses.\n"
                 f"5. End it with how to go on: orchestrator_resume_session(session={session.id!r})."
             ),
         )
