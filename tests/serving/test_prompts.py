@@ -192,7 +192,7 @@ async def test_a_wrong_wish_is_refused_with_what_to_do(
 async def test_several_open_sessions_are_told_apart() -> None:
     async with planned() as (_, client, _):
         other = await succeed(client, "orchestrator_initialize_session", name="another")
-        with pytest.raises(MCPError, match="sessions are open: .*another"):
+        with pytest.raises(MCPError, match=r"sessions are open: .*another"):
             await client.get_prompt("hand_over_session", {})
         assert "# Hand over another" in await got(client, "hand_over_session", session=other["id"])
 
