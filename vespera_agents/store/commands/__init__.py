@@ -4,6 +4,7 @@ sessions   open, reopen, close
 planning   create tasks
 claims     take, end, release; artifacts
 editing    update, cancel, archive, delete
+streaming  messages to HTTP clients that may resume
 """
 
 from vespera_agents.store.commands.claims import (
@@ -28,6 +29,7 @@ from vespera_agents.store.commands.editing import (
 )
 from vespera_agents.store.commands.planning import PlannedTasks, PlanTasks
 from vespera_agents.store.commands.sessions import OpenedSession, OpenSession, SetSessionStatus
+from vespera_agents.store.commands.streaming import KeepStreamEvents
 
 __all__ = [
     "AddArtifacts",
@@ -39,6 +41,7 @@ __all__ = [
     "Deleted",
     "FinishTask",
     "Finished",
+    "KeepStreamEvents",
     "NewArtifact",
     "NoteTask",
     "OpenSession",
