@@ -210,6 +210,7 @@ async def test_a_store_that_crashes_under_a_running_plan_is_restarted_and_the_ru
         assert [(child.id, child.restarts) for child in workspace.children] == [
             ("store", 1),
             ("sessions", 1),
+            ("jobs", 1),
             ("claims", 1),
         ]
 
