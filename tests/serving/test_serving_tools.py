@@ -45,7 +45,8 @@ def test_a_tool_says_what_it_takes_gives_and_changes(name: str) -> None:
     assert tool.title
     assert 40 < len(tool.description) < 300
     assert "Use" in tool.description or "Call this first" in tool.description
-    properties: Mapping[str, Mapping[str, Any]] = input_schema(tool.parameters, every_bound=True)["properties"]  # type: ignore[assignment]
+    bounded: Mapping[str, Any] = input_schema(tool.parameters, every_bound=True)
+    properties: Mapping[str, Mapping[str, Any]] = bounded["properties"]
     for parameter, schema in properties.items():
         assert schema.get("description") or parameter in SPEAKING, f"{name}.{parameter} has no description"
         assert _is_bounded(schema), f"{name}.{parameter} has no bounds"

@@ -22,14 +22,13 @@ Schema = dict[str, object]
 Shared = Mapping[str, Schema]
 
 TOLD: Final[JsonDict] = {"told": True}
-"""`json_schema_extra` of a field whose bounds a model should know."""
+"""`json_schema_extra` of a field whose range or greatest length a model should know."""
 
 _NULL: Final = {"type": "null"}
 _EMPTY: Final[tuple[object, ...]] = (None, False, "", [], {})
-_BALLAST: Final = frozenset({"title", "told", "$ref"})
-_BOUNDS: Final = frozenset(
-    {"minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
-)
+_TOLD: Final = frozenset({"minimum", "maximum", "maxLength"})
+_BOUNDS: Final = _TOLD | {"minLength", "minItems", "maxItems", "exclusiveMinimum", "exclusiveMaximum"}
+_BALLAST: Final = _BOUNDS | {"title", "told", "$ref"}
 _WHOLE: Final[Schema] = {"$ref": "#"}
 
 
@@ -94,9 +93,8 @@ class _Arguments:
             if "properties" in body:
                 return self._part(name, body)
             schema = {**{key: value for key, value in body.items() if key != "description"}, **schema}
-        told = self._every_bound or bool(schema.get("told"))
-        left_out = _BALLAST if told else _BALLAST | _BOUNDS
-        result = {key: value for key, value in schema.items() if key not in left_out}
+        bounds = _BOUNDS if self._every_bound else _TOLD if schema.get("told") else frozenset[str]()
+        result = {key: value for key, value in schema.items() if key in bounds or key not in _BALLAST}
         if "default" in result and result["default"] in _EMPTY:
             del result["default"]
         if isinstance(items := result.get("items"), dict):

@@ -10,11 +10,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from vespera_agents.serving.tools import results
+from vespera_agents.serving.tools import results, shaping
 from vespera_agents.serving.tools.parameters import Cursor, Limit, SessionRef, Word
 from vespera_agents.serving.tools.schemas import TOLD
 from vespera_agents.serving.tools.texts import blocked_lines, counted, joined, session_line, shown, task_lines
-from vespera_agents.serving.tools.tool import Effects, Parameters, Tool, make_tool
+from vespera_agents.serving.tools.tool import Effects, Parameters, Shape, Tool, make_tool
 from vespera_agents.specialists.answers import (
     ArtifactLink,
     ResumeAnswer,
@@ -91,7 +91,7 @@ async def _resume(orchestrator: Orchestrator, _: Call, given: ResumeParameters) 
 
 
 def _as_returned(answer: ResumeAnswer) -> str:
-    return results.resumed(answer).model_dump_json(exclude_none=True)
+    return shaping.resumed(answer).model_dump_json(exclude_none=True)
 
 
 async def _session_status(orchestrator: Orchestrator, _: Call, given: SessionStatusParameters) -> SessionAnswer:
@@ -167,10 +167,10 @@ INITIALIZE_SESSION: Final = make_tool(
     "Create or reopen the session of a project directory. Call this first: tasks live in a session.",
     Effects(),
     parameters=InitializeParameters,
-    answer=results.Session,
+    answer=SessionAnswer,
     run=_initialize,
     tell=_tell_session,
-    shape=results.session,
+    shape=Shape(results.Session, shaping.session),
 )
 
 SESSION_TOOLS: Final[tuple[Tool, ...]] = (
@@ -181,10 +181,10 @@ SESSION_TOOLS: Final[tuple[Tool, ...]] = (
         "List the sessions of every known workspace, newest first. Use it to find earlier work.",
         _READS,
         parameters=ListParameters,
-        answer=results.Sessions,
+        answer=SessionsAnswer,
         run=_list,
         tell=_tell_sessions,
-        shape=results.sessions,
+        shape=Shape(results.Sessions, shaping.sessions),
     ),
     make_tool(
         "orchestrator_resume_session",
@@ -192,10 +192,10 @@ SESSION_TOOLS: Final[tuple[Tool, ...]] = (
         "Give the working context of a session within a token budget. Use it to go on with earlier work.",
         _READS,
         parameters=ResumeParameters,
-        answer=results.Resumed,
+        answer=ResumeAnswer,
         run=_resume,
         tell=_tell_resume,
-        shape=results.resumed,
+        shape=Shape(results.Resumed, shaping.resumed),
         links=_resume_links,
     ),
     make_tool(
@@ -204,10 +204,10 @@ SESSION_TOOLS: Final[tuple[Tool, ...]] = (
         "Show one session with its counts, roles and facts of its workspace. Use it to look without changing anything.",
         _READS,
         parameters=SessionStatusParameters,
-        answer=results.Session,
+        answer=SessionAnswer,
         run=_session_status,
         tell=_tell_session,
-        shape=results.session,
+        shape=Shape(results.Session, shaping.session),
     ),
     make_tool(
         "orchestrator_get_status",
@@ -215,9 +215,9 @@ SESSION_TOOLS: Final[tuple[Tool, ...]] = (
         "Show what is in progress, ready and blocked by what, and who works. Use it to decide what to do next.",
         _READS,
         parameters=StatusParameters,
-        answer=results.Status,
+        answer=StatusAnswer,
         run=_get_status,
         tell=_tell_status,
-        shape=results.status,
+        shape=Shape(results.Status, shaping.status),
     ),
 )

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from vespera_agents.serving.tools import results
+from vespera_agents.serving.tools import results, shaping
 from vespera_agents.serving.tools.parameters import (
     Cursor,
     Description,
@@ -45,7 +45,7 @@ from vespera_agents.serving.tools.parameters import (
     subtask_drafts,
 )
 from vespera_agents.serving.tools.texts import counted, joined, one_line, shown, task_lines
-from vespera_agents.serving.tools.tool import Effects, Parameters, Tool, make_tool
+from vespera_agents.serving.tools.tool import Effects, Parameters, Shape, Tool, make_tool
 from vespera_agents.specialists.answers import (
     ArtifactLink,
     CancelAnswer,
@@ -171,10 +171,9 @@ async def _plan(orchestrator: Orchestrator, call: Call, given: PlanParameters) -
             )
         roots: Sequence[Subtask] = given.subtasks
     else:
-        fields = given.model_dump(include=set(Subtask.model_fields), exclude={"subtasks", "dependencies", "gates"})
-        whole = Subtask.model_construct(
-            **fields, dependencies=given.dependencies, gates=given.gates, subtasks=given.subtasks
-        )
+        # Every value was checked as one of these arguments, and both models name the same kinds.
+        fields = {name: value for name, value in given if name in Subtask.model_fields}
+        whole = Subtask.model_construct(**fields)
         roots = (whole,)
     return await orchestrator.tasks.plan(
         call, subtask_drafts(roots), session=given.session, parent_task_id=given.parent_task_id
@@ -325,10 +324,10 @@ TASK_TOOLS: Final[tuple[Tool, ...]] = (
         "or none. Use it to turn a goal into work.",
         Effects(),
         parameters=PlanParameters,
-        answer=results.Planned,
+        answer=PlanAnswer,
         run=_plan,
         tell=_tell_plan,
-        shape=results.planned,
+        shape=Shape(results.Planned, shaping.planned),
     ),
     make_tool(
         "orchestrator_update_task",
@@ -337,10 +336,10 @@ TASK_TOOLS: Final[tuple[Tool, ...]] = (
         "orchestrator_complete_task finishes work.",
         Effects(destructive=True, idempotent=True),
         parameters=UpdateParameters,
-        answer=results.Updated,
+        answer=UpdateAnswer,
         run=_update,
         tell=_tell_update,
-        shape=results.updated,
+        shape=Shape(results.Updated, shaping.updated),
     ),
     make_tool(
         "orchestrator_query_tasks",
@@ -349,10 +348,10 @@ TASK_TOOLS: Final[tuple[Tool, ...]] = (
         "read a task.",
         Effects(read_only=True, idempotent=True),
         parameters=QueryParameters,
-        answer=results.Queried,
+        answer=QueryAnswer,
         run=_query,
         tell=_tell_query,
-        shape=results.queried,
+        shape=Shape(results.Queried, shaping.queried),
         links=_query_links,
     ),
     make_tool(

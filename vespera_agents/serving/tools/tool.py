@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast, final
+from typing import Generic, TypeVar, cast, final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,7 +17,7 @@ from vespera_agents.specialists.answers import Answer, ArtifactLink
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator
 
-__all__ = ["Effects", "Parameters", "Telling", "Tool", "make_tool"]
+__all__ = ["Effects", "Parameters", "Shape", "Telling", "Tool", "make_tool"]
 
 
 class Parameters(BaseModel):
@@ -70,11 +70,21 @@ class Tool:
 
     Raises ValidationError for the arguments, and whatever the facade raises.
     """
+    retell: Callable[[Mapping[str, object]], Telling]
+    """Tell an answer that was kept as JSON: what came of a call that went on as a job."""
 
 
 P = TypeVar("P", bound=Parameters)
 A = TypeVar("A", bound=Answer)
-R = TypeVar("R", bound=Answer)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Shape(Generic[A]):
+    """How a tool's result is made of the facade's answer."""
+
+    result: type[Answer]
+    make: Callable[[A], Answer]
 
 
 def make_tool(
@@ -84,10 +94,10 @@ def make_tool(
     effects: Effects,
     *,
     parameters: type[P],
-    answer: type[R],
+    answer: type[A],
     run: Callable[[Orchestrator, Call, P], Awaitable[A]],
     tell: Callable[[A], str],
-    shape: Callable[[A], R] | None = None,
+    shape: Shape[A] | None = None,
     links: Callable[[A], Sequence[ArtifactLink]] = lambda _: (),
 ) -> Tool:
     """Make a tool of a function of the facade.
@@ -98,18 +108,24 @@ def make_tool(
         description: for models, below 300 characters, with when to use it.
         effects: what it may change.
         parameters: the model of its arguments.
-        answer: the model of its result.
-        run: the call; gives an answer of the facade.
+        answer: the model of what the facade answers.
+        run: the call.
         tell: the short text beside the result.
-        shape: makes the result of that answer; without one the answer is the result.
+        shape: how the result is made of that answer; without one the answer is the result.
         links: the artifacts that the result speaks of.
     """
 
     async def invoke(orchestrator: Orchestrator, call: Call, arguments: Mapping[str, object]) -> Telling:
-        given = await run(orchestrator, call, parameters.model_validate(arguments))
-        result = given if shape is None else shape(given)
+        return telling(await run(orchestrator, call, parameters.model_validate(arguments)))
+
+    def telling(given: A) -> Telling:
+        result = given if shape is None else shape.make(given)
         # None says nothing that absence does not say.
         structured = cast("dict[str, object]", result.model_dump(mode="json", exclude_none=True))
         return Telling(tell(given), structured, tuple(links(given)))
 
-    return Tool(name, title, description, effects, parameters, input_schema(parameters), output_schema(answer), invoke)
+    def retell(kept: Mapping[str, object]) -> Telling:
+        return telling(answer.model_validate(kept))
+
+    schemas = input_schema(parameters), output_schema(answer if shape is None else shape.result)
+    return Tool(name, title, description, effects, parameters, *schemas, invoke, retell)

@@ -10,11 +10,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from vespera_agents.serving.tools import results
+from vespera_agents.serving.tools import results, shaping
 from vespera_agents.serving.tools.parameters import Listed, SessionRef, TaskRef, Word
 from vespera_agents.serving.tools.schemas import TOLD
 from vespera_agents.serving.tools.texts import counted, joined, one_line, shown, task_lines
-from vespera_agents.serving.tools.tool import Effects, Parameters, Tool, make_tool
+from vespera_agents.serving.tools.tool import Effects, Parameters, Shape, Tool, make_tool
 from vespera_agents.specialists.answers import ArtifactLink, ClaimAnswer, CompleteAnswer, SynthesisAnswer
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator
@@ -27,7 +27,11 @@ class ExecuteParameters(Parameters):
     """Arguments of orchestrator_execute_task."""
 
     task_id: TaskRef
-    mode: Annotated[Literal["client"], Word, Field(description="client: you work")] = "client"
+    mode: Annotated[
+        Literal["client", "agent"],
+        Word,
+        Field(description="agent: the server runs its commands"),
+    ] = "client"
     session: SessionRef | None = None
 
 
@@ -64,6 +68,8 @@ class SynthesizeParameters(Parameters):
 
 
 async def _execute(orchestrator: Orchestrator, call: Call, given: ExecuteParameters) -> ClaimAnswer:
+    if given.mode == "agent":
+        return await orchestrator.agents.execute(call, given.task_id, given.session)
     return await orchestrator.work.execute(call, given.task_id, given.session)
 
 
@@ -86,6 +92,8 @@ async def _synthesize(orchestrator: Orchestrator, call: Call, given: SynthesizeP
 
 def _tell_claim(answer: ClaimAnswer) -> str:
     """Tell the briefing itself: a client that passes on only texts could not work without it."""
+    if answer.outcome is not None:
+        return joined(f"{answer.task.id} {one_line(answer.task.title)}: {answer.outcome}.", answer.next_action)
     return joined(
         f"{'Already yours' if answer.already_yours else 'Claimed'}: {answer.task.id} {one_line(answer.task.title)}.",
         f"Left out for the budget of {answer.context_tokens_max} tokens: {shown(answer.left_out)}."
@@ -136,13 +144,14 @@ WORK_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_execute_task",
         "Claim a task",
-        "Claim a ready task, or one in review, and get its briefing and gates. Use it before you work on a task.",
-        Effects(idempotent=True),
+        "Claim a ready task, or one in review, and get its briefing and gates. Use it before you work on a task, or "
+        "with mode=agent to have it done.",
+        Effects(idempotent=True, open_world=True),
         parameters=ExecuteParameters,
-        answer=results.Claimed,
+        answer=ClaimAnswer,
         run=_execute,
         tell=_tell_claim,
-        shape=results.claimed,
+        shape=Shape(results.Claimed, shaping.claimed),
         links=_claim_links,
     ),
     make_tool(
@@ -152,10 +161,10 @@ WORK_TOOLS: Final[tuple[Tool, ...]] = (
         "stuck (blocked) or want a review (needs_revision).",
         Effects(open_world=True),
         parameters=CompleteParameters,
-        answer=results.Completed,
+        answer=CompleteAnswer,
         run=_complete,
         tell=_tell_complete,
-        shape=results.completed,
+        shape=Shape(results.Completed, shaping.completed),
         links=_complete_links,
     ),
     make_tool(
@@ -165,10 +174,10 @@ WORK_TOOLS: Final[tuple[Tool, ...]] = (
         "Use it when work has ended.",
         Effects(),
         parameters=SynthesizeParameters,
-        answer=results.Synthesized,
+        answer=SynthesisAnswer,
         run=_synthesize,
         tell=_tell_synthesis,
-        shape=results.synthesized,
+        shape=Shape(results.Synthesized, shaping.synthesized),
         links=_synthesis_links,
     ),
 )
