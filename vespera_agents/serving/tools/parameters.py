@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal, TypeVar, cast
 
 from pydantic import BeforeValidator, Field
 
-from vespera_agents.serving.tools.schemas import TOLD
+from vespera_agents.serving.tools.schemas import KNOWN, TOLD
 from vespera_agents.serving.tools.tool import Parameters
 from vespera_agents.work.drafts import DependencyDraft, TaskDraft
 from vespera_agents.work.errors import InvalidInput
@@ -123,10 +123,7 @@ Cursor = Annotated[str, Field(max_length=200)]
 Detail = Annotated[Literal["concise", "full"], Word]
 Texts = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=1_000)], ...], Field(max_length=LIST_MAX), Listed]
 Words = Annotated[tuple[Annotated[T, Word], ...], Field(max_length=20), Listed]
-KnownWords = Annotated[
-    tuple[Annotated[T, BeforeValidator(_word, json_schema_input_type=str)], ...], Field(max_length=20), Listed
-]
-"""Words that the list of tools tells already, at plan_task."""
+KnownWords = Annotated[tuple[Annotated[T, Field(json_schema_extra=KNOWN), Word], ...], Field(max_length=20), Listed]
 Moment = Annotated[
     Annotated[float, Field(ge=-1e11, le=1e11)] | None,
     BeforeValidator(_moment, json_schema_input_type=Annotated[str, Field(max_length=40)]),
@@ -137,10 +134,9 @@ Title = Annotated[str, Field(min_length=1, max_length=TITLE_MAX, json_schema_ext
 Description = Annotated[str, Field(max_length=DESCRIPTION_MAX)]
 Effort = Annotated[str, Field(max_length=100)]
 Kind = Annotated[TaskType, Word]
-KnownKind = Annotated[TaskType, BeforeValidator(_word, json_schema_input_type=str)]
-"""A kind of work where the list of tools tells the words already, at plan_task."""
+KnownKind = Annotated[TaskType, Field(json_schema_extra=KNOWN), Word]
 Difficulty = Annotated[Complexity, Word]
-KnownDifficulty = Annotated[Complexity, BeforeValidator(_word, json_schema_input_type=str)]
+KnownDifficulty = Annotated[Complexity, Field(json_schema_extra=KNOWN), Word]
 Status = Annotated[TaskStatus, Word]
 Role = Annotated[str, Field(min_length=1, max_length=64), BeforeValidator(_stripped)]
 NewRole = Annotated[Role, Field(description="Role, e.g. architect, implementer, tester")]
@@ -182,13 +178,12 @@ Gates = Annotated[
 ]
 
 
-KnownWaiting = Annotated[
-    tuple[Waits, ...], Field(max_length=LIST_MAX), BeforeValidator(_listed, json_schema_input_type=list[object])
-]
+KnownWaiting = Annotated[tuple[Waits, ...], Field(max_length=LIST_MAX, json_schema_extra=KNOWN), Listed]
 KnownGates = Annotated[
-    tuple[Gate, ...], Field(max_length=20), BeforeValidator(_listed, json_schema_input_type=list[object])
+    tuple[Gate, ...],
+    Field(max_length=20, description="As in plan_task; replace all", json_schema_extra=KNOWN),
+    Listed,
 ]
-"""As plan_task takes them."""
 
 
 class Subtask(Parameters):

@@ -16,7 +16,7 @@ from typing import Final, cast, final
 from pydantic import BaseModel
 from pydantic.config import JsonDict
 
-__all__ = ["TOLD", "input_schema", "output_schema"]
+__all__ = ["KNOWN", "TOLD", "input_schema", "output_schema"]
 
 Schema = dict[str, object]
 Shared = Mapping[str, Schema]
@@ -24,11 +24,14 @@ Shared = Mapping[str, Schema]
 TOLD: Final[JsonDict] = {"told": True}
 """`json_schema_extra` of a field whose range or greatest length a model should know."""
 
+KNOWN: Final[JsonDict] = {"known": True}
+"""`json_schema_extra` of a field that takes what the same field of another tool takes, which tells it already."""
+
 _NULL: Final = {"type": "null"}
 _EMPTY: Final[tuple[object, ...]] = (None, False, "", [], {})
 _TOLD: Final = frozenset({"minimum", "maximum", "maxLength"})
 _BOUNDS: Final = _TOLD | {"minLength", "minItems", "maxItems", "exclusiveMinimum", "exclusiveMaximum"}
-_BALLAST: Final = _BOUNDS | {"title", "told", "$ref"}
+_BALLAST: Final = _BOUNDS | {"title", "told", "known", "$ref"}
 _WHOLE: Final[Schema] = {"$ref": "#"}
 
 
@@ -97,8 +100,11 @@ class _Arguments:
         result = {key: value for key, value in schema.items() if key in bounds or key not in _BALLAST}
         if "default" in result and result["default"] in _EMPTY:
             del result["default"]
+        known = bool(schema.get("known")) and not self._every_bound
+        if known:
+            result.pop("enum", None)
         if isinstance(items := result.get("items"), dict):
-            result["items"] = self._value(cast("Schema", items))
+            result["items"] = {} if known else self._value(cast("Schema", items))
         if "anyOf" in result:
             result["anyOf"] = [self._value(arm) for arm in cast("list[Schema]", result["anyOf"])]
         return result

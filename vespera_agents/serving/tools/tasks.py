@@ -103,7 +103,7 @@ class UpdateParameters(Parameters):
     due: Due = None
     status: Status | None = None
     reason: Annotated[Reason, Field(description="To block, reopen or waive")] | None = None
-    gates: Annotated[KnownGates, Field(description="As in plan_task; replace all")] | None = None
+    gates: KnownGates | None = None
     add_dependencies: KnownWaiting = ()
     remove_dependencies: Annotated[Texts, Field(description="Never needed")] = ()
     waive_dependencies: Annotated[Texts, Field(description="No longer awaited")] = ()
