@@ -14,6 +14,7 @@ from typing import Final, final
 
 import trio
 
+from vespera_agents.specialists.claims import Holder
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store import CommandKey, StoreError, queries
@@ -29,14 +30,14 @@ __all__ = ["Call", "Lookup"]
 class Call:
     """One wish of a client."""
 
-    __slots__ = ("_steps", "by", "holder", "key", "report")
+    __slots__ = ("_steps", "by", "holder", "job", "key", "report")
 
     def __init__(
         self,
         by: str,
         key: CommandKey,
         *,
-        holder: str | None = None,
+        holder: Holder | None = None,
         report: Callable[[float, float | None, str], None] | None = None,
     ) -> None:
         """Name a call.
@@ -51,6 +52,8 @@ class Call:
         self.key = key
         self.holder: Final = holder
         self.report: Final = report or _unheard
+        self.job: str | None = None
+        """The job that goes on when the call was answered; set by the tool that began it."""
         self._steps = 0
 
     def step(self) -> CommandKey:
