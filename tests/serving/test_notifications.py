@@ -1,4 +1,4 @@
-"""What clients are told of changes, in both eras: of what they watch, of what came and went; once, in time, and no more.
+"""What clients are told of changes, in both eras: of what they watch, and of what came and went; once, and no more.
 
 Over a handshake connection with `resources/subscribe`, since 2026-07-28 by `subscriptions/listen`; in memory where
 that is enough, over real pipes and sockets for the key paths.
@@ -104,11 +104,13 @@ async def watching(client: Client, era: str, heard: Heard, *uris: str, lists: bo
         for uri in uris:
             await client.session.send_request(UnsubscribeRequest(params=UnsubscribeRequestParams(uri=uri)), EmptyResult)
         return
-    async with client.listen(resources_list_changed=lists, resource_subscriptions=uris) as events:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(collect, events, heard)
-            yield
-            nursery.cancel_scope.cancel()
+    async with (
+        client.listen(resources_list_changed=lists, resource_subscriptions=uris) as events,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(collect, events, heard)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 async def subscribe(client: Client, uri: str) -> None:
@@ -390,10 +392,10 @@ async def settled(changes: Changes, holds: Callable[[ChangesStatistics], bool]) 
 class Deaf:
     """The other end of a connection, which reads nothing."""
 
-    async def notify(self, method: str, params: object, opts: object = None) -> None:
+    async def notify(self, *_: object) -> None:
         await trio.sleep_forever()
 
-    async def send_raw_request(self, method: str, params: object, opts: object = None) -> dict[str, Any]:
+    async def send_raw_request(self, *_: object) -> dict[str, Any]:
         raise AssertionError
 
 
@@ -403,19 +405,24 @@ class Listening(Deaf):
     def __init__(self) -> None:
         self.read: list[str] = []
 
-    async def notify(self, method: str, params: object, opts: object = None) -> None:
-        self.read.append(method)
+    async def notify(self, *message: object) -> None:
+        self.read.append(str(message[0]))
 
 
 class Breaking(Listening):
     """The other end of a connection, whose first message breaks whoever writes it."""
 
-    async def notify(self, method: str, params: object, opts: object = None) -> None:
+    async def notify(self, *message: object) -> None:
         if self.read:
-            await super().notify(method, params)
+            await super().notify(*message)
             return
         self.read.append("broken")
         raise RuntimeError("planted")
+
+
+def connection(other_end: Any) -> Connection:
+    """Have a connection of the handshake era."""
+    return Connection.for_loop(other_end)
 
 
 @pytest.mark.usefixtures("autojump_clock")
@@ -423,7 +430,7 @@ async def test_a_client_that_does_not_read_is_told_no_more_and_holds_up_nobody()
     with new_place() as place:
         async with open_runtime("serve", registry=place.registry) as runtime:
             changes = Changes(Orchestrator(runtime, place.project))
-            deaf, other = Connection.for_loop(Deaf()), Connection.for_loop(listening := Listening())
+            deaf, other = connection(Deaf()), connection(listening := Listening())
             stuck = changes.connect(deaf)
             changes.connect(other)
             await changes.begin()
@@ -449,8 +456,8 @@ async def test_after_a_crash_clients_are_told_again() -> None:
     with new_place() as place:
         async with open_runtime("serve", registry=place.registry) as runtime:
             changes = Changes(Orchestrator(runtime, place.project))
-            changes.connect(Connection.for_loop(broken := Breaking()))
-            changes.connect(Connection.for_loop(listening := Listening()))
+            changes.connect(connection(broken := Breaking()))
+            changes.connect(connection(listening := Listening()))
             await changes.begin()
             await changes.publish(ResourcesListChanged())
             await trio.sleep(5)
