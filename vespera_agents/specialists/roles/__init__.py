@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vespera_agents.work.errors import InvalidInput
 from vespera_agents.work.models import role_name
 
-__all__ = ["CONTEXT_TOKENS_MAX", "Role", "load_roles"]
+__all__ = ["CONTEXT_TOKENS_MAX", "Role", "load_roles", "role_text"]
 
 CONTEXT_TOKENS_MAX: Final = 100_000
 """The default context limit of a role."""
@@ -59,6 +59,12 @@ def load_roles(directory: Path | None = None) -> dict[str, Role]:
             fields[name] = {**fields.get(name, {}), **own}
             origin[name] = path.name
     return {name: _role(name, own, origin[name]) for name, own in fields.items()}
+
+
+def role_text(role: Role) -> str:
+    """Write a role as a role file defines it."""
+    fields = role.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+    return yaml.safe_dump({role.name: fields}, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _read(path: Path) -> str:
