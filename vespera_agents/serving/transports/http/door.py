@@ -20,8 +20,8 @@ from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
+from mcp.server._streamable_http_modern import handle_modern_request
 from mcp.server.lowlevel.server import Server
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from vespera_agents.serving.transports.http.connections import FULL, AnyStream, bounded
@@ -85,7 +85,6 @@ class HttpDoor:
 
     async def run(self, *, task_status: trio.TaskStatus[HttpDoor]) -> None:
         """Serve until `stop`: a child for a supervisor."""
-        modern = StreamableHTTPSessionManager(self._server, max_request_body_size=self._limits.body_bytes_max)
         self._sessions = sessions = Sessions(self._server, self._log, self._limits)
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,10 +92,11 @@ class HttpDoor:
             if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
                 await sessions.answer(scope, receive, send)
             else:
-                await modern.handle_request(scope, receive, send)
+                # The hosts were looked at, and our server has no lifespan of its own, so there is no state of one.
+                await handle_modern_request(self._server, None, False, {}, scope, receive, send)
 
         self._guard = Guard(self._listening, answer, self._limits)
-        async with modern.run(), trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(self._log.run)
             nursery.start_soon(sessions.run)
             await self._serve(self._guard, sessions, task_status)
