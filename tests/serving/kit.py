@@ -70,7 +70,18 @@ class Place:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-W", "error", "-m", "vespera_agents", "serve", "--workspace", str(self.project)]
+        return [
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "vespera_agents",
+            "serve",
+            "--workspace",
+            str(self.project),
+            "--tools",
+            "full",
+        ]
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Read the store as it is on disk, without being one of its servers."""
@@ -199,11 +210,13 @@ async def http_client(
 
 
 @contextlib.asynccontextmanager
-async def in_memory(place: Place, era: str = "auto", **options: Any) -> AsyncIterator[tuple[Client, Runtime]]:
+async def in_memory(
+    place: Place, era: str = "auto", name: str = "tester", **options: Any
+) -> AsyncIterator[tuple[Client, Runtime]]:
     """Serve in this process, without a transport."""
     async with open_runtime("serve", registry=place.registry) as runtime:
         orchestrator = Orchestrator(runtime, place.project, gates_wait_seconds=5.0)
-        info = Implementation(name="tester", version="1")
+        info = Implementation(name=name, version="1")
         async with Client(build_server(orchestrator), mode=era, client_info=info, **options) as client:
             await client.list_tools()
             yield client, runtime

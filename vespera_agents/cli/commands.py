@@ -105,6 +105,9 @@ def run(
 @app.command(epilog="Exit status: 0 the client has gone or the server was asked to end, 2 bad input.")
 @_WORKSPACE
 @click.option("--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics there, at /metrics.")
+@click.option(
+    "--tools", default="core", metavar="SET", help="core, full, or names of tools between commas; core unless given."
+)
 @click.option("--http", metavar="HOST:PORT", help="Serve any number of clients over HTTP, at /mcp; port 0: a free one.")
 @click.option("--token-file", type=_FILE, metavar="FILE", help="With --http: let in who bears a token from this file.")
 @click.option("--tls-cert", type=_FILE, metavar="FILE", help="With --http: encrypt with this certificate (PEM).")
@@ -119,6 +122,7 @@ def run(
 def serve(
     workspace: Path,
     metrics: str | None,
+    tools: str,
     http: str | None,
     token_file: Path | None,
     tls_cert: Path | None,
@@ -136,7 +140,26 @@ def serve(
     if http is None and (token_file or tls_cert or tls_key or allowed_hosts):
         raise click.UsageError("--token-file, --tls-cert, --tls-key and --allowed-host go with --http HOST:PORT.")
     wish = None if http is None else HttpWish(http, token_file, tls_cert, tls_key, allowed_hosts)
-    return serve_workspace(ServeWish(workspace, metrics, wish))
+    return serve_workspace(ServeWish(workspace, metrics, tools, wish))
+
+
+@app.command(epilog="Exit status: 0 done, 1 the tool refused, 2 bad input.")
+@click.argument("tool", required=False)
+@_WORKSPACE
+@click.option("--arg", "pairs", multiple=True, metavar="KEY=VALUE", help="An argument; repeated, a list.")
+@click.option("--args-json", "file", metavar="FILE", help="A JSON object of arguments; - reads standard input.")
+@_JSON
+def call(tool: str | None, workspace: Path, pairs: tuple[str, ...], file: str | None, as_json: bool) -> int:
+    """Call a TOOL of the orchestrator; without one they are listed.
+
+    The tools that MCP clients have, `orchestrator_` may be left out. No server needs to run, and one may. What you
+    claim is yours across calls, for as long as one comes at least every hour.
+    """
+    from vespera_agents.cli.call import CallWish, call_tool, list_tools
+
+    if tool is None:
+        return list_tools()
+    return call_tool(CallWish(tool, workspace, pairs, file, as_json))
 
 
 @app.group()

@@ -20,6 +20,7 @@ __all__ = ["ServeWish", "plain_serve", "serve_workspace"]
 _OPTIONS: Final = (
     "--workspace",
     "--metrics",
+    "--tools",
     "--http",
     "--token-file",
     "--tls-cert",
@@ -38,6 +39,8 @@ class ServeWish:
     workspace: Path
     metrics: str | None = None
     """HOST:PORT."""
+    tools: str = "core"
+    """`core`, `full`, or names between commas."""
     http: HttpWish | None = None
     """Serve HTTP instead of standard input and output."""
 
@@ -63,7 +66,7 @@ def plain_serve(words: Sequence[str]) -> ServeWish | None:
         return None
     certificate, key, tokens = (_path(given.get(name)) for name in ("--tls-cert", "--tls-key", "--token-file"))
     http = None if address is None else HttpWish(address, tokens, certificate, key, tuple(hosts))
-    return ServeWish(Path(given.get("--workspace", ".")), given.get("--metrics"), http)
+    return ServeWish(Path(given.get("--workspace", ".")), given.get("--metrics"), given.get("--tools", "core"), http)
 
 
 def _path(text: str | None) -> Path | None:
@@ -76,7 +79,7 @@ def serve_workspace(wish: ServeWish) -> int:
 
     from vespera_agents.serving.serve import serve  # noqa: PLC0415 - loads mcp, which no other command needs
 
-    run = partial(serve, wish.workspace, metrics=wish.metrics, http=wish.http)
+    run = partial(serve, wish.workspace, metrics=wish.metrics, tools=wish.tools, http=wish.http)
     if wish.metrics is None:
         trio.run(run)
         return EXIT_DONE

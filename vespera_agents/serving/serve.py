@@ -17,7 +17,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, final
 
@@ -26,7 +26,10 @@ from mcp.server.lowlevel.server import Server
 
 from supervisors import ChildSpec, Restart
 from vespera_agents.serving.control import control_spec
+from vespera_agents.serving.protocol.eras import converse
 from vespera_agents.serving.protocol.server import build_server
+from vespera_agents.serving.tools.catalogue import tool_set
+from vespera_agents.serving.tools.tool import Tool
 from vespera_agents.serving.transports.stdio import StdioReadEnd, StdioWire, StdioWriteEnd, open_stdio
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import Runtime, open_runtime
@@ -77,7 +80,7 @@ class StdioDoor:
         self._wire.restart()
         task_status.started(self)
         options = self._server.create_initialization_options()
-        await self._server.run(StdioReadEnd(self._wire), StdioWriteEnd(self._wire), options)
+        await converse(self._server, StdioReadEnd(self._wire), StdioWriteEnd(self._wire), options)
         self.ended.set()
 
     def stop(self) -> None:
@@ -91,21 +94,26 @@ class StdioDoor:
         return {"requests": wire.requests, "in_flight": wire.in_flight, "refused_lines": wire.refused}
 
 
-async def serve(workspace: Path, *, metrics: str | None = None, http: HttpWish | None = None) -> None:
+async def serve(
+    workspace: Path, *, metrics: str | None = None, tools: str = "core", http: HttpWish | None = None
+) -> None:
     """Serve a workspace until the client closes its end of standard input and output, SIGTERM or SIGINT.
 
     Args:
         workspace: the directory that is meant where a client names none.
         metrics: HOST:PORT to serve metrics on.
+        tools: which are served: `core`, `full`, or names between commas.
         http: serve HTTP as wished there instead of standard input and output.
 
     Raises:
+        InvalidInput: there are no such tools.
         WorkspaceError: the directory cannot be a workspace.
         StoreError: its database cannot be used.
         HealthError: metrics cannot be served there.
         HttpError: HTTP cannot be served as wished.
         MaxRestartsExceeded: the tree gave up.
     """
+    served = tool_set(tools)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -114,16 +122,22 @@ async def serve(workspace: Path, *, metrics: str | None = None, http: HttpWish |
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             if http is None:
                 with open_stdio() as wire:
-                    await _run(workspace, metrics, lambda server, _: StdioDoor(server, wire), signals)
+                    await _run(workspace, metrics, served, lambda server, _: StdioDoor(server, wire), signals)
             else:
-                await _serve_http(workspace, metrics, http, signals)
+                await _serve_http(workspace, metrics, served, http, signals)
     finally:
         # The process ends now, and whoever started it waits: without its last collection of garbage it is gone in
         # 20 ms instead of 220.
         gc.freeze()
 
 
-async def _serve_http(workspace: Path, metrics: str | None, wish: HttpWish, signals: AsyncIterator[int]) -> None:
+async def _serve_http(
+    workspace: Path,
+    metrics: str | None,
+    tools: Mapping[str, Tool],
+    wish: HttpWish,
+    signals: AsyncIterator[int],
+) -> None:
     # Only who serves HTTP pays for importing what does.
     from vespera_agents.serving.transports.http.door import HttpDoor  # noqa: PLC0415
     from vespera_agents.serving.transports.http.listening import listen  # noqa: PLC0415
@@ -132,6 +146,7 @@ async def _serve_http(workspace: Path, metrics: str | None, wish: HttpWish, sign
         await _run(
             workspace,
             metrics,
+            tools,
             lambda server, opened: HttpDoor(server, listening, opened.store, announce=_announce),
             signals,
         )
@@ -143,10 +158,16 @@ def _announce(url: str) -> None:
     sys.stderr.flush()
 
 
-async def _run(workspace: Path, metrics: str | None, make_door: MakeDoor, signals: AsyncIterator[int]) -> None:
+async def _run(
+    workspace: Path,
+    metrics: str | None,
+    tools: Mapping[str, Tool],
+    make_door: MakeDoor,
+    signals: AsyncIterator[int],
+) -> None:
     if metrics is None:
         async with open_runtime("serve") as runtime:
-            await _serve(runtime, workspace, make_door, signals)
+            await _serve(runtime, workspace, tools, make_door, signals)
         return
     # Only who asks for metrics pays for importing what shows them.
     from vespera_agents.health import SupervisionFigures, start_health  # noqa: PLC0415
@@ -154,13 +175,19 @@ async def _run(workspace: Path, metrics: str | None, make_door: MakeDoor, signal
     figures = SupervisionFigures()
     async with open_runtime("serve", listener=figures) as runtime:
         await start_health(runtime, figures, metrics)
-        await _serve(runtime, workspace, make_door, signals)
+        await _serve(runtime, workspace, tools, make_door, signals)
 
 
-async def _serve(runtime: Runtime, workspace: Path, make_door: MakeDoor, signals: AsyncIterator[int]) -> None:
+async def _serve(
+    runtime: Runtime,
+    workspace: Path,
+    tools: Mapping[str, Tool],
+    make_door: MakeDoor,
+    signals: AsyncIterator[int],
+) -> None:
     opened = await runtime.workspace(workspace)
     orchestrator = Orchestrator(runtime, opened.workspace.directory)
-    door = make_door(build_server(orchestrator), opened)
+    door = make_door(build_server(orchestrator, tools), opened)
     # The door comes first: under rest_for_one nothing that follows it can take it down.
     spec = ChildSpec("mcp", door.run, restart=Restart.TRANSIENT, shutdown_seconds=_DOOR_SECONDS)
     await runtime.doors.start_child(spec)

@@ -23,11 +23,12 @@ from vespera_agents.specialists.answers import (
     task_view,
 )
 from vespera_agents.specialists.calls import Call, Lookup
+from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.store import queries
-from vespera_agents.store.commands import CancelTask, DeleteTask, PlanTasks, TaskEdit, UpdateTask
-from vespera_agents.work.drafts import DependencyDraft, TaskDraft
+from vespera_agents.store.commands import CancelTask, DeleteTask, PlannedTasks, PlanTasks, TaskEdit, UpdateTask
+from vespera_agents.work.drafts import DependencyDraft, TaskDraft, walk_drafts
 from vespera_agents.work.errors import InvalidInput, NotFound
-from vespera_agents.work.models import Artifact, CommandLine, Dependency, Task, TaskStatus, TaskType
+from vespera_agents.work.models import Artifact, CommandLine, Dependency, TaskStatus, TaskType
 from vespera_agents.work.plans import PLAN_BYTES_MAX, Plan, plan_drafts, read_plan_bytes
 from vespera_agents.workspace import Workspace, WorkspaceError, confined
 
@@ -41,8 +42,9 @@ LIMIT_MAX: Final = 200
 class TaskTools:
     """What a client can do with tasks, short of working on them."""
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, jobs: JobTools) -> None:
         self._lookup = lookup
+        self._jobs = jobs
 
     async def plan(
         self,
@@ -56,11 +58,7 @@ class TaskTools:
         Raises:
             Refusal: something in it is wrong; nothing was created.
         """
-        opened, found = await self._lookup.session(session)
-        command = PlanTasks(call.by, found.id, tuple(drafts), parent_task_id)
-        result = await opened.store.execute(command, call.step())
-        tasks = await opened.store.read(queries.tasks, list(result["ids"].values()))
-        return _plan_answer(found.id, tasks, notes=[], unplaced=0)
+        return await self._create(call, drafts, session, parent_task_id, notes=[], unplaced=0)
 
     async def plan_file(self, call: Call, plan_path: str, session: str | None = None) -> PlanAnswer:
         """Create the tasks of a plan or PRP file of the workspace, below one container that bears the plan's title.
@@ -70,13 +68,33 @@ class TaskTools:
             PlanError: the file is not a plan.
             Refusal: the session takes no plan now.
         """
-        opened, found = await self._lookup.session(session)
+        opened, _ = await self._lookup.session(session)
         plan = await trio.to_thread.run_sync(read_plan_file, opened.workspace, plan_path)
-        command = PlanTasks(call.by, found.id, (plan_container(plan),))
-        result = await opened.store.execute(command, call.step())
-        tasks = await opened.store.read(queries.tasks, list(result["ids"].values()))
         notes = [note.text if note.line is None else f"line {note.line}: {note.text}" for note in plan.notes]
-        return _plan_answer(found.id, tasks, notes=notes, unplaced=len(plan.unplaced))
+        drafts = (plan_container(plan),)
+        return await self._create(call, drafts, session, None, notes=notes, unplaced=len(plan.unplaced))
+
+    async def _create(
+        self,
+        call: Call,
+        drafts: Sequence[TaskDraft],
+        session: str | None,
+        parent: str | None,
+        *,
+        notes: list[str],
+        unplaced: int,
+    ) -> PlanAnswer:
+        # Where no session is named the command finds it itself, and its result says all that is answered: a thread
+        # that reads before and after it took twice as long as the command with its commit.
+        session_id: str | None = None
+        if session is None:
+            opened = await self._lookup.home_workspace()
+        else:
+            opened, found = await self._lookup.session(session)
+            session_id = found.id
+        command = PlanTasks(call.by, session_id, tuple(drafts), parent)
+        result = await opened.store.execute(command, call.step())
+        return _plan_answer(drafts, result, notes=notes, unplaced=unplaced)
 
     async def update(
         self,
@@ -101,8 +119,10 @@ class TaskTools:
         if not (edit or status or gates is not None or add or remove or waive):
             raise InvalidInput("there is nothing to change", "Give at least one field to set.")
         opened, task = await self._lookup.task(task_id, session)
+        claims = status is TaskStatus.IN_PROGRESS
+        holder = await opened.claims.begin(call.holder) if claims else opened.claims.name(call.holder)
         command = UpdateTask(
-            call.by, task.id, opened.record.id, None, expected_version, edit, status, reason, gates, add, remove, waive
+            call.by, task.id, holder, None, expected_version, edit, status, reason, gates, add, remove, waive
         )
         result = await opened.store.execute(command, call.step())
         return UpdateAnswer(
@@ -189,6 +209,7 @@ class TaskTools:
         opened, task = await self._lookup.task(task_id, session)
         command = CancelTask(call.by, task.id, reason, None, cascade, preserve_work)
         result = await opened.store.execute(command, call.step())
+        await self._jobs.cancel_work_on(call.by, opened, {task.id, *result["task_ids"]}, reason)
         blocked = result["blocked_dependents"]
         return CancelAnswer(
             cancelled=result["task_ids"],
@@ -269,25 +290,27 @@ def plan_container(plan: Plan) -> TaskDraft:
     )
 
 
-def _plan_answer(session_id: str, tasks: Sequence[Task], *, notes: list[str], unplaced: int) -> PlanAnswer:
+def _plan_answer(drafts: Sequence[TaskDraft], result: PlannedTasks, *, notes: list[str], unplaced: int) -> PlanAnswer:
+    ids, ready = result["ids"], result["ready"]
+    free = frozenset(ready)
     depths: dict[str, int] = {}
-    for task in tasks:
-        depths[task.id] = depths.get(task.parent_id or "", -1) + 1
-    ready = [task.id for task in tasks if task.ready]
-    return PlanAnswer(
-        session_id=session_id,
-        root_task_ids=[task.id for task in tasks if not depths[task.id]],
-        tasks=[
+    tasks: list[PlannedTask] = []
+    for draft, above, _ in walk_drafts(drafts):
+        depths[draft.key] = 0 if above is None else depths[above.key] + 1
+        tasks.append(
             PlannedTask(
-                id=task.id,
-                key=task.key or task.id,
-                title=task.title,
-                parent_task_id=task.parent_id,
-                depth=depths[task.id],
-                ready=task.ready,
+                id=ids[draft.key],
+                key=draft.key,
+                title=draft.title,
+                parent_task_id=result["parent_id"] if above is None else ids[above.key],
+                depth=depths[draft.key],
+                ready=ids[draft.key] in free,
             )
-            for task in tasks
-        ],
+        )
+    return PlanAnswer(
+        session_id=result["session_id"],
+        root_task_ids=[task.id for task in tasks if not task.depth],
+        tasks=tasks,
         ready=ready,
         notes=notes,
         unplaced_lines=unplaced,
