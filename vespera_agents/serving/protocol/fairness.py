@@ -13,7 +13,7 @@ from typing import Final, final
 import trio
 
 from vespera_agents.serving.protocol.identity import Identity
-from vespera_agents.work.errors import Conflict
+from vespera_agents.work.errors import Refusal
 
 __all__ = ["AT_WORK_MAX", "QUEUE_MAX", "Fairness", "FairnessStatistics", "TooManyCalls", "client_of"]
 
@@ -24,7 +24,7 @@ QUEUE_MAX: Final = 1_000
 
 
 @final
-class TooManyCalls(Conflict):
+class TooManyCalls(Refusal):
     """A client has more calls open than we keep."""
 
 
@@ -106,4 +106,4 @@ class Fairness:
 
 def client_of(identity: Identity, name: str | None) -> object:
     """Say whose turn a call takes."""
-    return identity if identity.connection is not None else (identity, name)
+    return identity if identity.transport == "stdio" or identity.connection is not None else (identity, name)

@@ -49,8 +49,8 @@ class PlainConnection:
     async def send_all(self, data: bytes) -> None:
         """Send, for a bounded time; what the system takes at once without any wait.
 
-        Hypercorn calls this for each part of an answer, one call at a time: its head, its body, and an empty end. A head
-        that promises a body of known length waits for it, so that the client wakes up once.
+        Hypercorn calls this for each part of an answer, one call at a time: its head, its body, and an empty end. A
+        head that promises a body of known length waits for it, so that the client wakes up once.
         """
         if data.startswith(_HEAD) and _LENGTH in data:
             self._head = data

@@ -58,6 +58,7 @@ class HttpDoor:
         store: Store,
         *,
         announce: Callable[[str], None] = _say_nothing,
+        at_stop: Callable[[], None] | None = None,
         limits: Limits = ORDINARY,
     ) -> None:
         """Say what it works with.
@@ -67,6 +68,7 @@ class HttpDoor:
             listening: where clients connect.
             store: keeps messages for clients that lost their stream.
             announce: hears the address once clients can connect.
+            at_stop: ends what the server itself streams.
             limits: how much, and for how long.
         """
         self.ended = trio.Event()
@@ -74,6 +76,7 @@ class HttpDoor:
         self._server = server
         self._listening = listening
         self._announce = announce
+        self._at_stop = at_stop
         self._limits = limits
         self._stopping = trio.Event()
         self._log = EventLog(store)
@@ -146,6 +149,8 @@ class HttpDoor:
             # Idle connections end now, busy ones with their answer, streams now.
             await context.terminated.set()
             sessions.end_streams()
+            if self._at_stop is not None:
+                self._at_stop()
             await self._until_gone(self._limits.last_answers_seconds)
             sessions.close()
             await self._until_gone(CUT_SECONDS)
