@@ -179,11 +179,11 @@ class _Serving:
         server.answer("prompts/get", GetPromptRequestParams, reading.get_prompt)
         server.answer("completion/complete", CompleteRequestParams, reading.complete)
         hearing = Subscriptions(Changes(self._orchestrator))
-        server.at_stop = hearing.end
         server.answer("resources/subscribe", SubscribeRequestParams, hearing.subscribe)
         server.answer("resources/unsubscribe", UnsubscribeRequestParams, hearing.unsubscribe)
         server.answer("subscriptions/listen", SubscriptionsListenRequestParams, hearing.listen)
         server.add_notification_handler("notifications/initialized", NotificationParams, hearing.initialized)
+        server.at_stop = hearing.end
         return server
 
     async def _call_tool(
