@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast, final
 
@@ -25,14 +26,14 @@ from mcp.server.lowlevel.server import Server
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from vespera_agents.serving.transports.http.connections import FULL, AnyStream, bounded
-from vespera_agents.serving.transports.http.events import EventLog
-from vespera_agents.serving.transports.http.guard import Guard, Receive, Scope, Send, headers_of
+from vespera_agents.serving.transports.http.events import EventLog, EventLogStatistics
+from vespera_agents.serving.transports.http.guard import Guard, GuardStatistics, Receive, Scope, Send, headers_of
 from vespera_agents.serving.transports.http.limits import ORDINARY, Limits
 from vespera_agents.serving.transports.http.listening import Listening
 from vespera_agents.serving.transports.http.sessions import Sessions
 from vespera_agents.store import Store
 
-__all__ = ["HttpDoor"]
+__all__ = ["HttpDoor", "HttpStatistics"]
 
 HANDSHAKE_SECONDS: Final = 10.0
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -45,6 +46,23 @@ logger = logging.getLogger("vespera_agents.serving")
 
 def _say_nothing(_: str) -> None:
     pass
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HttpStatistics:
+    """What came through the door."""
+
+    connections: int
+    """Open now."""
+    turned_away: int
+    """Connections beyond the limit."""
+    sessions: int
+    """Open now, of the handshake era."""
+    guard: GuardStatistics | None
+    """Requests; None before the door runs."""
+    events: EventLogStatistics
+    """Messages for clients that lost their stream."""
 
 
 @final
@@ -113,16 +131,27 @@ class HttpDoor:
             self.ended.set()
         self._stopping.set()
 
+    def statistics(self) -> HttpStatistics:
+        """Count what came through the door so far."""
+        return HttpStatistics(
+            connections=len(self._connections),
+            turned_away=self._turned_away,
+            sessions=0 if self._sessions is None else self._sessions.count,
+            guard=None if self._guard is None else self._guard.statistics(),
+            events=self._log.statistics(),
+        )
+
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""
-        detail: dict[str, str | int | float] = {"url": self._listening.url, "connections": len(self._connections)}
-        if self._turned_away:
-            detail["turned_away"] = self._turned_away
-        if self._sessions is not None:
-            detail["sessions"] = self._sessions.count
-        if self._guard is not None:
-            counted = self._guard.statistics()
-            detail |= {"requests": counted.requests, "in_flight": counted.in_flight, "refused": counted.refused}
+        counted = self.statistics()
+        detail: dict[str, str | int | float] = {
+            "url": self._listening.url,
+            "connections": counted.connections,
+            "sessions": counted.sessions,
+        }
+        if counted.guard is not None:
+            refused = counted.guard.refused + counted.turned_away
+            detail |= {"requests": counted.guard.requests, "in_flight": counted.guard.in_flight, "refused": refused}
         return detail
 
     async def _serve(self, guard: Guard, sessions: Sessions, task_status: trio.TaskStatus[HttpDoor]) -> None:

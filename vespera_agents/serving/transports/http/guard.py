@@ -87,7 +87,7 @@ class Guard:
         headers = headers_of(scope)
         known = self._listening
         principal: str | None = None
-        if scope["path"] != ENDPOINT:
+        if str(scope["path"]).removesuffix("/") != ENDPOINT:
             await refuse(send, 404, f"there is nothing here. The MCP endpoint is {ENDPOINT}.")
         elif not known.hosts.serves(headers.get(b"host")):
             await refuse(
