@@ -77,6 +77,7 @@ async def test_the_tree_at_run_time_is_the_designed_one(house, home, eventually)
                 str(home.resolve()): {
                     "store": {},
                     "sessions": {session: {"specialists": {name: {}}, "conductor": {}}},
+                    "jobs": {},
                     "claims": {},
                 }
             },
@@ -86,7 +87,7 @@ async def test_the_tree_at_run_time_is_the_designed_one(house, home, eventually)
         (workspace,) = workspaces.children
         strategies = [node.detail["strategy"] for node in (root, workspaces, workspace, doors)]
         assert strategies == ["one_for_one", "one_for_one", "rest_for_one", "rest_for_one"]
-        store, live, claims_child = workspace.children
+        store, live, _, claims_child = workspace.children
         assert claims_child.detail == {"clients": 0, "released": 0}
         assert set(store.detail) >= {"waiting", "commits"}
         assert live.children[0].children[1].detail == {"at_work": 1, "concurrency": 4}
@@ -147,7 +148,7 @@ async def test_thirty_two_tasks_whose_specialists_crash_fail_and_nothing_else_do
         restarted = sum(node.restarts for node in live.specialists.snapshot().children)
         assert restarted == 96
         workspace = h.runtime.root.snapshot().children[0].children[0]
-        assert [child.restarts for child in workspace.children] == [0, 0, 0]
+        assert [child.restarts for child in workspace.children] == [0, 0, 0, 0]
         assert live.supervisor.snapshot().children[0].restarts == 0
         assert not h.opened.sessions[other].ended.is_set()
 
@@ -209,6 +210,7 @@ async def test_a_store_that_crashes_under_a_running_plan_is_restarted_and_the_ru
         assert [(child.id, child.restarts) for child in workspace.children] == [
             ("store", 1),
             ("sessions", 1),
+            ("jobs", 1),
             ("claims", 1),
         ]
 
