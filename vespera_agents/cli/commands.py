@@ -102,20 +102,45 @@ def run(
     return carry_out(RunWish(plan, workspace, options, as_json, picture))
 
 
-@app.command(epilog="Exit status: 0 the client has gone, 2 bad input.")
+@app.command(epilog="Exit status: 0 the client has gone or the server was asked to end, 2 bad input.")
 @_WORKSPACE
 @click.option("--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics there, at /metrics.")
 @click.option(
     "--tools", default="core", metavar="SET", help="core, full, or names of tools between commas; core unless given."
 )
-def serve(workspace: Path, metrics: str | None, tools: str) -> int:
-    """Serve a workspace to an MCP client over standard input and output.
+@click.option("--http", metavar="HOST:PORT", help="Serve any number of clients over HTTP, at /mcp; port 0: a free one.")
+@click.option("--token-file", type=_FILE, metavar="FILE", help="With --http: let in who bears a token from this file.")
+@click.option("--tls-cert", type=_FILE, metavar="FILE", help="With --http: encrypt with this certificate (PEM).")
+@click.option("--tls-key", type=_FILE, metavar="FILE", help="With --http: the certificate's key (PEM).")
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="With --http: a name under which clients reach it; may be repeated.",
+)
+def serve(
+    workspace: Path,
+    metrics: str | None,
+    tools: str,
+    http: str | None,
+    token_file: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    allowed_hosts: tuple[str, ...],
+) -> int:
+    """Serve a workspace to an MCP client over standard input and output, or to many over HTTP.
 
-    An MCP client starts this itself; typed by hand it waits for JSON-RPC lines until its input ends.
+    An MCP client starts this itself; typed by hand without --http it waits for JSON-RPC lines until its input ends.
+    With --http it prints its address on standard error and serves until SIGTERM or Ctrl-C.
     """
     from vespera_agents.cli.serving import ServeWish, serve_workspace
+    from vespera_agents.serving.transports.http.wishes import HttpWish
 
-    return serve_workspace(ServeWish(workspace, metrics, tools))
+    if http is None and (token_file or tls_cert or tls_key or allowed_hosts):
+        raise click.UsageError("--token-file, --tls-cert, --tls-key and --allowed-host go with --http HOST:PORT.")
+    wish = None if http is None else HttpWish(http, token_file, tls_cert, tls_key, allowed_hosts)
+    return serve_workspace(ServeWish(workspace, metrics, tools, wish))
 
 
 @app.group()

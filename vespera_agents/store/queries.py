@@ -27,7 +27,7 @@ from vespera_agents.store.rows import (
     session_of,
     task_of,
 )
-from vespera_agents.store.transaction import CommandKey, resolve_task_id
+from vespera_agents.store.transaction import CommandKey, only_open_session, resolve_task_id
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, Dependency, Event, Session, Task
 
@@ -43,6 +43,7 @@ __all__ = [
     "events_of",
     "latest_artifacts",
     "oldest_waiting",
+    "open_session",
     "ready_tasks",
     "recorded_result",
     "session",
@@ -106,6 +107,16 @@ def session(connection: sqlite3.Connection, session_id: str) -> Session:
             f"there is no session {session_id!r} in this workspace", "List them with orchestrator_list_sessions."
         )
     return session_of(row)
+
+
+def open_session(connection: sqlite3.Connection) -> Session:
+    """Read the session that is meant where none is named.
+
+    Raises:
+        NotFound: none is open.
+        Conflict: several are.
+    """
+    return session(connection, only_open_session(connection))
 
 
 def sessions(connection: sqlite3.Connection) -> list[Session]:
