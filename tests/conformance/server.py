@@ -66,7 +66,7 @@ def stand_in(server, bus):
             async def empty(ctx, p): return EmptyResult()
             def need(m, t, h):
                 if have(m) is None:
-                    logging.warning("the product lacks %s", m); server.add_request_handler(m,t,h)
+                    server.add_request_handler(m,t,h)
             need("prompts/list", PaginatedRequestParams, nothing_prompts)
             need("prompts/get", GetPromptRequestParams, none_prompt)
             need("completion/complete", CompleteRequestParams, none_prompt)

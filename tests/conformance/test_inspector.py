@@ -28,9 +28,9 @@ async def target(place: Place, transport: str) -> AsyncIterator[list[str]]:
     if transport == "stdio":
         environment = {key: place.environment[key] for key in ("HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "PYTHONPATH")}
         given = [word for key, value in environment.items() for word in ("-e", f"{key}={value}")]
-        yield [*place.command, "--tools", "full", *given]
+        yield [*place.command, *given]
         return
-    async with http_server(place, "--tools", "full") as server:
+    async with http_server(place) as server:
         yield ["--server-url", server.url, "--transport", "http"]
         assert await server.end() == 0
         assert server.errors == []
