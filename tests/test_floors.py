@@ -47,6 +47,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
 EVERY_IMPURE_WING = frozenset(MAY_IMPORT) - {"work", "context"}
 MAY_BE_IMPORTED_BY: Mapping[str, frozenset[str]] = {
     "trio": EVERY_IMPURE_WING,
+    "tiktoken": frozenset({"context"}),
     "trio_asyncio": frozenset({"actors"}),
     "pydantic": frozenset(MAY_IMPORT) - {"supervisors", "front", "actors"},
     "opentelemetry": frozenset({"actors"}),

@@ -142,7 +142,7 @@ async def _serve_http(
     from vespera_agents.serving.transports.http.listening import listen  # noqa: PLC0415
 
     with listen(wish) as listening:
-        await _run(workspace, metrics, served, lambda server, _: HttpDoor(server, listening, _announce), signals)
+        await _run(workspace, metrics, tools, lambda server, _: HttpDoor(server, listening, _announce), signals)
 
 
 def _announce(url: str) -> None:

@@ -234,7 +234,7 @@ class Conductor:
         command = FinishTask(
             by=f"specialist:{task.specialist}",
             task=task.id,
-            server=self._name,
+            holder=self._name,
             status=outcome.status,
             reason=outcome.reason,
             summary=outcome.summary,

@@ -117,8 +117,10 @@ class TaskTools:
         if not (edit or status or gates is not None or add or remove or waive):
             raise InvalidInput("there is nothing to change", "Give at least one field to set.")
         opened, task = await self._lookup.task(task_id, session)
+        claims = status is TaskStatus.IN_PROGRESS
+        holder = await opened.claims.begin(call.holder) if claims else opened.claims.name(call.holder)
         command = UpdateTask(
-            call.by, task.id, opened.record.id, None, expected_version, edit, status, reason, gates, add, remove, waive
+            call.by, task.id, holder, None, expected_version, edit, status, reason, gates, add, remove, waive
         )
         result = await opened.store.execute(command, call.step())
         return UpdateAnswer(

@@ -108,6 +108,14 @@ MIGRATIONS: Final = (
         PRIMARY KEY (origin, key)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE lease (
+        holder TEXT PRIMARY KEY,
+        boot TEXT NOT NULL,
+        renewed REAL NOT NULL,
+        expires REAL NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 """Each entry brings a database from the version of its index to the next."""
 

@@ -3,6 +3,7 @@
 sessions   open, reopen, close
 planning   create tasks
 claims     take, end, release; artifacts
+leases     renew, let lapse
 editing    update, cancel, archive, delete
 """
 
@@ -26,6 +27,7 @@ from vespera_agents.store.commands.editing import (
     Updated,
     UpdateTask,
 )
+from vespera_agents.store.commands.leases import ReleaseLapsed, RenewLease
 from vespera_agents.store.commands.planning import PlannedTasks, PlanTasks
 from vespera_agents.store.commands.sessions import OpenedSession, OpenSession, SetSessionStatus
 
@@ -46,7 +48,9 @@ __all__ = [
     "PlanTasks",
     "PlannedTasks",
     "ReleaseClaims",
+    "ReleaseLapsed",
     "Released",
+    "RenewLease",
     "SetSessionStatus",
     "TaskEdit",
     "UpdateTask",
