@@ -149,7 +149,9 @@ async def _name(ctx: Context, params: CallToolRequestParams) -> CallToolResult |
 async def _capital(ctx: Context, params: CallToolRequestParams) -> CallToolResult | InputRequiredResult:
     answer = (params.input_responses or {}).get("capital_question")
     if not isinstance(answer, CreateMessageResult) or not isinstance(answer.content, TextContent):
-        return InputRequiredResult(input_requests={"capital_question": _sampling("What is the capital of France?", 100)})
+        return InputRequiredResult(
+            input_requests={"capital_question": _sampling("What is the capital of France?", 100)}
+        )
     return said(answer.content.text)
 
 
@@ -168,7 +170,11 @@ async def _confirm(ctx: Context, params: CallToolRequestParams) -> CallToolResul
 
 async def _several(ctx: Context, params: CallToolRequestParams) -> CallToolResult | InputRequiredResult:
     answers = params.input_responses or {}
-    questions = {"user_name": _NAME, "greeting": _sampling("Generate a greeting", 50), "client_roots": ListRootsRequest()}
+    questions = {
+        "user_name": _NAME,
+        "greeting": _sampling("Generate a greeting", 50),
+        "client_roots": ListRootsRequest(),
+    }
     if params.request_state != "asked" or questions.keys() - answers.keys():
         return InputRequiredResult(input_requests=questions, request_state="asked")
     return said(f"Answered: {', '.join(sorted(answers))}.")

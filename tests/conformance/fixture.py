@@ -19,6 +19,7 @@ __all__ = ["PNG", "WAV", "Context", "Fixture", "said"]
 
 Context: TypeAlias = ServerRequestContext[dict[str, object]]
 
+
 @final
 @dataclass(frozen=True, slots=True)
 class Fixture:

@@ -15,23 +15,26 @@ from mcp.server.lowlevel.server import Server
 from mcp_types import (
     BlobResourceContents,
     CallToolRequestParams,
+    CallToolResult,
     CompleteRequestParams,
     CompleteResult,
     Completion,
     ContentBlock,
     EmbeddedResource,
+    EmptyResult,
     GetPromptRequestParams,
     GetPromptResult,
     ImageContent,
     InputRequiredResult,
-    PromptReference,
     Prompt,
     PromptArgument,
     PromptMessage,
+    PromptReference,
     ReadResourceRequestParams,
     ReadResourceResult,
     Resource,
     ResourceTemplate,
+    SubscribeRequestParams,
     TextContent,
     TextResourceContents,
 )
@@ -40,8 +43,11 @@ from pydantic import BaseModel
 from tests.conformance.asking_tools import asking_tools, form, given
 from tests.conformance.fixture import PNG, Context
 from tests.conformance.long_tools import long_tools
-from tests.conformance.plain_tools import Publish, plain_tools
+from tests.conformance.plain_tools import plain_tools
+from vespera_agents.serving.protocol.changes import Changes
 from vespera_agents.serving.protocol.jobs import LongCalls
+from vespera_agents.specialists.orchestrator import Orchestrator
+from vespera_agents.store.jobs import Job
 
 __all__ = ["add_fixtures"]
 
@@ -50,15 +56,16 @@ _TEMPLATE = "test://template/"
 _WORDS = ("paris", "park", "party", "test")
 
 
-def add_fixtures(server: Server[dict[str, object]], calls: LongCalls, publish: Publish) -> None:
+def add_fixtures(server: Server[dict[str, object]], orchestrator: Orchestrator, changes: Changes) -> None:
     """Let a server answer the suite's scenarios beside what it answers anyway.
 
     Args:
         server: ours.
-        calls: turns its calls into tasks.
-        publish: tells its clients of a change.
+        orchestrator: whose jobs the suite's long calls are.
+        changes: what the server tells its clients of.
     """
-    tools = {fixture.name: fixture for fixture in (*plain_tools(publish), *asking_tools(), *long_tools(calls))}
+    calls = LongCalls(orchestrator, _unanswered)
+    tools = {fixture.name: fixture for fixture in (*plain_tools(changes), *asking_tools(), *long_tools(calls))}
     _append(server, "tools/list", "tools", [fixture.listed for fixture in tools.values()])
     _append(server, "prompts/list", "prompts", _PROMPTS)
     _append(server, "resources/list", "resources", _RESOURCES)
@@ -72,6 +79,7 @@ def add_fixtures(server: Server[dict[str, object]], calls: LongCalls, publish: P
     _answer_first(server, "prompts/get", GetPromptRequestParams, _get_prompt)
     _answer_first(server, "resources/read", ReadResourceRequestParams, _read_resource)
     _answer_first(server, "completion/complete", CompleteRequestParams, _complete)
+    _answer_first(server, "resources/subscribe", SubscribeRequestParams, _subscribe)
     schema_of = server.get_tool_input_schema
 
     def input_schema(name: str) -> Mapping[str, Any] | None:
@@ -79,6 +87,11 @@ def add_fixtures(server: Server[dict[str, object]], calls: LongCalls, publish: P
         return fixture.input_schema if fixture is not None else schema_of(name) if schema_of is not None else None
 
     server.get_tool_input_schema = input_schema
+
+
+def _unanswered(job: Job) -> CallToolResult:
+    """Refuse to make an answer: every fixture's job brings its own."""
+    raise AssertionError(job.kind)
 
 
 def _append(server: Server[dict[str, object]], method: str, field: str, more: list[Any]) -> None:
@@ -193,3 +206,8 @@ async def _complete(ctx: Context, params: CompleteRequestParams) -> HandlerResul
         return None
     values = [word for word in _WORDS if word.startswith(params.argument.value)]
     return CompleteResult(completion=Completion(values=values, total=len(values), has_more=False))
+
+
+async def _subscribe(ctx: Context, params: SubscribeRequestParams) -> HandlerResult:
+    # The server refuses to watch what does not exist.
+    return EmptyResult() if params.uri == "test://watched-resource" else None

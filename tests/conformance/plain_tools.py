@@ -5,13 +5,12 @@ Not a test. Each one is what a scenario of the suite describes, no more.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import trio
-from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
-from mcp.shared.subscriptions import PromptsListChanged, ServerEvent, ToolsListChanged
+from mcp.shared.exceptions import MCPError
+from mcp.shared.subscriptions import PromptsListChanged, ToolsListChanged
 from mcp_types import (
     MISSING_REQUIRED_CLIENT_CAPABILITY,
     AudioContent,
@@ -26,11 +25,11 @@ from mcp_types import (
 )
 
 from tests.conformance.fixture import PNG, WAV, Context, Fixture, said
+from vespera_agents.serving.protocol.changes import Changes
+from vespera_agents.serving.protocol.complaints import Complaint
+from vespera_agents.serving.protocol.logs import log_to_client
 
-__all__ = ["Publish", "plain_tools"]
-
-Publish = Callable[[ServerEvent], Awaitable[None]]
-"""Tell every client that asked for it."""
+__all__ = ["plain_tools"]
 
 _STEP_SECONDS = 0.05
 _SCHEMA: Mapping[str, Any] = {
@@ -64,19 +63,19 @@ _IN_A_HEADER: Mapping[str, Any] = {
 _NAMED: Mapping[str, Any] = {"type": "object", "properties": {"name": {"type": "string"}}}
 
 
-def plain_tools(publish: Publish) -> list[Fixture]:
+def plain_tools(changes: Changes) -> list[Fixture]:
     """Make these fixtures.
 
     Args:
-        publish: how a tool tells that a list has changed.
+        changes: tells clients that a list has changed.
     """
 
     async def change_tools(ctx: Context, params: CallToolRequestParams) -> CallToolResult:
-        await publish(ToolsListChanged())
+        await changes.publish(ToolsListChanged())
         return said("The list of tools has changed.")
 
     async def change_prompts(ctx: Context, params: CallToolRequestParams) -> CallToolResult:
-        await publish(PromptsListChanged())
+        await changes.publish(PromptsListChanged())
         return said("The list of prompts has changed.")
 
     return [
@@ -141,8 +140,7 @@ async def _progress(ctx: Context, params: CallToolRequestParams) -> CallToolResu
 
 async def _log(ctx: Context, params: CallToolRequestParams) -> CallToolResult:
     for line in ("Tool execution started", "Tool processing data", "Tool execution completed"):
-        with warnings.catch_warnings(category=MCPDeprecationWarning, action="ignore"):
-            await ctx.session.send_log_message("info", line, related_request_id=ctx.request_id)
+        await log_to_client(ctx, "info", Complaint("progress", line, "Wait."), params.name)
         await trio.sleep(_STEP_SECONDS)
     return said("Logged three lines.")
 

@@ -13,12 +13,10 @@ from pathlib import Path
 
 import trio
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
-from mcp_types import *
 
 from supervisors import ChildSpec, Restart
 from tests.conformance.fixtures import add_fixtures
-from vespera_agents.serving.protocol.jobs import LongCalls
+from vespera_agents.serving.protocol.changes import Changes
 from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.serving.transports.http.door import HttpDoor
 from vespera_agents.serving.transports.http.listening import listen
@@ -41,10 +39,13 @@ async def serve(project: Path, address: str) -> None:
         async with open_runtime("serve") as runtime:
             opened = await runtime.workspace(project)
             orchestrator = Orchestrator(runtime, opened.workspace.directory)
-            server = build_server(orchestrator)
-            bus = InMemorySubscriptionBus()
-            stand_in(server, bus)
-            add_fixtures(server, LongCalls(orchestrator, lambda job: CallToolResult(content=[])), bus.publish)
+            changes = Changes(orchestrator)
+            server = build_server(orchestrator, changes=changes)
+            add_fixtures(server, orchestrator, changes)
+            if not any(isinstance(one, RequestStateBoundary) for one in server.middleware):
+                # No tool of ours leaves state with its client, fixtures do.
+                boundary = RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=server.name)
+                server.middleware.append(boundary)
             door = HttpDoor(server, listening, announce)
             await runtime.doors.start_child(ChildSpec("mcp", door.run, restart=Restart.TRANSIENT))
             async for _ in signals:
@@ -57,24 +58,6 @@ def announce(url: str) -> None:
     """Say where we serve, as `vespera serve` does."""
     sys.stderr.write(f"serving {url}\n")
     sys.stderr.flush()
-
-
-def stand_in(server, bus):
-            have=server.get_request_handler
-            async def nothing_prompts(ctx, p): return ListPromptsResult(prompts=[])
-            async def none_prompt(ctx, p): raise ValueError
-            async def empty(ctx, p): return EmptyResult()
-            def need(m, t, h):
-                if have(m) is None:
-                    server.add_request_handler(m,t,h)
-            need("prompts/list", PaginatedRequestParams, nothing_prompts)
-            need("prompts/get", GetPromptRequestParams, none_prompt)
-            need("completion/complete", CompleteRequestParams, none_prompt)
-            need("subscriptions/listen", SubscriptionsListenRequestParams, ListenHandler(bus))
-            need("logging/setLevel", SetLevelRequestParams, empty)
-            need("resources/subscribe", SubscribeRequestParams, empty)
-            need("resources/unsubscribe", UnsubscribeRequestParams, empty)
-            server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience="x"))
 
 
 if __name__ == "__main__":

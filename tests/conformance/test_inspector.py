@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +25,9 @@ eras = pytest.mark.parametrize("era", ERAS)
 async def target(place: Place, transport: str) -> AsyncIterator[list[str]]:
     """Say how the Inspector reaches a server; over standard input and output it starts one itself."""
     if transport == "stdio":
-        environment = {key: place.environment[key] for key in ("HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "PYTHONPATH")}
+        environment = {
+            key: place.environment[key] for key in ("HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "PYTHONPATH")
+        }
         given = [word for key, value in environment.items() for word in ("-e", f"{key}={value}")]
         yield [*place.command, *given]
         return
