@@ -1,6 +1,7 @@
 """What a fixture of the conformance suite is: a tool that does nothing but what one of the suite's scenarios asks for.
 
-Not a test. Neighbours: `plain_tools`, `asking_tools` and `long_tools` define fixtures, `fixtures` puts them on our server.
+Not a test. Neighbours: `plain_tools`, `asking_tools` and `long_tools` define fixtures, `fixtures` puts them onto our
+server.
 """
 
 from __future__ import annotations

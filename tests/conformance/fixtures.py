@@ -146,31 +146,30 @@ _PROMPTS = [
 
 async def _get_prompt(ctx: Context, params: GetPromptRequestParams) -> HandlerResult:
     arguments = params.arguments or {}
-    if params.name == "test_simple_prompt":
-        return _prompted(TextContent(text="This is a simple prompt for testing."))
-    if params.name == "test_prompt_with_arguments":
-        text = f"Prompt with arguments: arg1='{arguments.get('arg1')}', arg2='{arguments.get('arg2')}'"
-        return _prompted(TextContent(text=text))
-    if params.name == "test_prompt_with_embedded_resource":
-        text = "Embedded resource content for testing."
-        resource = TextResourceContents(uri=arguments["resourceUri"], mime_type="text/plain", text=text)
-        return _prompted(
-            EmbeddedResource(resource=resource), TextContent(text="Please process the embedded resource above.")
-        )
-    if params.name == "test_prompt_with_image":
-        return _prompted(
-            ImageContent(data=PNG, mime_type="image/png"), TextContent(text="Please analyze the image above.")
-        )
-    if params.name == "test_input_required_result_prompt":
-        context = given(params, "user_context", "context")
-        if context is None:
-            question = form("What context should the prompt use?", {"context": {"type": "string"}})
-            return InputRequiredResult(input_requests={"user_context": question})
-        return _prompted(TextContent(text=f"Use this context: {context}"))
-    return None
+    match params.name:
+        case "test_simple_prompt":
+            result = _prompted("This is a simple prompt for testing.")
+        case "test_prompt_with_arguments":
+            result = _prompted(f"Prompt with arguments: arg1='{arguments['arg1']}', arg2='{arguments['arg2']}'")
+        case "test_prompt_with_embedded_resource":
+            text = "Embedded resource content for testing."
+            resource = TextResourceContents(uri=arguments["resourceUri"], mime_type="text/plain", text=text)
+            result = _prompted("Please process the embedded resource above.", EmbeddedResource(resource=resource))
+        case "test_prompt_with_image":
+            result = _prompted("Please analyze the image above.", ImageContent(data=PNG, mime_type="image/png"))
+        case "test_input_required_result_prompt":
+            context = given(params, "user_context", "context")
+            if context is None:
+                question = form("What context should the prompt use?", {"context": {"type": "string"}})
+                return InputRequiredResult(input_requests={"user_context": question})
+            result = _prompted(f"Use this context: {context}")
+        case _:
+            result = None
+    return result
 
 
-def _prompted(*contents: ContentBlock) -> GetPromptResult:
+def _prompted(text: str, *before: ContentBlock) -> GetPromptResult:
+    contents: tuple[ContentBlock, ...] = (*before, TextContent(text=text))
     return GetPromptResult(messages=[PromptMessage(role="user", content=content) for content in contents])
 
 

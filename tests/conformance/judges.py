@@ -1,7 +1,7 @@
 """Who judges the MCP server from outside: the official conformance suite and the Inspector, programs for Node.
 
-`make .node/.ready` installs them at the versions of `package-lock.json`, with the npm that comes with pyright's Node. Not
-a test. Neighbours: `server` is what they judge, `__main__` prints what the suite says, the tests check it.
+`make .node/.ready` installs them at the versions of `package-lock.json`, with the npm of pyright's Node, which runs
+them. Not a test. Neighbours: `server` is what they judge, `__main__` prints what the suite says, the tests check it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Verdict:
     """What the server said on standard error meanwhile."""
 
     def complaints(self) -> list[str]:
-        """Give everything that was not good: failures, warnings, checks left out for no reason we know, crashes of ours."""
+        """Give what was not good: failures, warnings, checks left out for no reason we know, crashes of ours."""
         bad = [str(check) for check in self.checks if check.status not in GOOD and not _may_be_skipped(check)]
         if self.status:
             bad.append(f"the suite ended with status {self.status}")
@@ -114,13 +114,7 @@ async def judge(run: str) -> Verdict:
             with trio.fail_after(RUN_SECONDS):
                 done = await node(SUITE, "server", "--url", server.url, *RUNS[run], "--output-dir", results)
             status = await server.end()
-        checks = [
-            Check(scenario.group(1), check["id"], check["status"], check.get("errorMessage", ""))
-            for path in sorted(Path(results).glob("**/checks.json"))
-            if (scenario := _NAME.fullmatch(path.parent.name)) is not None
-            for check in json.loads(path.read_text(encoding="utf-8"))
-        ]
-    return Verdict(done.returncode, done.stdout.decode(), checks, status, server.errors)
+        return Verdict(done.returncode, done.stdout.decode(), _checks(Path(results)), status, server.errors)
 
 
 async def node(program: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -133,6 +127,16 @@ async def node(program: Path, *arguments: str, **environment: str) -> subprocess
             capture_stderr=True,
             check=False,
         )
+
+
+def _checks(results: Path) -> list[Check]:
+    """Read what the suite wrote down, a file for each scenario."""
+    return [
+        Check(scenario.group(1), check["id"], check["status"], check.get("errorMessage", ""))
+        for path in sorted(results.glob("**/checks.json"))
+        if (scenario := _NAME.fullmatch(path.parent.name)) is not None
+        for check in json.loads(path.read_text(encoding="utf-8"))
+    ]
 
 
 def _may_be_skipped(check: Check) -> bool:

@@ -60,6 +60,8 @@ _IN_A_HEADER: Mapping[str, Any] = {
     "properties": {"region": {"type": "string", "x-mcp-header": "Region"}},
     "required": ["region"],
 }
+_NOT_PORTABLE: Mapping[str, Any] = {"type": "object", "properties": {"anything": True}}
+"""JSON Schema allows it, and many clients fail over it: the Inspector's strictness must find it."""
 _NAMED: Mapping[str, Any] = {"type": "object", "properties": {"name": {"type": "string"}}}
 
 
@@ -94,6 +96,9 @@ def plain_tools(changes: Changes) -> list[Fixture]:
         Fixture("test_trigger_tool_change", "Changes the list of tools.", change_tools),
         Fixture("test_trigger_prompt_change", "Changes the list of prompts.", change_prompts),
         Fixture("test_parameter_in_header", "Takes a parameter that a header repeats.", _text, _IN_A_HEADER),
+        Fixture(
+            "test_schema_that_is_not_portable", "Has a schema that some clients cannot read.", _text, _NOT_PORTABLE
+        ),
         Fixture("json_schema_2020_12_tool", "Has a schema with everything in it.", _text, _SCHEMA),
     ]
 

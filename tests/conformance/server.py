@@ -1,7 +1,7 @@
 """`python -m tests.conformance.server DIRECTORY`: our server with the fixtures of the conformance suite, over our HTTP.
 
-It is what `vespera serve --workspace DIRECTORY --http 127.0.0.1:0` runs, but for the fixtures: it says on standard error
-where it serves, and ends with SIGTERM or Ctrl-C. Not a test.
+It is what `vespera serve --workspace DIRECTORY --http 127.0.0.1:0` runs, but for the fixtures: it says on standard
+error where it serves, and ends with SIGTERM or Ctrl-C. Not a test.
 """
 
 from __future__ import annotations
