@@ -77,6 +77,7 @@ async def test_the_tree_at_run_time_is_the_designed_one(house, home, eventually)
                 str(home.resolve()): {
                     "store": {},
                     "sessions": {session: {"specialists": {name: {}}, "conductor": {}}},
+                    "jobs": {},
                     "claims": {},
                 }
             },
@@ -86,7 +87,7 @@ async def test_the_tree_at_run_time_is_the_designed_one(house, home, eventually)
         (workspace,) = workspaces.children
         strategies = [node.detail["strategy"] for node in (root, workspaces, workspace, doors)]
         assert strategies == ["one_for_one", "one_for_one", "rest_for_one", "rest_for_one"]
-        store, live, claims_child = workspace.children
+        store, live, _, claims_child = workspace.children
         assert claims_child.detail == {"clients": 0, "released": 0}
         assert set(store.detail) >= {"waiting", "commits"}
         assert live.children[0].children[1].detail == {"at_work": 1, "concurrency": 4}

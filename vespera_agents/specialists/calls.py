@@ -30,7 +30,7 @@ __all__ = ["Call", "Lookup"]
 class Call:
     """One wish of a client."""
 
-    __slots__ = ("_steps", "by", "holder", "key", "report")
+    __slots__ = ("_steps", "by", "holder", "job", "key", "report")
 
     def __init__(
         self,
@@ -52,6 +52,8 @@ class Call:
         self.key = key
         self.holder: Final = holder
         self.report: Final = report or _unheard
+        self.job: str | None = None
+        """The job that goes on when the call was answered; set by the tool that began it."""
         self._steps = 0
 
     def step(self) -> CommandKey:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, final
 
+from vespera_agents.specialists.agents import Agents
 from vespera_agents.specialists.calls import Call, Lookup
+from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.session_tools import SessionTools
 from vespera_agents.specialists.sessions import OpenWorkspace
@@ -37,12 +39,16 @@ class Orchestrator:
         self.home = home
         self.lookup: Final = Lookup(runtime, home)
         """Finds the workspace, session, task or artifact that a reference means."""
-        self.sessions = SessionTools(self.lookup)
+        self.jobs = JobTools(self.lookup)
+        """Long work that goes on after its call."""
+        self.sessions = SessionTools(self.lookup, self.jobs)
         """Initialize, list, resume, status."""
-        self.tasks = TaskTools(self.lookup)
+        self.tasks = TaskTools(self.lookup, self.jobs)
         """Plan, update, query, cancel, delete."""
         self.work = WorkTools(self.lookup, gates_wait_seconds=gates_wait_seconds)
         """Execute, complete, synthesize."""
+        self.agents = Agents(self.lookup, self.jobs)
+        """Execute by the server's own specialists."""
 
     async def home_workspace(self) -> OpenWorkspace:
         """Open the workspace that is meant where a call names none.

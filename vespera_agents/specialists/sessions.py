@@ -7,6 +7,7 @@
     │       ├─ specialists       dynamic: one actor for each piece of work in hand
     │       ├─ conductor         only while a plan is being run
     │       └─ gates-<task>      only while the gates of handed-in work run
+    ├─ jobs                      dynamic: what goes on after the call that asked for it
     └─ claims                    gives back what the dead had claimed
 
 Not the rows of a session (`store`), not its rules (`work`). Workspaces and sessions are temporary children: one that
@@ -38,6 +39,7 @@ from supervisors import (
 from supervisors.guardian import Guardian, open_guardian
 from vespera_agents.actors import ActorRef, ActorStopped, ActorSystem, MailboxSpec, Overflow
 from vespera_agents.specialists.claims import Claims
+from vespera_agents.specialists.jobs import Jobs
 from vespera_agents.specialists.roles import Role, load_roles
 from vespera_agents.specialists.specialist import Specialist, Workbench
 from vespera_agents.store import CommandKey, Store, StoreClosed
@@ -186,6 +188,8 @@ class OpenWorkspace:
         self.workspace = workspace
         self.system = system
         self.store: Final = Store(workspace.database, workspace.artifacts)
+        self.jobs: Final = Jobs(self)
+        """The long work that goes on here; last in the tree, because it works in the sessions."""
         self._kind = kind
         self._record: ServerRecord | None = None
         self._guardian: Guardian | None = None
@@ -219,6 +223,7 @@ class OpenWorkspace:
                         [
                             ChildSpec("store", self.store.run, shutdown_seconds=15.0),
                             supervisor_spec("sessions", self._sessions_supervisor),
+                            supervisor_spec("jobs", self.jobs.supervisor),
                             # Last, so that its crash restarts nobody else.
                             ChildSpec("claims", self.claims.run),
                         ],
@@ -238,6 +243,11 @@ class OpenWorkspace:
         """Who we are to the other processes on this workspace."""
         assert self._record is not None, "a workspace is used after it was opened"
         return self._record
+
+    @property
+    def server(self) -> str:
+        """Our id among the servers of this workspace."""
+        return self.record.id
 
     @property
     def bench(self) -> Workbench:

@@ -3,6 +3,7 @@
 store        the Store: a supervised child that others submit commands to and read through
 commands     every way in which the durable state can change
 queries      every way in which it is read
+jobs         long work as rows, and how it is read
 artifacts    files by content hash, durable before the row that names them
 writer       the one writing thread and its group commit
 transaction  what a command sees; command keys

@@ -12,6 +12,7 @@ subscriptions  the requests of those who want to hear of changes
 changes        what changed, and who is told
 watching       those who watch, and what they watch
 logs           messages for a client's log
+jobs           the tasks extension: handles to long work
 connections    what outlives a request
 identity       who sent a request, as far as its transport knows
 callers        who calls, and under which command keys

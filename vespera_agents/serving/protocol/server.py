@@ -54,6 +54,7 @@ from vespera_agents.serving.protocol.complaints import (
     about_unserved_tool,
 )
 from vespera_agents.serving.protocol.identity import identity_of
+from vespera_agents.serving.protocol.jobs import LongCalls, handle
 from vespera_agents.serving.protocol.logs import LOGGER_NAME, log_to_client, set_level
 from vespera_agents.serving.protocol.pages import PAGE_ENTRIES, page_of
 from vespera_agents.serving.protocol.reading import Reading
@@ -65,6 +66,7 @@ from vespera_agents.serving.tools.tool import Telling, Tool
 from vespera_agents.specialists.answers import ArtifactLink
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.errors import StoreError
+from vespera_agents.store.jobs import Job
 
 __all__ = ["ERROR_META", "INSTRUCTIONS", "SERVER_NAME", "build_server"]
 
@@ -152,6 +154,7 @@ class _Serving:
         # Until the home workspace is open nothing is recorded, so this name is only a stand-in.
         self._stand_in = f"srv_{secrets.token_hex(6)}"
         self._callers = Callers(self._origin)
+        self._long = LongCalls(orchestrator, self._answer_of)
 
     def server(self) -> Server[dict[str, object]]:
         """Give the library's server."""
@@ -162,9 +165,10 @@ class _Serving:
             instructions=INSTRUCTIONS,
             cache_hints=_CACHE_HINTS,
             get_tool_input_schema=self._input_schema,
-            # Its failures are results, which a model reads.
-            on_call_tool=self._call_tool,
         )
+        # Its failures are results, which a model reads.
+        server.add_request_handler("tools/call", CallToolRequestParams, self._call_tool)
+        self._long.install(server)
         # Its only inhabitant traces each message for a telemetry that nobody has configured, at a price for each.
         server.middleware.clear()
         server.answer("tools/list", PaginatedRequestParams, self._list_tools)
@@ -184,7 +188,9 @@ class _Serving:
         server.add_notification_handler("notifications/initialized", NotificationParams, hearing.initialized)
         return server
 
-    async def _call_tool(self, ctx: Context, params: CallToolRequestParams) -> CallToolResult | InputRequiredResult:
+    async def _call_tool(
+        self, ctx: Context, params: CallToolRequestParams
+    ) -> CallToolResult | InputRequiredResult | dict[str, object]:
         tool = self._tools.get(params.name)
         if tool is None:
             served, exists = tuple(self._tools), params.name in TOOLS
@@ -200,7 +206,10 @@ class _Serving:
             call = self._callers.call(None if client is None else client.client_info.name, ctx.meta, identity_of(ctx))
             if call.holder is not None:
                 await self._orchestrator.heard(call)
-            return _succeeded(await tool.invoke(self._orchestrator, call, arguments))
+            telling = await tool.invoke(self._orchestrator, call, arguments)
+            if call.job is not None and self._long.known_to(ctx):
+                return handle(await self._orchestrator.jobs.get(call.job))
+            return _succeeded(telling)
         except ValidationError as error:
             return _failed(about_arguments(tool.name, tool.parameters, error))
         except EXPECTED as error:
@@ -213,6 +222,13 @@ class _Serving:
             fault = about_fault(error, identifier)
             await log_to_client(ctx, "error", fault, tool.name)
             return _failed(fault)
+
+    def _answer_of(self, job: Job) -> CallToolResult:
+        """Answer a call of a tool with what the job came to that it began."""
+        tool = self._tools.get(job.kind)
+        if tool is None or job.result is None:
+            return _failed(about_unknown_tool(job.kind, tuple(self._tools)))
+        return _succeeded(tool.retell(job.result))
 
     async def _list_tools(self, _: Context, params: PaginatedRequestParams) -> ListToolsResult:
         page, cursor = page_of("tools", tuple(self._tools.values()), params.cursor, self._page_entries)

@@ -5,6 +5,7 @@ planning   create tasks
 claims     take, end, release; artifacts
 leases     renew, let lapse
 editing    update, cancel, archive, delete
+jobs       begin, ask, answer, end: long work that outlives its call
 """
 
 from vespera_agents.store.commands.claims import (
@@ -27,21 +28,27 @@ from vespera_agents.store.commands.editing import (
     Updated,
     UpdateTask,
 )
+from vespera_agents.store.commands.jobs import AnswerJob, AskJob, EndJob, JobState, NoteJob, StartJob, StopJob
 from vespera_agents.store.commands.leases import ReleaseLapsed, RenewLease
 from vespera_agents.store.commands.planning import PlannedTasks, PlanTasks
 from vespera_agents.store.commands.sessions import OpenedSession, OpenSession, SetSessionStatus
 
 __all__ = [
     "AddArtifacts",
+    "AnswerJob",
+    "AskJob",
     "CancelTask",
     "Cancelled",
     "ClaimTask",
     "Claimed",
     "DeleteTask",
     "Deleted",
+    "EndJob",
     "FinishTask",
     "Finished",
+    "JobState",
     "NewArtifact",
+    "NoteJob",
     "NoteTask",
     "OpenSession",
     "OpenedSession",
@@ -52,6 +59,8 @@ __all__ = [
     "Released",
     "RenewLease",
     "SetSessionStatus",
+    "StartJob",
+    "StopJob",
     "TaskEdit",
     "UpdateTask",
     "Updated",
