@@ -143,6 +143,25 @@ def serve(
     return serve_workspace(ServeWish(workspace, metrics, tools, wish))
 
 
+@app.command(epilog="Exit status: 0 done, 1 the tool refused, 2 bad input.")
+@click.argument("tool", required=False)
+@_WORKSPACE
+@click.option("--arg", "pairs", multiple=True, metavar="KEY=VALUE", help="An argument; repeated, a list.")
+@click.option("--args-json", "file", metavar="FILE", help="A JSON object of arguments; - reads standard input.")
+@_JSON
+def call(tool: str | None, workspace: Path, pairs: tuple[str, ...], file: str | None, as_json: bool) -> int:
+    """Call a TOOL of the orchestrator; without one they are listed.
+
+    The tools that MCP clients have, `orchestrator_` may be left out. No server needs to run, and one may. What you
+    claim is yours across calls, for as long as one comes at least every hour.
+    """
+    from vespera_agents.cli.call import CallWish, call_tool, list_tools
+
+    if tool is None:
+        return list_tools()
+    return call_tool(CallWish(tool, workspace, pairs, file, as_json))
+
+
 @app.group()
 def plan() -> None:
     """Look at plans."""

@@ -26,6 +26,7 @@ from mcp.server.lowlevel.server import Server
 
 from supervisors import ChildSpec, Restart
 from vespera_agents.serving.control import control_spec
+from vespera_agents.serving.protocol.eras import converse
 from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.serving.tools.catalogue import tool_set
 from vespera_agents.serving.tools.tool import Tool
@@ -79,7 +80,7 @@ class StdioDoor:
         self._wire.restart()
         task_status.started(self)
         options = self._server.create_initialization_options()
-        await self._server.run(StdioReadEnd(self._wire), StdioWriteEnd(self._wire), options)
+        await converse(self._server, StdioReadEnd(self._wire), StdioWriteEnd(self._wire), options)
         self.ended.set()
 
     def stop(self) -> None:
@@ -142,7 +143,13 @@ async def _serve_http(
     from vespera_agents.serving.transports.http.listening import listen  # noqa: PLC0415
 
     with listen(wish) as listening:
-        await _run(workspace, metrics, tools, lambda server, _: HttpDoor(server, listening, _announce), signals)
+        await _run(
+            workspace,
+            metrics,
+            tools,
+            lambda server, opened: HttpDoor(server, listening, opened.store, announce=_announce),
+            signals,
+        )
 
 
 def _announce(url: str) -> None:

@@ -8,6 +8,7 @@ artifacts    files by content hash, durable before the row that names them
 writer       the one writing thread and its group commit
 transaction  what a command sees; command keys
 changes      what follows from a status, shared by commands
+stream_events  messages to HTTP clients, for those who lost them
 schema, rows tables and their migrations; rows to models
 """
 

@@ -26,6 +26,14 @@ _LONG: Final = 3
 _TASK: Final = "task_"
 _SESSION: Final = "session_"
 _READY: Final = "ready"
+_CONTAINER: Final = "container"
+_ORDER: Final = (
+    *("in_progress", "review", _READY, "blocked", "pending"),
+    _CONTAINER,
+    *("failed", "completed", "cancelled", "archived"),
+)
+"""What comes first where nothing else is likelier; nobody works on a live container itself."""
+_LIVE: Final = frozenset({"in_progress", "review", "blocked", "pending"})
 _STATUSES: Final = ("in_progress", "review", "blocked", "pending", "failed", "completed", "cancelled", "archived")
 
 
@@ -55,7 +63,7 @@ def task_ids(
     digits = _digits(beginning, _TASK)
     if digits is None:
         return Matches((), 0, has_more=False)
-    rank = {status: number for number, status in enumerate(dict.fromkeys([*likely, _READY, *_STATUSES]))}
+    rank = {status: number for number, status in enumerate(dict.fromkeys([*likely, *_ORDER]))}
     if len(digits) >= _LONG:
         rows, complete = _by_id(connection, digits, session_id)
     else:
@@ -131,9 +139,11 @@ def _recent(connection: sqlite3.Connection, digits: str, session_id: str | None)
 
 
 def _standing(row: Row) -> str:
-    """Give the status of a row, `ready` for what can be claimed."""
+    """Give the status of a row, `ready` for what can be claimed, `container` for what others do."""
     status, children, waits_for = str(row[1]), int(row[2]), int(row[3])
-    return _READY if status == "pending" and not children and not waits_for else status
+    if children and status in _LIVE:
+        return _CONTAINER
+    return _READY if status == "pending" and not waits_for else status
 
 
 def _digits(beginning: str, prefix: str) -> str | None:

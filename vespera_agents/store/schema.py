@@ -107,6 +107,14 @@ MIGRATIONS: Final = (
         at REAL NOT NULL,
         PRIMARY KEY (origin, key)
     ) WITHOUT ROWID;
+    CREATE TABLE stream_event (
+        stream TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        at REAL NOT NULL,
+        message TEXT NOT NULL,
+        PRIMARY KEY (stream, number)
+    );
+    CREATE INDEX stream_event_by_age ON stream_event(at);
     """,
     """
     CREATE TABLE lease (

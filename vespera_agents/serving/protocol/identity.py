@@ -13,7 +13,7 @@ from typing import Final, Literal, cast, final
 
 from mcp.server.context import ServerRequestContext
 
-__all__ = ["LOCAL", "Identity", "identity_of", "put_identity"]
+__all__ = ["LOCAL", "Identity", "identity_of", "identity_of_scope", "put_identity"]
 
 _SCOPE_KEY: Final = "vespera.identity"
 
@@ -38,9 +38,11 @@ LOCAL: Final = Identity(None, None, "stdio")
 def identity_of(ctx: ServerRequestContext[dict[str, object]]) -> Identity:
     """Say who sent a request."""
     request = cast("object", ctx.request)
-    if request is None:
-        return LOCAL
-    scope = cast("MutableMapping[str, object]", getattr(request, "scope", {}))
+    return LOCAL if request is None else identity_of_scope(getattr(request, "scope", {}))
+
+
+def identity_of_scope(scope: MutableMapping[str, object]) -> Identity:
+    """Say whose an HTTP exchange is."""
     found = scope.get(_SCOPE_KEY)
     return found if isinstance(found, Identity) else LOCAL
 

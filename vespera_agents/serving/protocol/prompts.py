@@ -171,7 +171,7 @@ async def _execute_task(orchestrator: Orchestrator, given: Arguments) -> str:
                 "next_action='complete'): the summary is what those read who build on it. Use 'needs_revision' when "
                 "somebody should look at it first, and 'blocked' when you cannot go on, with what stops you as the "
                 "summary.\n"
-                "5. Go on with the tasks that its answer calls ready, or stop here if the person asked for this one only."
+                "5. Go on with the tasks that its answer calls ready, or stop if the person asked for this one only."
             ),
             await _briefing(opened, task, role),
         )
@@ -209,8 +209,8 @@ async def _review_task(orchestrator: Orchestrator, given: Arguments) -> str:
                 f"1. {begin}\n"
                 f"2. Read what was asked for, what was handed in, and each artifact: {_artifacts(artifacts)}.\n"
                 f"3. {_gates_step(task)}\n"
-                "4. Judge against what was asked for, not against what you would have done. For each finding: the place, "
-                "what is wrong, what remedies it, and whether it must change.\n"
+                "4. Judge against what was asked for, not against what you would have done. For each finding: the "
+                "place, what is wrong, what remedies it, and whether it must change.\n"
                 f"5. When something must change, {back}. Otherwise {accept}."
             ),
             await _briefing(opened, task, reviewer),
@@ -241,13 +241,13 @@ async def _hand_over_session(orchestrator: Orchestrator, given: Arguments) -> st
             (
                 "## What to do\n\n"
                 f"1. Look again with orchestrator_get_status(session={session.id!r}): it may have changed since.\n"
-                "2. Finish what is nearly done, and hand it in with orchestrator_complete_task. Give the rest of your own "
-                "work back with orchestrator_update_task(task_id=..., status='pending', reason=...): the reason is what "
-                "the next one reads, so say how far you came and what you would try next.\n"
+                "2. Finish what is nearly done, and hand it in with orchestrator_complete_task. Give the rest of your "
+                "own work back with orchestrator_update_task(task_id=..., status='pending', reason=...): the reason "
+                "is what the next one reads, so say how far you came and what you would try next.\n"
                 f"3. Gather what came of it with orchestrator_synthesize_results(session={session.id!r}).\n"
-                f"4. Write the hand-over for somebody who was not there.{purpose} What the goal is; what is done, with its "
-                "artifacts; what is under way; what is blocked, by what, and who could unblock it; decisions and their "
-                "reasons; risks; the next three steps. Only what the tasks and artifacts show: no guesses.\n"
+                f"4. Write the hand-over for somebody who was not there.{purpose} What the goal is; what is done, with "
+                "its artifacts; what is under way; what is blocked, by what, and who could unblock it; decisions and "
+                "their reasons; risks; the next three steps. Only what the tasks and artifacts show: no guesses.\n"
                 f"5. End it with how to go on: orchestrator_resume_session(session={session.id!r})."
             ),
         )

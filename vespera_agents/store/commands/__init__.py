@@ -6,6 +6,7 @@ claims     take, end, release; artifacts
 leases     renew, let lapse
 editing    update, cancel, archive, delete
 jobs       begin, ask, answer, end: long work that outlives its call
+streaming  messages to HTTP clients that may resume
 """
 
 from vespera_agents.store.commands.claims import (
@@ -32,6 +33,7 @@ from vespera_agents.store.commands.jobs import AnswerJob, AskJob, EndJob, JobSta
 from vespera_agents.store.commands.leases import ReleaseLapsed, RenewLease
 from vespera_agents.store.commands.planning import PlannedTasks, PlanTasks
 from vespera_agents.store.commands.sessions import OpenedSession, OpenSession, SetSessionStatus
+from vespera_agents.store.commands.streaming import KeepStreamEvents
 
 __all__ = [
     "AddArtifacts",
@@ -47,6 +49,7 @@ __all__ = [
     "FinishTask",
     "Finished",
     "JobState",
+    "KeepStreamEvents",
     "NewArtifact",
     "NoteJob",
     "NoteTask",

@@ -15,9 +15,10 @@ from typing import Final, cast, final
 import trio
 
 from vespera_agents.serving.protocol.identity import Identity, put_identity
+from vespera_agents.serving.transports.http.limits import Limits
 from vespera_agents.serving.transports.http.listening import ENDPOINT, Listening
 
-__all__ = ["BODY_BYTES_MAX", "Guard", "GuardStatistics", "Message", "Receive", "Scope", "Send", "answer_json", "refuse"]
+__all__ = ["Guard", "GuardStatistics", "Message", "Receive", "Scope", "Send", "answer_json", "headers_of", "refuse"]
 
 Scope = MutableMapping[str, object]
 Message = MutableMapping[str, object]
@@ -25,14 +26,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Inner = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-BODY_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Bytes in one body: as much as in one line over standard input. The largest argument of a tool has 8 MB."""
-BODY_SECONDS: Final = 30.0
-"""How long a body may take to arrive."""
-DRAINED_BYTES_MAX: Final = 4 * BODY_BYTES_MAX
-"""How much of a body that is too long is read and thrown away: a client that still writes does not read our answer."""
-EXCHANGES_MAX: Final = 1_000
-"""Requests at once, open streams among them."""
+_DRAINED: Final = 4
+"""How many times the limit of a body is read and thrown away: a client that still writes does not read our answer."""
 RETRY_SECONDS: Final = 1
 INVALID_REQUEST: Final = -32600
 
@@ -56,8 +51,9 @@ class GuardStatistics:
 class Guard:
     """The application that hypercorn calls for each request."""
 
-    def __init__(self, listening: Listening, inner: Inner) -> None:
+    def __init__(self, listening: Listening, inner: Inner, limits: Limits) -> None:
         """Say who answers what is let in."""
+        self._limits = limits
         self._listening = listening
         self._inner = inner
         self._requests = 0
@@ -87,7 +83,7 @@ class Guard:
         return GuardStatistics(self._requests, self._refused, self._in_flight)
 
     async def _let_in(self, scope: Scope, send: Send) -> bool:
-        headers = _headers(scope)
+        headers = headers_of(scope)
         known = self._listening
         principal: str | None = None
         if scope["path"] != ENDPOINT:
@@ -105,8 +101,9 @@ class Guard:
             challenge = (b"www-authenticate", b'Bearer realm="vespera"')
             words = "a bearer token is needed. Send `Authorization: Bearer TOKEN` with one from the token file."
             await refuse(send, 401, words, challenge)
-        elif self._in_flight >= EXCHANGES_MAX:
-            words = f"{EXCHANGES_MAX} requests are open already. Try again, and close streams that nobody reads."
+        elif self._in_flight >= self._limits.exchanges_max:
+            most = self._limits.exchanges_max
+            words = f"{most} requests are open already. Close streams that nobody reads, and try again."
             await refuse(send, 503, words, (b"retry-after", str(RETRY_SECONDS).encode()))
         else:
             put_identity(scope, Identity(principal, None, "http"))
@@ -114,7 +111,7 @@ class Guard:
         return False
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await _body(receive, send)
+        body = await _body(receive, send, self._limits)
         if body is None:
             self._refused += 1
             return
@@ -126,44 +123,44 @@ class Guard:
         await self._inner(scope, received, send)
 
 
-def _headers(scope: Scope) -> dict[bytes, str]:
-    """Give the headers that a guard looks at; of a repeated one the last, which no honest client sends."""
-    return {
-        name: value.decode("latin-1")
-        for name, value in cast("list[tuple[bytes, bytes]]", scope["headers"])
-        if name in {b"host", b"origin", b"authorization", b"content-length"}
-    }
+def headers_of(scope: Scope) -> dict[bytes, str]:
+    """Give the headers by name in small letters; of a repeated one the last, which no honest client sends."""
+    return {name: value.decode("latin-1") for name, value in cast("list[tuple[bytes, bytes]]", scope["headers"])}
 
 
-async def _body(receive: Receive, send: Send) -> bytes | None:
+async def _body(receive: Receive, send: Send, limits: Limits) -> bytes | None:
     """Read the whole body; None when the client is gone or was told that it is too long or too slow."""
     parts: list[bytes] = []
     size = 0
-    with trio.move_on_after(BODY_SECONDS) as patience:
+    with trio.move_on_after(limits.body_seconds) as patience:
         while True:
             message = await receive()
             if message["type"] != "http.request":
                 return None
             part = cast("bytes", message.get("body", b""))
             size += len(part)
-            if size <= BODY_BYTES_MAX:
+            if size <= limits.body_bytes_max:
                 parts.append(part)
             elif parts:
                 parts.clear()
-            if not message.get("more_body", False) or size > DRAINED_BYTES_MAX:
+            if not message.get("more_body", False) or size > _DRAINED * limits.body_bytes_max:
                 break
     if patience.cancelled_caught:
-        await refuse(send, 408, f"the body did not arrive within {BODY_SECONDS:g} s. Send it faster, or send less.")
+        await refuse(
+            send, 408, f"the body did not arrive within {limits.body_seconds:g} s. Send it faster, or send less."
+        )
         return None
-    if size > BODY_BYTES_MAX:
-        await refuse(send, 413, f"the body has more than {BODY_BYTES_MAX} bytes. Send less.")
+    if size > limits.body_bytes_max:
+        await refuse(send, 413, f"the body has more than {limits.body_bytes_max} bytes. Send less.")
         return None
     return b"".join(parts)
 
 
-async def refuse(send: Send, status: int, words: str, *headers: tuple[bytes, bytes]) -> None:
+async def refuse(
+    send: Send, status: int, words: str, *headers: tuple[bytes, bytes], code: int = INVALID_REQUEST
+) -> None:
     """Answer with an error that belongs to no request of the protocol."""
-    error = {"jsonrpc": "2.0", "id": None, "error": {"code": INVALID_REQUEST, "message": words}}
+    error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": words}}
     await answer_json(send, status, json.dumps(error).encode(), *headers)
 
 
