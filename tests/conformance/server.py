@@ -46,7 +46,7 @@ async def serve(project: Path, address: str) -> None:
                 # No tool of ours leaves state with its client, fixtures do.
                 boundary = RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=server.name)
                 server.middleware.append(boundary)
-            door = HttpDoor(server, listening, announce)
+            door = HttpDoor(server, listening, opened.store, announce=announce)
             await runtime.doors.start_child(ChildSpec("mcp", door.run, restart=Restart.TRANSIENT))
             async for _ in signals:
                 door.stop()
