@@ -112,7 +112,7 @@ NPM_OPTIONS := --no-audit --no-fund --no-update-notifier --ignore-scripts --logl
 $(NODE_READY): tests/conformance/package.json tests/conformance/package-lock.json | $(READY)
 	@echo "Setting up $(NODE) with the conformance suite and the Inspector; this takes half a minute."
 	@mkdir -p $(NODE) && cp $^ $(NODE)
-	@$(BIN)/python -c '$(NPM)' ci --prefix $(NODE) $(NPM_OPTIONS) || npm ci --prefix $(NODE) $(NPM_OPTIONS)
+	@$(BIN)/python -c '$(NPM)' ci --prefix $(NODE) $(NPM_OPTIONS) >/dev/null || npm ci --prefix $(NODE) $(NPM_OPTIONS) >/dev/null
 	@touch $@
 
 conformance: $(NODE_READY)
