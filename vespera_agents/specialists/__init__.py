@@ -6,6 +6,7 @@ running, conductor              a plan from text to report; the walk over the gr
 runtime, sessions               the tree at run time, and the subtrees of workspaces and sessions
 specialist, roles, briefing     the actor, what it is told about itself, what it is told about a task
 standing, synthesis             how work stands, and what came of it
+claims                          who holds claims, and when they lapse
 gating, gathering               the gates before a task completes; what briefings and syntheses read
 
 What is named here is imported when somebody asks for it: a server that waits for its first client needs no plans.
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vespera_agents.specialists.calls import Call
+    from vespera_agents.specialists.claims import Holder
     from vespera_agents.specialists.conductor import RunEvent, RunEventKind
     from vespera_agents.specialists.orchestrator import Orchestrator
     from vespera_agents.specialists.running import PlanRun, RunOptions, RunResult, TaskOutcome
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Call",
+    "Holder",
     "OpenSession",
     "OpenWorkspace",
     "Orchestrator",
@@ -42,6 +45,7 @@ __all__ = [
 
 _HOMES: Final[Mapping[str, str]] = {
     "Call": "calls",
+    "Holder": "claims",
     "OpenSession": "sessions",
     "OpenWorkspace": "sessions",
     "Orchestrator": "orchestrator",

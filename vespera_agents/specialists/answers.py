@@ -201,6 +201,8 @@ class StatusAnswer(Answer):
     blocked: list[BlockedTask]
     in_progress: list[TaskView]
     specialists: list[SpecialistView]
+    jobs: list[str]
+    """The newest long work: `<task id> <status> <done>/<total>: <what>`."""
     oldest_waiting_seconds: dict[str, float]
     """For each live status, how long its oldest task has stood there."""
     at: str | None
@@ -267,6 +269,8 @@ class ClaimAnswer(Answer):
     """Parts that did not fit into the role's budget."""
     gates: list[str]
     dependency_artifacts: list[ArtifactLink]
+    outcome: str | None = None
+    """With mode=agent: working, later completed, failed, waiting, in_progress or cancelled."""
     next_action: str
 
 

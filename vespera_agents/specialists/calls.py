@@ -14,6 +14,7 @@ from typing import Final, final
 
 import trio
 
+from vespera_agents.specialists.claims import Holder
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store import CommandKey, StoreError, queries
@@ -29,14 +30,14 @@ __all__ = ["Call", "Lookup"]
 class Call:
     """One wish of a client."""
 
-    __slots__ = ("_steps", "by", "holder", "key", "report")
+    __slots__ = ("_steps", "by", "holder", "job", "key", "report")
 
     def __init__(
         self,
         by: str,
         key: CommandKey,
         *,
-        holder: str | None = None,
+        holder: Holder | None = None,
         report: Callable[[float, float | None, str], None] | None = None,
     ) -> None:
         """Name a call.
@@ -51,6 +52,8 @@ class Call:
         self.key = key
         self.holder: Final = holder
         self.report: Final = report or _unheard
+        self.job: str | None = None
+        """The job that goes on when the call was answered; set by the tool that began it."""
         self._steps = 0
 
     def step(self) -> CommandKey:
@@ -106,7 +109,7 @@ class Lookup:
             return opened, await opened.store.read(queries.task, reference, named.id)
         found: list[tuple[OpenWorkspace, Task]] = []
         missing: list[NotFound] = []
-        for opened in await self._open_ones():
+        for opened in await self.open_ones():
             try:
                 found.append((opened, await opened.store.read(queries.task, reference)))
             except NotFound as error:
@@ -127,7 +130,7 @@ class Lookup:
             NotFound: there is none.
         """
         missing: list[NotFound] = []
-        for opened in await self._open_ones():
+        for opened in await self.open_ones():
             try:
                 return opened, await opened.store.read(queries.artifact, reference)
             except NotFound as error:
@@ -136,13 +139,13 @@ class Lookup:
 
     async def recorded(self, key: CommandKey) -> object:
         """Give the result of a command by its key from the workspaces that are open, None if there is none."""
-        for opened in await self._open_ones():
+        for opened in await self.open_ones():
             result = await opened.store.read(queries.recorded_result, key)
             if result is not None:
                 return result
         return None
 
-    async def _open_ones(self) -> list[OpenWorkspace]:
+    async def open_ones(self) -> list[OpenWorkspace]:
         """List the workspaces that are open, that of the server first."""
         home = await self.home_workspace()
         return [home, *(one for one in self.runtime.workspaces.values() if one is not home and one.is_open)]

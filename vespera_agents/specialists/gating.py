@@ -16,7 +16,7 @@ import trio
 from supervisors import AlreadyPresent, AlreadyStarted, ChildSpec, Restart, SupervisorError
 from vespera_agents.actors import ActorError
 from vespera_agents.specialists.calls import Call
-from vespera_agents.specialists.sessions import OpenWorkspace
+from vespera_agents.specialists.sessions import GATES_CHILD, OpenWorkspace
 from vespera_agents.specialists.specialist import CheckGates, GateReport
 from vespera_agents.store import StoreError, queries
 from vespera_agents.store.commands import Finished, FinishTask, NewArtifact, NoteTask
@@ -63,7 +63,7 @@ async def finish(work: HandedIn, more: tuple[NewArtifact, ...] = ()) -> Finished
     command = FinishTask(
         work.call.by,
         work.task.id,
-        work.opened.record.id,
+        work.opened.claims.name(work.call.holder),
         work.status,
         reason=None if work.status is TaskStatus.COMPLETED else work.summary,
         summary=work.summary,
@@ -179,4 +179,4 @@ async def _call_off_cancelled(work: HandedIn, scope: trio.CancelScope) -> None:
 
 
 def _name(task: Task) -> str:
-    return f"gates-{task.id}"
+    return f"{GATES_CHILD}{task.id}"

@@ -31,6 +31,7 @@ from vespera_agents.specialists.answers import (
     task_view,
 )
 from vespera_agents.specialists.calls import Call, Lookup
+from vespera_agents.specialists.job_tools import JobTools, job_line
 from vespera_agents.specialists.sessions import OpenSession, OpenWorkspace
 from vespera_agents.specialists.standing import blocked_tasks, counts_of
 from vespera_agents.specialists.task_tools import LIMIT_MAX
@@ -58,8 +59,9 @@ _Place = tuple[float, str]
 class SessionTools:
     """What a client can do with sessions."""
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, jobs: JobTools) -> None:
         self._lookup = lookup
+        self._jobs = jobs
 
     async def initialize(
         self, call: Call, working_directory: str | None = None, name: str | None = None, session_id: str | None = None
@@ -177,10 +179,14 @@ class SessionTools:
         """
         _check_limit(limit)
         opened, found = await self._lookup.session(session)
+        # First, because a job whose server is gone is decided now, and its tasks are given back.
+        jobs = await self._jobs.of_session(opened, found.id)
         tasks, dependencies, _ = await _rows_of(opened, found.id)
         open_session = opened.sessions.get(found.id)
         specialists = _specialists(open_session) if open_session is not None else []
-        return status_answer(found, tasks, dependencies, now=time.time(), specialists=specialists, limit=limit)
+        answer = status_answer(found, tasks, dependencies, now=time.time(), specialists=specialists, limit=limit)
+        answer.jobs = [job_line(job) for job in jobs[:limit]]
+        return answer
 
     async def _answer(
         self, opened: OpenWorkspace, session: Session, *, created_now: bool, released: list[str]
@@ -223,6 +229,7 @@ def status_answer(
         blocked=blocked_tasks(tasks, dependencies)[:limit],
         in_progress=in_progress[:limit],
         specialists=list(specialists),
+        jobs=[],
         oldest_waiting_seconds=oldest,
         at=iso(now),
         next_action=_next_action(leaves),

@@ -23,6 +23,7 @@ from vespera_agents.specialists.answers import (
     task_view,
 )
 from vespera_agents.specialists.calls import Call, Lookup
+from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.store import queries
 from vespera_agents.store.commands import CancelTask, DeleteTask, PlannedTasks, PlanTasks, TaskEdit, UpdateTask
 from vespera_agents.work.drafts import DependencyDraft, TaskDraft, walk_drafts
@@ -39,8 +40,9 @@ LIMIT_MAX: Final = 200
 class TaskTools:
     """What a client can do with tasks, short of working on them."""
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, jobs: JobTools) -> None:
         self._lookup = lookup
+        self._jobs = jobs
 
     async def plan(
         self,
@@ -118,8 +120,10 @@ class TaskTools:
         if not (edit or status or gates is not None or add or remove or waive):
             raise InvalidInput("there is nothing to change", "Give at least one field to set.")
         opened, task = await self._lookup.task(task_id, session)
+        claims = status is TaskStatus.IN_PROGRESS
+        holder = await opened.claims.begin(call.holder) if claims else opened.claims.name(call.holder)
         command = UpdateTask(
-            call.by, task.id, opened.record.id, None, expected_version, edit, status, reason, gates, add, remove, waive
+            call.by, task.id, holder, None, expected_version, edit, status, reason, gates, add, remove, waive
         )
         result = await opened.store.execute(command, call.step())
         return UpdateAnswer(
@@ -206,6 +210,7 @@ class TaskTools:
         opened, task = await self._lookup.task(task_id, session)
         command = CancelTask(call.by, task.id, reason, None, cascade, preserve_work)
         result = await opened.store.execute(command, call.step())
+        await self._jobs.cancel_work_on(call.by, opened, {task.id, *result["task_ids"]}, reason)
         blocked = result["blocked_dependents"]
         return CancelAnswer(
             cancelled=result["task_ids"],

@@ -33,15 +33,17 @@ from vespera_agents.work.models import Artifact, Dependency, Event, Session, Tas
 
 __all__ = [
     "EXACT_TOTAL_MAX",
+    "Lease",
     "TaskFilter",
     "TaskPage",
     "artifact",
     "artifacts_of",
-    "claiming_servers",
+    "claims",
     "dependencies_of",
     "dependents_of",
     "events_of",
     "latest_artifacts",
+    "leases",
     "oldest_waiting",
     "open_session",
     "ready_tasks",
@@ -93,6 +95,20 @@ class TaskPage:
     total: int
     total_is_exact: bool
     next_cursor: str | None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Until when somebody who outlives every server keeps claims."""
+
+    holder: str
+    boot: str
+    """The start of the machine that the times count from."""
+    renewed: float
+    """Seconds since then."""
+    expires: float
+    """Seconds since then."""
 
 
 def session(connection: sqlite3.Connection, session_id: str) -> Session:
@@ -271,9 +287,18 @@ def oldest_waiting(connection: sqlite3.Connection) -> list[tuple[str, float]]:
     return [(str(row[0]), float(row[1])) for row in rows]
 
 
-def claiming_servers(connection: sqlite3.Connection) -> list[str]:
-    """List the servers that hold claims."""
-    return [str(row[0]) for row in connection.execute("SELECT DISTINCT claimed_by FROM task WHERE claimed_by NOT NULL")]
+def claims(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    """List who holds claims, each with the ids of the tasks."""
+    found: dict[str, list[str]] = {}
+    for holder, task_id in connection.execute("SELECT claimed_by, id FROM task WHERE claimed_by NOT NULL ORDER BY seq"):
+        found.setdefault(holder, []).append(task_id)
+    return found
+
+
+def leases(connection: sqlite3.Connection) -> list[Lease]:
+    """List the leases of holders that outlive every server."""
+    rows = connection.execute("SELECT holder, boot, renewed, expires FROM lease ORDER BY holder").fetchall()
+    return [Lease(*row) for row in rows]
 
 
 def recorded_result(connection: sqlite3.Connection, key: CommandKey) -> object:

@@ -102,6 +102,7 @@ class Store:
         self._delivered: deque[tuple[list[Submission], list[StatusChange], float]] = deque()
         self._opened = trio.Event()
         self._subscribers: list[Callable[[list[StatusChange]], None]] = []
+        self._commit_listeners: list[Callable[[], None]] = []
         self._readers = Readers(database)
         self._commits = 0
         self._commands = 0
@@ -236,6 +237,14 @@ class Store:
         self._subscribers.append(listener)
         return lambda: self._subscribers.remove(listener)
 
+    def subscribe_commits(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` in the trio thread after each commit, whatever it changed; gives the way to stop.
+
+        The listener must not raise. It hears only of this process's commits.
+        """
+        self._commit_listeners.append(listener)
+        return lambda: self._commit_listeners.remove(listener)
+
     def statistics(self) -> StoreStatistics:
         """Count what was done so far."""
         return StoreStatistics(
@@ -299,6 +308,8 @@ class Store:
         if changed:
             for listener in tuple(self._subscribers):
                 listener(changed)
+        for hear in tuple(self._commit_listeners):
+            hear()
 
     def _fail_rest(self, queue: SimpleQueue[Submission | None]) -> None:
         """Take out of the queue what the writer did not come to."""

@@ -33,7 +33,7 @@ R_co = TypeVar("R_co", covariant=True)
 _NEAR_MATCHES: Final = 3
 _SESSIONS_SHOWN: Final = 10
 _NEAR_PREFIX: Final = len("task_") + 3
-_WHO: Final = frozenset({"by", "server"})
+_WHO: Final = frozenset({"by", "holder", "certain"})
 """Fields that say who sends a command. A command that is sent again after a restart comes from another server."""
 
 

@@ -70,6 +70,8 @@ class Tool:
 
     Raises ValidationError for the arguments, and whatever the facade raises.
     """
+    retell: Callable[[Mapping[str, object]], Telling]
+    """Tell an answer that was kept as JSON: what came of a call that went on as a job."""
 
 
 P = TypeVar("P", bound=Parameters)
@@ -103,9 +105,15 @@ def make_tool(
     """
 
     async def invoke(orchestrator: Orchestrator, call: Call, arguments: Mapping[str, object]) -> Telling:
-        result = await run(orchestrator, call, parameters.model_validate(arguments))
+        return telling(await run(orchestrator, call, parameters.model_validate(arguments)))
+
+    def telling(result: A) -> Telling:
         # None says nothing that absence does not say; the schema lists such fields as optional.
         structured = cast("dict[str, object]", result.model_dump(mode="json", exclude_none=True))
         return Telling(tell(result), structured, tuple(links(result)))
 
-    return Tool(name, title, description, effects, parameters, input_schema(parameters), output_schema(answer), invoke)
+    def retell(kept: Mapping[str, object]) -> Telling:
+        return telling(answer.model_validate(kept))
+
+    schemas = input_schema(parameters), output_schema(answer)
+    return Tool(name, title, description, effects, parameters, *schemas, invoke, retell)

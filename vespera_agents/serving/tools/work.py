@@ -25,7 +25,11 @@ class ExecuteParameters(Parameters):
     """Arguments of orchestrator_execute_task."""
 
     task_id: TaskRef
-    mode: Annotated[Literal["client"], Word, Field(description="client: you do the work")] = "client"
+    mode: Annotated[
+        Literal["client", "agent"],
+        Word,
+        Field(description="client: you do the work; agent: the server runs its commands, subtasks too"),
+    ] = "client"
     session: SessionRef | None = None
 
 
@@ -57,6 +61,8 @@ class SynthesizeParameters(Parameters):
 
 
 async def _execute(orchestrator: Orchestrator, call: Call, given: ExecuteParameters) -> ClaimAnswer:
+    if given.mode == "agent":
+        return await orchestrator.agents.execute(call, given.task_id, given.session)
     return await orchestrator.work.execute(call, given.task_id, given.session)
 
 
@@ -79,6 +85,8 @@ async def _synthesize(orchestrator: Orchestrator, call: Call, given: SynthesizeP
 
 def _tell_claim(answer: ClaimAnswer) -> str:
     """Tell the briefing itself: a client that passes on only texts could not work without it."""
+    if answer.outcome is not None:
+        return joined(f"{answer.task.id} {one_line(answer.task.title)}: {answer.outcome}.", answer.next_action)
     return joined(
         f"{'Already yours' if answer.already_yours else 'Claimed'}: {answer.task.id} {one_line(answer.task.title)}.",
         f"Left out for the budget of {answer.context_tokens_max} tokens: {shown(answer.left_out)}."
@@ -130,8 +138,8 @@ WORK_TOOLS: Final[tuple[Tool, ...]] = (
         "orchestrator_execute_task",
         "Claim a task",
         "Claim a ready task, or one in review, so that nobody else gets it, and receive the specialist's briefing, "
-        "gates and what it builds on. Use it before you work on a task.",
-        Effects(idempotent=True),
+        "gates and what it builds on. Use it before you work on a task; or have the server run one with mode=agent.",
+        Effects(idempotent=True, open_world=True),
         parameters=ExecuteParameters,
         answer=ClaimAnswer,
         run=_execute,

@@ -3,7 +3,10 @@
 sessions   open, reopen, close
 planning   create tasks
 claims     take, end, release; artifacts
+leases     renew, let lapse
 editing    update, cancel, archive, delete
+jobs       begin, ask, answer, end: long work that outlives its call
+streaming  messages to HTTP clients that may resume
 """
 
 from vespera_agents.store.commands.claims import (
@@ -26,28 +29,41 @@ from vespera_agents.store.commands.editing import (
     Updated,
     UpdateTask,
 )
+from vespera_agents.store.commands.jobs import AnswerJob, AskJob, EndJob, JobState, NoteJob, StartJob, StopJob
+from vespera_agents.store.commands.leases import ReleaseLapsed, RenewLease
 from vespera_agents.store.commands.planning import PlannedTasks, PlanTasks
 from vespera_agents.store.commands.sessions import OpenedSession, OpenSession, SetSessionStatus
+from vespera_agents.store.commands.streaming import KeepStreamEvents
 
 __all__ = [
     "AddArtifacts",
+    "AnswerJob",
+    "AskJob",
     "CancelTask",
     "Cancelled",
     "ClaimTask",
     "Claimed",
     "DeleteTask",
     "Deleted",
+    "EndJob",
     "FinishTask",
     "Finished",
+    "JobState",
+    "KeepStreamEvents",
     "NewArtifact",
+    "NoteJob",
     "NoteTask",
     "OpenSession",
     "OpenedSession",
     "PlanTasks",
     "PlannedTasks",
     "ReleaseClaims",
+    "ReleaseLapsed",
     "Released",
+    "RenewLease",
     "SetSessionStatus",
+    "StartJob",
+    "StopJob",
     "TaskEdit",
     "UpdateTask",
     "Updated",
