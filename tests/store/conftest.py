@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from vespera_agents.store.commands import OpenSession, PlanTasks
+from vespera_agents.store.derived import index_words
 from vespera_agents.store.schema import migrate
 from vespera_agents.store.store import Store
 from vespera_agents.store.transaction import Command, CommandKey, Transaction
@@ -41,6 +42,7 @@ class Bench:
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             result = apply_once(transaction, submission)
+            index_words(self.connection)
         except BaseException:
             self.connection.execute("ROLLBACK")
             raise
