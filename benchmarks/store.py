@@ -31,7 +31,6 @@ import trio
 from benchmarks.harness import Options, Row, compare
 from vespera_agents.actors import Actor, MailboxSpec, Request, open_system, receives
 from vespera_agents.store.commands import OpenSession, PlanTasks
-from vespera_agents.store.derived import index_words
 from vespera_agents.store.schema import migrate
 from vespera_agents.store.store import Store
 from vespera_agents.store.transaction import CommandKey, Transaction
@@ -222,7 +221,6 @@ async def p99_beside_calls(plans: int, *, inline: bool) -> float:
                 return
             connection.execute("BEGIN IMMEDIATE")
             apply_once(Transaction(connection, time.time(), lambda: secrets.token_hex(6)), Submission(command, key, 0))
-            index_words(connection)
             connection.execute("COMMIT")
 
         async def ask() -> None:

@@ -17,20 +17,22 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import Final, final
 
-from vespera_agents.store.derived import READY, spaced_words
+from vespera_agents.store.derived import READY
 from vespera_agents.store.rows import TASK_COLUMNS, Row, task_of
+from vespera_agents.store.texts import TextSearch
 from vespera_agents.work.errors import InvalidInput
 from vespera_agents.work.models import Task
 
-__all__ = ["EXACT_TOTAL_MAX", "TEXT_WORDS_MAX", "TaskFilter", "TaskPage", "first_tasks", "match_of", "task_page"]
+__all__ = ["EXACT_TOTAL_MAX", "TaskFilter", "TaskPage", "first_tasks", "task_page"]
 
 EXACT_TOTAL_MAX: Final = 1_000
 """Totals are counted up to here."""
-TEXT_WORDS_MAX: Final = 32
-"""Words in the text of a filter."""
 CANDIDATES_MAX: Final = 4_000
 """Tasks that a source may name to be gathered: a few milliseconds where each must be looked up."""
 _COLUMNS: Final = ", ".join(f"task.{name.strip()}" for name in TASK_COLUMNS.split(","))
+_MIDDLE: Final = "((low + high + 1) / 2)"
+_BEFORE: Final = f"coalesce((SELECT created FROM task WHERE seq <= {_MIDDLE} ORDER BY seq DESC LIMIT 1) < ?, 1)"
+"""Whether the task in the middle, or the one before a gap there, was created before a time."""
 _SEQ_DIGITS_MAX: Final = 18
 """Digits that are sure to fit SQLite's integers."""
 
@@ -49,8 +51,10 @@ class TaskFilter:
     include_children: bool = False
     """With parent_id: everything below it, not only its direct children."""
     ready: bool | None = None
+    leaves: bool = False
+    """Only tasks that are no containers."""
     text: str | None = None
-    """Words that all begin words of the title, the description or the summary, letter case and accents aside."""
+    """Words that all stand in the title, the description or the summary; see `texts.match_of`."""
     created_after: float | None = None
     created_before: float | None = None
     updated_after: float | None = None
@@ -142,8 +146,8 @@ class _Search:
             self._updated.add("updated >= ?", wanted.updated_after)
         if wanted.updated_before is not None:
             self._updated.add("updated < ?", wanted.updated_before)
-        self._match = None if wanted.text is None or not wanted.text.strip() else match_of(wanted.text)
-        self._facets = _facets(wanted, READY)
+        self._text = TextSearch(connection, wanted.text) if wanted.text and wanted.text.strip() else None
+        self._facets = _facets(wanted, READY, "children = 0")
         self._cells, self._in_cells = self._read_cells(wanted)
         self._parents: str | None = None
         """The containers whose children are meant, as JSON."""
@@ -157,7 +161,7 @@ class _Search:
 
     def page(self, after: int, most: int) -> tuple[list[int], int, bool]:
         """Give the first tasks after a place, how many there are from the first one on, and whether that is exact."""
-        if not self._in_cells or (self._parents and not self._in_parents) or self._match == "":
+        if not self._in_cells or (self._parents and not self._in_parents) or (self._text and not self._text.match):
             return [], 0, True
         gathered = self._gather()
         if gathered is not None:
@@ -168,8 +172,8 @@ class _Search:
         return found, max(total, len(found)), exact
 
     def _gather(self) -> list[int] | None:
-        """Give all tasks that pass, if a source names few enough; and not what is known without them."""
-        if self._match is not None:
+        """Give all tasks that pass, if a source names few enough; None where counting is enough, or none does."""
+        if self._text is not None:
             self._hits = self._along_text(self._low, CANDIDATES_MAX + 1, _Where())
             if len(self._hits) <= CANDIDATES_MAX:
                 return self._passing(self._hits, parents=True, facets=True, updated=True)
@@ -178,20 +182,18 @@ class _Search:
                 return None
             named = self._along_parents(self._low, CANDIDATES_MAX, self._rows_where(parents=False))
             return self._passing(named, text=True)
-        if self._in_cells <= CANDIDATES_MAX:
-            if self._is_plain(parents=True):
-                return None
-            named = self._along_cells(self._low, CANDIDATES_MAX)
-            return self._passing(named, text=True, parents=True)
-        if self._updated.conditions:
-            named = self._updated_lately()
+        few_cells = self._in_cells <= CANDIDATES_MAX
+        if few_cells and self._is_plain(parents=True):
+            return None
+        if few_cells or self._updated.conditions:
+            named = self._along_cells(self._low, CANDIDATES_MAX) if few_cells else self._updated_lately()
             if len(named) <= CANDIDATES_MAX:
                 return self._passing(named, text=True, parents=True)
         return None
 
     def _count(self) -> tuple[int, bool]:
         """Say how many pass where no source names few, and whether that is exact."""
-        if self._match is not None:
+        if self._text is not None:
             return len(self._passing(self._hits[:CANDIDATES_MAX], parents=True, facets=True, updated=True)), False
         if self._parents is not None:
             if self._is_plain(facets=True):
@@ -205,7 +207,7 @@ class _Search:
 
     def _along(self, low: int, most: int) -> list[int]:
         """Give the first tasks after a place that pass, read along one source however far that leads."""
-        if self._match is not None:
+        if self._text is not None:
             return self._along_text(low, most, self._rows_where())
         if self._parents is not None:
             return self._along_parents(low, most, self._rows_where(parents=False))
@@ -216,7 +218,7 @@ class _Search:
         return not (
             self._dated
             or self._updated.conditions
-            or self._match is not None
+            or self._text is not None
             or (parents and self._parents is not None)
             or (facets and self._facets.conditions)
         )
@@ -230,17 +232,10 @@ class _Search:
         return self._merged(table, "parent_id", self._parents, self._in_parents, low, most, where)
 
     def _along_text(self, low: int, most: int, where: _Where) -> list[int]:
-        join = " CROSS JOIN task ON seq = task_words.rowid" if where.conditions else ""
-        rows = self._execute(
-            f"SELECT task_words.rowid FROM task_words{join} WHERE task_words MATCH ? AND task_words.rowid > ?"
-            f" AND task_words.rowid <= ?{where} ORDER BY task_words.rowid LIMIT ?",
-            (self._match, low, self._high, *where.parameters, most),
-        )
-        return [row[0] for row in rows.fetchall()]
+        assert self._text is not None
+        return self._text.first(low, self._high, most, str(where), where.parameters)
 
-    def _merged(
-        self, table: str, column: str, keys: str, total: int, low: int, most: int, where: _Where
-    ) -> list[int]:
+    def _merged(self, table: str, column: str, keys: str, total: int, low: int, most: int, where: _Where) -> list[int]:
         """Merge the lists of several keys: read a stretch of the order from each, and a longer one if it held too few.
 
         Reading each list to its own limit would cost keys times limit rows; a stretch holds few more than are wanted.
@@ -250,8 +245,8 @@ class _Search:
         while len(found) < most and low < self._high:
             upto = min(low + width, self._high)
             rows = self._execute(
-                f"SELECT seq FROM json_each(?) CROSS JOIN {table} WHERE {column} = value AND seq > ? AND seq <= ?{where}"
-                " ORDER BY seq LIMIT ?",
+                f"SELECT seq FROM json_each(?) CROSS JOIN {table}"
+                f" WHERE {column} = value AND seq > ? AND seq <= ?{where} ORDER BY seq LIMIT ?",
                 (keys, low, upto, *where.parameters, most - len(found)),
             )
             found.extend(row[0] for row in rows.fetchall())
@@ -277,13 +272,7 @@ class _Search:
                 (json.dumps(seqs), *where.parameters),
             )
             seqs = [row[0] for row in rows.fetchall()]
-        if text and self._match is not None and seqs:
-            rows = self._execute(
-                "SELECT rowid FROM task_words WHERE task_words MATCH ? AND rowid IN (SELECT value FROM json_each(?))",
-                (self._match, json.dumps(seqs)),
-            )
-            seqs = sorted(row[0] for row in rows.fetchall())
-        return seqs
+        return self._text.among(seqs) if text and self._text is not None else seqs
 
     def _rows_where(self, *, parents: bool = True, facets: bool = True, updated: bool = True) -> _Where:
         where = _Where()
@@ -297,7 +286,7 @@ class _Search:
 
     def _read_cells(self, wanted: TaskFilter) -> tuple[str, int]:
         """Give the cells that agree with the filter, as JSON, and how many tasks they hold."""
-        where = _facets(wanted, "ready")
+        where = _facets(wanted, "ready", "NOT container")
         if wanted.session_id is not None:
             where.add("session_id = ?", wanted.session_id)
         cells = self._execute(f"SELECT id, n FROM cell WHERE n > 0{where}", where.parameters).fetchall()
@@ -329,45 +318,23 @@ class _Search:
 
     def _last_before(self, seconds: float) -> int:
         """Give the number of the last task that was created before a time: they stand in the order of creation."""
-        low, high = 0, self._last
-        while low < high:
-            middle = (low + high + 1) // 2
-            row = self._execute(
-                "SELECT created FROM task WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (middle,)
-            ).fetchone()
-            low, high = (middle, high) if row is None or row[0] < seconds else (low, middle - 1)
-        return low
+        row = self._execute(
+            f"WITH RECURSIVE half(low, high) AS (SELECT 0, ? UNION ALL"
+            f" SELECT iif({_BEFORE}, {_MIDDLE}, low), iif({_BEFORE}, high, {_MIDDLE} - 1) FROM half WHERE low < high)"
+            " SELECT low FROM half WHERE low >= high",
+            (self._last, seconds, seconds),
+        ).fetchone()
+        return int(row[0])
 
 
-def match_of(text: str) -> str:
-    """Turn what a caller is looking for into a query of the full-text index; empty where it holds no word.
-
-    Each piece between spaces becomes a phrase, whose last word may go on: nothing in the text is syntax.
-
-    Raises:
-        InvalidInput: it has more than TEXT_WORDS_MAX pieces.
-    """
-    # What cannot be written as UTF-8 stands in no task.
-    pieces = dict.fromkeys(text.replace("\0", " ").encode("utf-8", "replace").decode().split())
-    if len(pieces) > TEXT_WORDS_MAX:
-        raise InvalidInput(
-            f"the text to look for has {len(pieces)} words, {TEXT_WORDS_MAX} are allowed", "Give the most telling ones."
-        )
-    phrases: list[str] = []
-    for piece in pieces:
-        words = spaced_words(piece.replace('"', " "))
-        if any(letter.isalnum() for letter in words):
-            goes_on = words[-1:].isalnum()
-            phrases.append(f'"{words}"*' if goes_on else f'"{words}"')
-    return " ".join(phrases)
-
-
-def _facets(wanted: TaskFilter, ready: str) -> _Where:
+def _facets(wanted: TaskFilter, ready: str, leaf: str) -> _Where:
     where = _Where()
     for name in ("status", "task_type", "specialist", "complexity"):
         where.one_of(name, getattr(wanted, name))
     if wanted.ready is not None:
         where.add(f"({ready})" if wanted.ready else f"NOT ({ready})")
+    if wanted.leaves:
+        where.add(leaf)
     return where
 
 

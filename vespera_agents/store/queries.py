@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from vespera_agents.store.pages import EXACT_TOTAL_MAX, TaskFilter, TaskPage, first_tasks, task_page
 from vespera_agents.store.rows import (
@@ -38,7 +39,10 @@ __all__ = [
     "dependencies_of",
     "dependents_of",
     "events_of",
+    "first_tasks",
     "latest_artifacts",
+    "latest_completed",
+    "leaves_below",
     "oldest_waiting",
     "ready_tasks",
     "recorded_result",
@@ -46,10 +50,16 @@ __all__ = [
     "session_tasks",
     "sessions",
     "status_counts",
+    "stuck_tasks",
     "task",
     "task_page",
     "tasks",
 ]
+
+
+STUCK_MAX: Final = 500
+"""Broken tasks from which the search for what they hold up begins; it ends with twice as many."""
+
 
 def session(connection: sqlite3.Connection, session_id: str) -> Session:
     """Read one session.
@@ -186,6 +196,65 @@ def oldest_waiting(connection: sqlite3.Connection, session_id: str | None = None
         () if session_id is None else (session_id,),
     ).fetchall()
     return [(str(row[0]), float(row[1])) for row in rows]
+
+
+def latest_completed(connection: sqlite3.Connection, session_id: str, limit: int) -> list[Task]:
+    """Read the tasks that were completed last and are no containers, the latest first."""
+    rows: list[Row] = connection.execute(
+        f"SELECT {TASK_COLUMNS} FROM task WHERE seq IN (SELECT seq FROM cell CROSS JOIN cell_task ON cell = cell.id"
+        " AND updated >= coalesce((SELECT updated FROM cell_task WHERE cell = cell.id"
+        " ORDER BY updated DESC LIMIT 1 OFFSET ?), 0)"
+        " WHERE cell.session_id = ? AND status = 'completed' AND NOT container AND n > 0)"
+        " ORDER BY finished DESC, seq LIMIT ?",
+        (limit, session_id, limit),
+    ).fetchall()
+    return [task_of(row) for row in rows]
+
+
+def stuck_tasks(connection: sqlite3.Connection, session_id: str) -> tuple[list[Task], list[Dependency]]:
+    """Read the tasks of a session that are broken or wait for such, in the order of the plan, and their dependencies.
+
+    From the broken ones, the newest first, along what waits for them, up to STUCK_MAX: how long it takes depends on
+    what is stuck, not on the size of the session. These rows say as much about who is to blame as all rows would.
+    """
+    broken = connection.execute(
+        "SELECT id FROM task WHERE seq IN (SELECT seq FROM cell_task WHERE cell IN (SELECT id FROM cell"
+        " WHERE session_id = ? AND +status IN ('failed', 'cancelled', 'blocked') AND NOT waived AND NOT container"
+        " AND n > 0) ORDER BY seq DESC LIMIT ?) ORDER BY seq DESC",
+        (session_id, STUCK_MAX),
+    ).fetchall()
+    found: dict[str, None] = dict.fromkeys(row[0] for row in broken)
+    frontier = list(found)
+    while frontier and len(found) < 2 * STUCK_MAX:
+        following = connection.execute(
+            "WITH RECURSIVE here(id) AS (SELECT value FROM json_each(?)), below(id) AS ("
+            " SELECT task_id FROM dependency JOIN here ON on_task_id = here.id"
+            " WHERE mandatory AND kind != 'related' AND state IN ('open', 'failed')"
+            # A container that waits holds everything in it.
+            " UNION SELECT task.id FROM below JOIN task ON task.parent_id = below.id)"
+            # A container waits for what is in it.
+            " SELECT id FROM below UNION SELECT parent_id FROM task JOIN here USING (id) WHERE parent_id IS NOT NULL"
+            " LIMIT ?",
+            (json.dumps(frontier), 2 * STUCK_MAX),
+        ).fetchall()
+        frontier = [row[0] for row in following if row[0] not in found]
+        found.update(dict.fromkeys(frontier))
+    rows = _by_ids(connection, f"SELECT {TASK_COLUMNS}, seq FROM task WHERE id", list(found))
+    rows.sort(key=lambda row: int(row[-1]))
+    return _in_tree_order([task_of(row[:-1]) for row in rows], None), dependencies_of(connection, found)
+
+
+def leaves_below(connection: sqlite3.Connection, container_id: str) -> tuple[int, int]:
+    """Count the tasks below a container that are no containers: how many have ended, and how many there are."""
+    row = connection.execute(
+        "WITH RECURSIVE box(id) AS (SELECT ? UNION ALL"
+        " SELECT task.id FROM box CROSS JOIN task INDEXED BY task_container"
+        " WHERE task.parent_id = box.id AND task.parent_id IS NOT NULL AND task.children > 0)"
+        " SELECT coalesce(sum(status IN ('completed', 'failed', 'cancelled', 'archived')), 0), count(*)"
+        " FROM box JOIN task ON task.parent_id = box.id WHERE children = 0",
+        (container_id,),
+    ).fetchone()
+    return int(row[0]), int(row[1])
 
 
 def claiming_servers(connection: sqlite3.Connection) -> list[str]:

@@ -112,7 +112,15 @@ class QueryParameters(Parameters):
     complexity: Annotated[Words[Complexity], Field(description="Any of these")] = ()
     ready: Annotated[bool, Field(description="Only tasks that can be claimed now, or only others")] | None = None
     text: (
-        Annotated[str, Field(min_length=1, max_length=200, description="Found in title, description or summary")] | None
+        Annotated[
+            str,
+            Field(
+                min_length=1,
+                max_length=200,
+                description="Whole words, all in title, description or summary; auth* finds all that begin so",
+            ),
+        ]
+        | None
     ) = None
     parent_task_id: Annotated[TaskRef, Field(description="Its direct subtasks")] | None = None
     include_children: Annotated[bool, Field(description="With parent_task_id: all levels below")] = False
