@@ -70,6 +70,7 @@ def role_text(role: Role) -> str:
     """Write a role as a role file defines it."""
     fields = role.model_dump(mode="json", exclude={"name"}, exclude_none=True)
     import yaml  # noqa: PLC0415 - as in reading them
+
     return yaml.safe_dump({role.name: fields}, sort_keys=False, allow_unicode=True, width=120)
 
 
