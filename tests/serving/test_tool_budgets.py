@@ -183,8 +183,10 @@ async def _answers() -> dict[str, list[dict[str, Any]]]:
             for client in (one, two):
                 await client.call_tool("orchestrator_initialize_session", {"name": "beside it"})
             place.trust('[commands]\nallow = ["test -f"]\n')
+            shared: World = await new_world(place, one, two)
             for row in [row for row in ROWS if row.outcome == OK and not row.empty]:
-                world: World = await new_world(place, one, two)
+                reads = TOOLS[f"orchestrator_{row.tool}"].effects.read_only and not row.first
+                world = shared if reads else await new_world(place, one, two)
                 for tool, arguments in row.first:
                     await world.call(two, tool, arguments)
                 result = await world.call(one, row.tool, row.arguments)
