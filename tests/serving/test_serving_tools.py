@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from mcp import Client
 from mcp.client.context import ClientRequestContext
-from mcp.shared.exceptions import MCPError
 from mcp_types import ErrorData, ListRootsResult, RequestParamsMeta, Root
 from pydantic import FileUrl
 
@@ -406,10 +405,3 @@ async def test_a_client_that_tells_no_root_means_the_servers_workspace(roots: Li
         async with in_memory(place, "legacy", list_roots_callback=answer) as (client, _):
             session = await succeed(client, "orchestrator_initialize_session")
             assert Path(session["working_directory"]) == place.project
-
-
-async def test_the_lists_have_one_page() -> None:
-    async with opened() as (_, client):
-        for listing in (client.list_tools, client.list_resources, client.list_resource_templates):
-            with pytest.raises(MCPError, match="one page"):
-                await listing(cursor="2")

@@ -51,7 +51,8 @@ def iso(seconds: float | None) -> str | None:
 class Answer(BaseModel):
     """What every answer has."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Built when it is first used: a server that starts is waited for.
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class ArtifactLink(Answer):

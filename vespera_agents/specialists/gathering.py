@@ -16,12 +16,22 @@ from vespera_agents.specialists.synthesis import WorkRows
 from vespera_agents.store import queries
 from vespera_agents.work.models import Artifact, Task
 
-__all__ = ["BRIEFING_NAME", "REPORT_NAME", "SYNTHESIS_NAME", "artifact_files", "read_rows", "surroundings_of"]
+__all__ = [
+    "BRIEFING_NAME",
+    "HANDOVER_NAME",
+    "REPORT_NAME",
+    "SYNTHESIS_NAME",
+    "artifact_files",
+    "read_rows",
+    "surroundings_of",
+]
 
 BRIEFING_NAME: Final = "briefing"
 """The artifact that holds a prepared task's briefing."""
 REPORT_NAME: Final = "report"
 """The artifact that holds the report of a run."""
+HANDOVER_NAME: Final = "hand-over of "
+"""How the names of artifacts begin that a hand-over was written into."""
 SYNTHESIS_NAME: Final = "synthesis of "
 """How the names of artifacts begin that orchestrator_synthesize_results made."""
 
@@ -70,5 +80,5 @@ def _results(artifacts: Iterable[Artifact]) -> list[Artifact]:
     return [
         one
         for one in artifacts
-        if one.name not in {BRIEFING_NAME, REPORT_NAME} and not one.name.startswith(SYNTHESIS_NAME)
+        if one.name not in {BRIEFING_NAME, REPORT_NAME} and not one.name.startswith((SYNTHESIS_NAME, HANDOVER_NAME))
     ]
