@@ -65,8 +65,10 @@ def inherited_edges(tasks: Sequence[Task], own: Mapping[str, Sequence[str]]) -> 
     return edges
 
 
-def blocked_tasks(tasks: Sequence[Task], dependencies: Sequence[Dependency]) -> list[BlockedTask]:
-    """List the tasks that cannot go on by themselves, with those at the root of it."""
+def blocked_tasks(
+    tasks: Sequence[Task], dependencies: Sequence[Dependency], most: int | None = None
+) -> list[BlockedTask]:
+    """List the tasks that cannot go on by themselves, with those at the root of it; no more than `most`."""
     by_id = {task.id: task for task in tasks}
     broken = {
         task.id
@@ -78,6 +80,8 @@ def blocked_tasks(tasks: Sequence[Task], dependencies: Sequence[Dependency]) -> 
     edges = edges_of(tasks, dependencies)
     found: list[BlockedTask] = []
     for task in tasks:
+        if len(found) == most:
+            break
         if task.is_container:
             continue
         if task.status is TaskStatus.BLOCKED:

@@ -119,9 +119,9 @@ class QueryParameters(Parameters):
     specialist: Texts = ()
     complexity: KnownWords[Complexity] = ()
     ready: bool | None = None
-    text: Annotated[str, Field(min_length=1, max_length=200, description="In title, description or summary")] | None = (
-        None
-    )
+    text: (
+        Annotated[str, Field(min_length=1, max_length=200, description="Whole words, or auth* for beginnings")] | None
+    ) = None
     parent_task_id: Annotated[TaskRef, Field(description="Its subtasks")] | None = None
     include_children: Annotated[bool, Field(description="All levels below")] = False
     created_after: Moment = None
