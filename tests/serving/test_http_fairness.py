@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
 import httpx2
 import pytest
 import trio
@@ -9,14 +12,15 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.serving.http_kit import HEADERS, call, handshake
 from tests.serving.kit import Place, new_place
-from vespera_agents.serving.protocol.fairness import Fairness, FairnessStatistics, TooManyCalls, client_of
+from vespera_agents.serving.protocol.fairness import AT_WORK_MAX, Fairness, FairnessStatistics, TooManyCalls, client_of
 from vespera_agents.serving.protocol.identity import LOCAL, Identity
 from vespera_agents.serving.protocol.server import build_server
-from vespera_agents.serving.tools import sessions
 from vespera_agents.serving.tools.catalogue import TOOLS
+from vespera_agents.serving.tools.tool import Telling
 from vespera_agents.serving.transports.http.door import HttpDoor
 from vespera_agents.serving.transports.http.listening import listen
 from vespera_agents.serving.transports.http.wishes import HttpWish
+from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import open_runtime
 
@@ -63,28 +67,24 @@ def test_clients_are_told_apart_by_connection_else_by_token_and_name() -> None:
 
 
 @pytest.fixture(name="place")
-def a_place():  # noqa: ANN201
+def a_place() -> Iterator[Place]:
     with new_place() as found:
         yield found
 
 
-async def test_over_http_a_flood_of_one_client_leaves_room_for_another(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_over_http_a_flood_of_one_client_leaves_room_for_another(place: Place) -> None:
     """200 calls that wait, and a call of somebody else that is answered meanwhile."""
-    tool, waiting, go = sessions.INITIALIZE_SESSION, [0], trio.Event()
-    invoke = type(tool).invoke
+    listing, begun, go = TOOLS["orchestrator_list_sessions"], [0], trio.Event()
 
-    async def slowly(self, orchestrator, call_, arguments):  # noqa: ANN001, ANN202
-        if self is tool:
-            waiting[0] += 1
-            await go.wait()
-        return await invoke(self, orchestrator, call_, arguments)
+    async def slowly(orchestrator: Orchestrator, wish: Call, arguments: Mapping[str, object]) -> Telling:
+        begun[0] += 1
+        await go.wait()
+        return await listing.invoke(orchestrator, wish, arguments)
 
-    monkeypatch.setattr(type(tool), "invoke", slowly)
+    tools = {"slow": replace(listing, name="slow", invoke=slowly), "quick": replace(listing, name="quick")}
     async with open_runtime("serve", registry=place.registry) as runtime:
         opened = await runtime.workspace(place.project)
-        server = build_server(Orchestrator(runtime, place.project), TOOLS)
+        server = build_server(Orchestrator(runtime, place.project), tools)
         with listen(HttpWish("127.0.0.1:0")) as listening:
             door = HttpDoor(server, listening, opened.store, at_stop=server.at_stop)
             async with (
@@ -98,7 +98,7 @@ async def test_over_http_a_flood_of_one_client_leaves_room_for_another(
                 answers: list[int] = []
 
                 async def ask(number: int) -> None:
-                    message = call(tool.name, number)
+                    message = call("slow", number)
                     answer = await client.post("", json=message, headers=flood)
                     answers.append(answer.status_code)
 
@@ -106,13 +106,13 @@ async def test_over_http_a_flood_of_one_client_leaves_room_for_another(
                     for number in range(200):
                         asking.start_soon(ask, number + 1)
                     with trio.fail_after(30):
-                        while door.statistics().guard.in_flight < 200:  # type: ignore[union-attr]
+                        while (guard := door.statistics().guard) is None or guard.in_flight < 200:
                             await trio.sleep(0.01)
-                        quick = await client.post("", json=call("orchestrator_list_sessions"), headers=other)
+                        quick = await client.post("", json=call("quick"), headers=other)
                     assert not quick.json()["result"].get("isError")
-                    assert waiting == [16]
+                    assert begun == [AT_WORK_MAX]
                     assert not answers
                     go.set()
-                assert waiting == [200]
+                assert begun == [200]
                 door.stop()
                 await door.ended.wait()
