@@ -1,4 +1,4 @@
-"""What the tests of HTTP share: a door in this process with tools that do as they are told, and a client without manners.
+"""What the tests of HTTP share: a door in this process with tools that do as told, and a client without manners.
 
 Not a test. `kit.http_server` starts real server processes instead.
 """

@@ -103,7 +103,11 @@ logger = logging.getLogger(LOGGER_NAME)
 
 
 def build_server(
-    orchestrator: Orchestrator, tools: Mapping[str, Tool] = TOOLS, *, page_entries: int = PAGE_ENTRIES
+    orchestrator: Orchestrator,
+    tools: Mapping[str, Tool] = TOOLS,
+    *,
+    page_entries: int = PAGE_ENTRIES,
+    changes: Changes | None = None,
 ) -> OrchestratorServer:
     """Make an MCP server of an orchestrator; it serves any number of connections, one after another or at once.
 
@@ -111,8 +115,9 @@ def build_server(
         orchestrator: who answers.
         tools: those that are listed and may be called, by name.
         page_entries: how many entries a page of a list has.
+        changes: what clients are told of; those of the orchestrator's workspaces unless given.
     """
-    return _Serving(orchestrator, tools, page_entries).server()
+    return _Serving(orchestrator, tools, page_entries, changes or Changes(orchestrator)).server()
 
 
 @final
@@ -143,8 +148,11 @@ class OrchestratorServer(Server[dict[str, object]]):
 class _Serving:
     """The requests of MCP, answered by an orchestrator."""
 
-    def __init__(self, orchestrator: Orchestrator, tools: Mapping[str, Tool], page_entries: int) -> None:
+    def __init__(
+        self, orchestrator: Orchestrator, tools: Mapping[str, Tool], page_entries: int, changes: Changes
+    ) -> None:
         self._orchestrator = orchestrator
+        self._changes = changes
         self._tools = tools
         self._page_entries = page_entries
         # Until the home workspace is open nothing is recorded, so this name is only a stand-in.
@@ -178,7 +186,7 @@ class _Serving:
         server.answer("prompts/list", PaginatedRequestParams, reading.list_prompts)
         server.answer("prompts/get", GetPromptRequestParams, reading.get_prompt)
         server.answer("completion/complete", CompleteRequestParams, reading.complete)
-        hearing = Subscriptions(Changes(self._orchestrator))
+        hearing = Subscriptions(self._changes)
         server.answer("resources/subscribe", SubscribeRequestParams, hearing.subscribe)
         server.answer("resources/unsubscribe", UnsubscribeRequestParams, hearing.unsubscribe)
         server.answer("subscriptions/listen", SubscriptionsListenRequestParams, hearing.listen)
