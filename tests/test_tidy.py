@@ -24,7 +24,7 @@ LINES_HARD_MAX = 600
 FUNCTION_LINES_MAX = 80
 FILE_BYTES_MAX = 1_000_000
 ROOT_FILES_MAX = 8
-NOT_OURS = {".git", ".venv", ".venv-peers", ".vespera", "__pycache__", "node_modules", "build", "dist"}
+NOT_OURS = {".git", ".venv", ".venv-peers", ".node", ".vespera", "__pycache__", "node_modules", "build", "dist"}
 """Folders that hold no file of the repository, for a copy of the tree without git."""
 
 LONG_MODULES: Mapping[str, str] = {}
