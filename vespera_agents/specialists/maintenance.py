@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, final
+from typing import Final, cast, final
 
 import trio
 
@@ -36,9 +36,8 @@ from vespera_agents.store.commands.upkeep import (
     stale_tasks,
     standings,
 )
-from vespera_agents.store.rows import EVENT_COLUMNS, event_of
 from vespera_agents.store.strays import Stray, find_strays
-from vespera_agents.work.models import ArtifactKind, Event, Session, SessionStatus, Task
+from vespera_agents.work.models import ArtifactKind, Session, SessionStatus, Task
 
 __all__ = ["Job", "maintain"]
 
@@ -256,22 +255,17 @@ async def _prepare_handover(job: Job, told: _Told) -> None:
             told.changes.append(f"an artifact {name!r} would be made")
             continue
         key = job.call.about(f"handover/{session.id}")
-        if await store.read(queries.recorded_result, key) is None:
+        # The same call again made what it made then.
+        recorded = await store.read(queries.recorded_result, key)
+        ids = cast("list[str]", recorded) if isinstance(recorded, list) else []
+        if not ids:
             data = write_handover(rows).encode()
             sha256 = await store.artifacts.save(data)
             new = NewArtifact(ArtifactKind.DOCUMENTATION, name, "text/markdown", len(data), sha256)
             ids = await store.execute(AddArtifacts(job.call.by, session.id, None, (new,)), key)
-        else:
-            # The same call again: what it made then is what it made.
-            ids = await store.read(_recorded_ids, job, session)
         artifact = await store.read(queries.artifact, ids[0])
         told.changes.append(f"{artifact.id}: {name}")
         told.uris.append(f"vespera://artifact/{artifact.sha256}")
-
-
-def _recorded_ids(connection: sqlite3.Connection, job: Job, session: Session) -> list[str]:
-    recorded = queries.recorded_result(connection, job.call.about(f"handover/{session.id}"))
-    return [str(name) for name in recorded] if isinstance(recorded, list) else []
 
 
 def _handover_rows(connection: sqlite3.Connection, session: Session) -> HandoverRows:
@@ -283,19 +277,13 @@ def _handover_rows(connection: sqlite3.Connection, session: Session) -> Handover
         if not one.name.startswith(HANDOVER_NAME)
     ]
     return HandoverRows(
-        session, tasks, dependencies, blocked_tasks(tasks, dependencies), artifacts, _decisions(connection, session.id)
+        session,
+        tasks,
+        dependencies,
+        blocked_tasks(tasks, dependencies),
+        artifacts,
+        queries.decisions_of(connection, session.id, _DECISIONS_SHOWN),
     )
-
-
-def _decisions(connection: sqlite3.Connection, session_id: str) -> list[Event]:
-    """Read the last changes of status for which somebody gave a reason; that one claimed a task is no decision."""
-    rows = connection.execute(
-        f"SELECT {EVENT_COLUMNS} FROM event WHERE session_id=? AND what='status' AND detail IS NOT NULL"
-        " AND after NOT IN ('completed') AND actor != 'supervision' AND detail != 'follows its subtasks'"
-        " AND detail NOT LIKE 'claimed by %' ORDER BY seq DESC LIMIT ?",
-        (session_id, _DECISIONS_SHOWN),
-    ).fetchall()
-    return [event_of(row) for row in reversed(rows)]
 
 
 def _reporter(call: Call, doing: str) -> Callable[[int, int], None]:

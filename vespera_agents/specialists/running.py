@@ -30,7 +30,6 @@ from vespera_agents.store.commands import OpenSession as OpenSessionCommand
 from vespera_agents.work.errors import NotFound
 from vespera_agents.work.models import ArtifactKind, Session, SessionStatus, Task, TaskStatus
 from vespera_agents.work.plans import Plan
-from vespera_agents.workspace import WorkspaceError
 
 __all__ = ["PlanRun", "RunOptions", "RunResult", "TaskOutcome"]
 

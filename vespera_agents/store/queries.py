@@ -39,6 +39,7 @@ __all__ = [
     "artifact",
     "artifacts_of",
     "claims",
+    "decisions_of",
     "dependencies_of",
     "dependents_of",
     "events_of",
@@ -266,6 +267,20 @@ def events_of(connection: sqlite3.Connection, session_id: str, after: int = 0, l
         (session_id, after, limit),
     ).fetchall()
     return [event_of(row) for row in rows]
+
+
+def decisions_of(connection: sqlite3.Connection, session_id: str, limit: int) -> list[Event]:
+    """Read the last changes of status for which somebody gave a reason, the oldest first.
+
+    That a task was claimed or completed, or given back for somebody who is gone, is no decision.
+    """
+    rows = connection.execute(
+        f"SELECT {EVENT_COLUMNS} FROM event WHERE session_id=? AND what='status' AND detail IS NOT NULL"
+        " AND after != 'completed' AND actor != 'supervision' AND detail != 'follows its subtasks'"
+        " AND detail NOT LIKE 'claimed by %' ORDER BY seq DESC LIMIT ?",
+        (session_id, limit),
+    ).fetchall()
+    return [event_of(row) for row in reversed(rows)]
 
 
 def status_counts(connection: sqlite3.Connection, session_id: str | None = None) -> list[tuple[str, str, bool, int]]:

@@ -57,10 +57,11 @@ def document() -> str:
 
 
 def _tool(tool: Tool, rows: list[Row]) -> str:
-    lines = [f"### {tool.name}", "", tool.description, "", "| Parameter | Takes | Meaning |", "|---|---|---|"]
+    lines = [f"### {tool.name}", "", tool.description, ""]
     required = set(tool.input_schema.get("required", []))  # type: ignore[call-overload]
     shared: Schema = tool.input_schema.get("$defs", {})  # type: ignore[assignment]
-    properties: Mapping[str, Schema] = tool.input_schema["properties"]  # type: ignore[assignment]
+    properties: Mapping[str, Schema] = tool.input_schema.get("properties", {})  # type: ignore[assignment]
+    lines += ["| Parameter | Takes | Meaning |", "|---|---|---|"] if properties else ["It takes nothing."]
     for name, told in properties.items():
         needed = " (required)" if name in required else ""
         lines.append(f"| `{name}` | {_takes(told, shared)}{needed} | {_cell(told.get('description', ''))} |")
