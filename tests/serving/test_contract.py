@@ -23,6 +23,7 @@ from tests.serving.contract.world import World, new_world
 from tests.serving.kit import ERAS, Place, connected, http_client, http_server, in_memory, new_place, text_of
 from vespera_agents.serving.protocol.server import ERROR_META
 from vespera_agents.serving.tools.catalogue import TOOLS
+from vespera_agents.serving.tools.schemas import input_schema
 
 TRUSTED = '[commands]\nallow = ["test -f"]\n'
 
@@ -174,7 +175,7 @@ async def _refuse_bad_values(name: str, world: World, problems: list[str]) -> No
     valid = next(row for row in ROWS if f"orchestrator_{row.tool}" == name and row.outcome == OK and not row.empty)
     wrong: list[tuple[dict[str, Any], str, str]] = [
         ({**valid.arguments, parameter: value}, parameter, why)
-        for parameter, value, why in bad_values(tool.input_schema)
+        for parameter, value, why in bad_values(input_schema(tool.parameters, every_bound=True))
     ]
     wrong += [
         ({key: value for key, value in valid.arguments.items() if key != parameter}, parameter, "is missing")

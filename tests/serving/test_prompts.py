@@ -11,8 +11,9 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, GetPromptResult, TextContent
 
-from tests.serving.kit import ERAS, Place, connected, in_memory, new_place, succeed
+from tests.serving.kit import ERAS, ROOT, Place, connected, in_memory, new_place, succeed
 from vespera_agents.serving.protocol.prompts import PROMPTS, TEXT_MAX, TOKENS_MAX
+from vespera_agents.serving.protocol.resources import TEMPLATES, TREE_URI
 from vespera_agents.serving.protocol.server import INSTRUCTIONS
 from vespera_agents.serving.tools.catalogue import CORE, TOOLS
 
@@ -204,8 +205,16 @@ def test_the_instructions_are_three_sentences_about_tools_that_every_server_has(
     assert len(named) >= 5
 
 
-def test_every_prompt_is_tested() -> None:
-    assert {one.name for one in PROMPTS} == {"plan_work", "execute_task", "review_task", "hand_over_session"}
+def test_the_document_tells_of_every_prompt_and_address() -> None:
+    text = (ROOT / "docs" / "tools.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ((?:`\w+`\??(?:, )?)+) \|", text, re.MULTILINE)
+    told = {name: arguments.split(", ") for name, arguments in rows if name in {one.name for one in PROMPTS}}
+    assert told == {
+        prompt.name: [f"`{one.name}`{'' if one.required else '?'}" for one in prompt.arguments] for prompt in PROMPTS
+    }
+    assert re.findall(r"^\| `(vespera://[^`]+)` \|", text, re.MULTILINE) == [
+        *(one.uri_template for one in TEMPLATES), TREE_URI
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("era", ERAS)

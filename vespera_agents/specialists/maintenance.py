@@ -282,7 +282,7 @@ def _handover_rows(connection: sqlite3.Connection, session: Session) -> Handover
         dependencies,
         blocked_tasks(tasks, dependencies),
         artifacts,
-        queries.decisions_of(connection, session.id, _DECISIONS_SHOWN),
+        queries.decisions(connection, session.id, _DECISIONS_SHOWN),
     )
 
 

@@ -28,11 +28,9 @@ from vespera_agents.store import queries
 from vespera_agents.store.commands import CancelTask, DeleteTask, PlannedTasks, PlanTasks, TaskEdit, UpdateTask
 from vespera_agents.work.drafts import DependencyDraft, TaskDraft, walk_drafts
 from vespera_agents.work.errors import InvalidInput, NotFound
-from vespera_agents.work.models import Artifact, CommandLine, Dependency, TaskStatus, TaskType
-from vespera_agents.work.plans import PLAN_BYTES_MAX, Plan, plan_drafts, read_plan_bytes
-from vespera_agents.workspace import Workspace, WorkspaceError, confined
+from vespera_agents.work.models import Artifact, CommandLine, Dependency, TaskStatus
 
-__all__ = ["TaskTools", "plan_container", "read_plan_file"]
+__all__ = ["TaskTools"]
 
 LIMIT_MAX: Final = 200
 """Tasks on one page."""
@@ -68,6 +66,9 @@ class TaskTools:
             PlanError: the file is not a plan.
             Refusal: the session takes no plan now.
         """
+        # The reader of plans takes as long to import as a fifth of all the rest, and a client waits for its server.
+        from vespera_agents.specialists.plan_files import plan_container, read_plan_file  # noqa: PLC0415
+
         opened, _ = await self._lookup.session(session)
         plan = await trio.to_thread.run_sync(read_plan_file, opened.workspace, plan_path)
         notes = [note.text if note.line is None else f"line {note.line}: {note.text}" for note in plan.notes]
@@ -248,46 +249,6 @@ class TaskTools:
         command = DeleteTask(call.by, task.id, None, delete=mode == "delete", force=force)
         result = await opened.store.execute(command, call.step())
         return DeleteAnswer(**result)
-
-
-def read_plan_file(workspace: Workspace, plan_path: str) -> Plan:
-    """Read a plan file that lies in a workspace.
-
-    Raises:
-        WorkspaceError: it leads outside, or cannot be read.
-        PlanError: it is not a plan.
-    """
-    path = confined(workspace, plan_path)
-    if path.exists() and not path.is_file():
-        # Reading a pipe would never end.
-        raise WorkspaceError(f"{plan_path!r} is no regular file. Give the path of a Markdown file in the workspace.")
-    try:
-        with path.open("rb") as file:
-            # One byte more than a plan may have: enough to refuse it, whatever its size.
-            data = file.read(PLAN_BYTES_MAX + 1)
-    except OSError as error:
-        raise WorkspaceError(
-            f"{plan_path!r} cannot be read ({error.strerror}). Give the path of a Markdown file in the workspace."
-        ) from error
-    return read_plan_bytes(data, name=path.name)
-
-
-def plan_container(plan: Plan) -> TaskDraft:
-    """Give the whole plan as one container draft that bears its title."""
-    drafts = plan_drafts(plan)
-    if plan.task is not None:
-        # The plan describes the task that stands for the whole of it: the drafts are one tree already.
-        return drafts[0]
-    taken = {draft.key for draft in drafts}
-    key = plan.id if plan.id not in taken else f"{plan.id}-plan"
-    return TaskDraft(
-        key=key,
-        title=plan.title[:255] or plan.id,
-        description=plan.overview[:20_000],
-        task_type=TaskType.BREAKDOWN,
-        specialist="coordinator",
-        subtasks=tuple(drafts),
-    )
 
 
 def _plan_answer(drafts: Sequence[TaskDraft], result: PlannedTasks, *, notes: list[str], unplaced: int) -> PlanAnswer:

@@ -152,7 +152,7 @@ UPKEEP_TOOLS: Final[tuple[Tool, ...]] = (
         "orchestrator_cleanup_sessions",
         "Clean up sessions",
         "Close sessions that are over, in every known workspace, and archive the finished tasks of old ones; never "
-        "where somebody is at work. Only tells what it would do unless dry_run=false.",
+        "where somebody is at work. Use it when the list of sessions is long; without dry_run=false it only tells.",
         Effects(destructive=True, idempotent=True),
         parameters=CleanupParameters,
         answer=CleanupAnswer,
@@ -163,7 +163,7 @@ UPKEEP_TOOLS: Final[tuple[Tool, ...]] = (
         "orchestrator_maintenance_coordinator",
         "Maintain a workspace",
         "Give back stale tasks and remove what is left over, check that rows and files hold together, write status "
-        "documents, or prepare a hand-over for whoever goes on. Tells what it found and changed.",
+        "documents, or prepare a hand-over. Use it to tidy up, or to leave; it tells what it found and changed.",
         Effects(destructive=True),
         parameters=MaintenanceParameters,
         answer=MaintenanceAnswer,

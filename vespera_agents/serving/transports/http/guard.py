@@ -59,6 +59,7 @@ class Guard:
         self._requests = 0
         self._refused = 0
         self._in_flight = 0
+        self._identities: dict[str | None, Identity] = {}
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, _spawn: object = None, _soon: object = None
@@ -86,7 +87,7 @@ class Guard:
         headers = headers_of(scope)
         known = self._listening
         principal: str | None = None
-        if scope["path"] != ENDPOINT:
+        if str(scope["path"]).removesuffix("/") != ENDPOINT:
             await refuse(send, 404, f"there is nothing here. The MCP endpoint is {ENDPOINT}.")
         elif not known.hosts.serves(headers.get(b"host")):
             await refuse(
@@ -106,9 +107,15 @@ class Guard:
             words = f"{most} requests are open already. Close streams that nobody reads, and try again."
             await refuse(send, 503, words, (b"retry-after", str(RETRY_SECONDS).encode()))
         else:
-            put_identity(scope, Identity(principal, None, "http"))
+            put_identity(scope, self._identity(principal))
             return True
         return False
+
+    def _identity(self, principal: str | None) -> Identity:
+        found = self._identities.get(principal)
+        if found is None:
+            found = self._identities[principal] = Identity(principal, None, "http")
+        return found
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _body(receive, send, self._limits)
