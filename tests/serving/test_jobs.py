@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import trio
-from tests.serving.kit import Place, new_place
 from mcp import Client, MCPError
 from mcp_types import CallToolRequestParams, CallToolResult, ElicitRequest, ElicitRequestFormParams, TextContent
-from tests.serving.tasks_client import Known, begun, request, status, until
 
+from tests.serving.kit import Place, new_place
+from tests.serving.tasks_client import Known, begun, request, status, until
 from vespera_agents.serving.protocol.jobs import Asking, LongCalls
 from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.specialists.calls import Call

@@ -12,6 +12,7 @@ from typing import final
 
 from vespera_agents.specialists.agents import Agents
 from vespera_agents.specialists.calls import Lookup
+from vespera_agents.specialists.doubts import Doubts
 from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.session_tools import SessionTools
@@ -48,6 +49,8 @@ class Orchestrator:
         """Execute, complete, synthesize."""
         self.agents = Agents(self._lookup, self.jobs)
         """Execute by the server's own specialists."""
+        self.doubts = Doubts(self._lookup)
+        """What a user may want to be asked before."""
 
     async def home_workspace(self) -> OpenWorkspace:
         """Open the workspace that is meant where a call names none.

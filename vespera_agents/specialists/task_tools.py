@@ -24,15 +24,16 @@ from vespera_agents.specialists.answers import (
 )
 from vespera_agents.specialists.calls import Call, Lookup
 from vespera_agents.specialists.job_tools import JobTools
+from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store import queries
 from vespera_agents.store.commands import CancelTask, DeleteTask, PlanTasks, TaskEdit, UpdateTask
 from vespera_agents.work.drafts import DependencyDraft, TaskDraft
-from vespera_agents.work.errors import InvalidInput, NotFound
+from vespera_agents.work.errors import Conflict, InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, CommandLine, Dependency, Task, TaskStatus, TaskType
 from vespera_agents.work.plans import PLAN_BYTES_MAX, Plan, plan_drafts, read_plan_bytes
 from vespera_agents.workspace import Workspace, WorkspaceError, confined
 
-__all__ = ["TaskTools", "plan_container", "read_plan_file"]
+__all__ = ["TaskTools", "plan_container", "plan_in_the_way", "read_plan_file"]
 
 LIMIT_MAX: Final = 200
 """Tasks on one page."""
@@ -67,16 +68,25 @@ class TaskTools:
     async def plan_file(self, call: Call, plan_path: str, session: str | None = None) -> PlanAnswer:
         """Create the tasks of a plan or PRP file of the workspace, below one container that bears the plan's title.
 
+        A plan that is in the session already, and live, is replaced only when the user has confirmed that.
+
         Raises:
+            Conflict: the plan is there already, and nobody confirmed that it shall be replaced.
             WorkspaceError: the path leads outside the workspace or cannot be read.
             PlanError: the file is not a plan.
             Refusal: the session takes no plan now.
         """
         opened, found = await self._lookup.session(session)
-        plan = await trio.to_thread.run_sync(read_plan_file, opened.workspace, plan_path)
-        command = PlanTasks(call.by, found.id, (plan_container(plan),))
+        call.report(0, 3, f"reading {plan_path}")
+        plan, there = await plan_in_the_way(opened, found.id, plan_path)
+        container = plan_container(plan)
+        if there is not None and await opened.store.read(queries.recorded_result, call.key.step(1)) is None:
+            _check_replaces(call, plan_path, there)
+        call.report(1, 3, f"creating the tasks of {container.title}")
+        command = PlanTasks(call.by, found.id, (container,), replaces=there and there.id)
         result = await opened.store.execute(command, call.step())
         tasks = await opened.store.read(queries.tasks, list(result["ids"].values()))
+        call.report(2, 3, f"{len(tasks)} tasks created")
         notes = [note.text if note.line is None else f"line {note.line}: {note.text}" for note in plan.notes]
         return _plan_answer(found.id, tasks, notes=notes, unplaced=len(plan.unplaced))
 
@@ -252,6 +262,27 @@ def read_plan_file(workspace: Workspace, plan_path: str) -> Plan:
             f"{plan_path!r} cannot be read ({error.strerror}). Give the path of a Markdown file in the workspace."
         ) from error
     return read_plan_bytes(data, name=path.name)
+
+
+async def plan_in_the_way(opened: OpenWorkspace, session_id: str, plan_path: str) -> tuple[Plan, Task | None]:
+    """Read a plan file, and find the live task of a session that this plan was made into before.
+
+    Raises:
+        WorkspaceError: the path leads outside the workspace or cannot be read.
+        PlanError: the file is not a plan.
+    """
+    plan = await trio.to_thread.run_sync(read_plan_file, opened.workspace, plan_path)
+    container = plan_container(plan)
+    return plan, await opened.store.read(queries.live_root, session_id, container.key, container.title)
+
+
+def _check_replaces(call: Call, plan_path: str, there: Task) -> None:
+    if not call.confirmed:
+        raise Conflict(
+            f"the plan {plan_path} is in this session already, as task {there.id} ({there.title}), {there.status}",
+            f"Go on with it (orchestrator_query_tasks parent_task_id={there.id!r}), or archive it with "
+            f"orchestrator_delete_task(task_id={there.id!r}) and plan again.",
+        )
 
 
 def plan_container(plan: Plan) -> TaskDraft:

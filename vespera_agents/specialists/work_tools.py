@@ -172,7 +172,11 @@ class WorkTools:
         else:
             opened, task = await self._lookup.task(parent_task_id, session)
             session_id, root, title = task.session_id, task.id, task.title
-        result = synthesize(await opened.store.read(read_rows, session_id, root, title))
+        call.report(0, 3, f"reading what came of {title}")
+        rows = await opened.store.read(read_rows, session_id, root, title)
+        call.report(1, 3, f"gathering {len(rows.tasks)} tasks")
+        # In a thread, because a hundred thousand tasks take seconds, and nobody else shall wait for them.
+        result = await trio.to_thread.run_sync(synthesize, rows)
         recorded = await opened.store.read(queries.recorded_result, call.key.step(1))
         ids = cast("list[str]", recorded) if isinstance(recorded, list) else []
         if not ids:
@@ -181,6 +185,7 @@ class WorkTools:
             name = f"{SYNTHESIS_NAME}{title}"
             new = NewArtifact(ArtifactKind.DOCUMENTATION, name, "text/markdown", len(data), sha256)
             ids = await opened.store.execute(AddArtifacts(call.by, session_id, root, (new,)), call.step())
+        call.report(2, 3, "keeping the text")
         artifact = await opened.store.read(queries.artifact, ids[0])
         if (artifact.session_id, artifact.task_id) != (session_id, root):
             raise _used_for_something_else()

@@ -42,6 +42,7 @@ __all__ = [
     "dependents_of",
     "events_of",
     "latest_artifacts",
+    "live_root",
     "oldest_waiting",
     "ready_tasks",
     "recorded_result",
@@ -152,6 +153,16 @@ def ready_tasks(connection: sqlite3.Connection, session_id: str, limit: int) -> 
         f"SELECT {TASK_COLUMNS} FROM task WHERE session_id=? AND {_READY} ORDER BY seq LIMIT ?", (session_id, limit)
     ).fetchall()
     return [task_of(row) for row in rows]
+
+
+def live_root(connection: sqlite3.Connection, session_id: str, key: str, title: str) -> Task | None:
+    """Read the newest live task of a session that is in no container and has this key and title, if there is one."""
+    row = connection.execute(
+        f"SELECT {TASK_COLUMNS} FROM task WHERE session_id=? AND parent_id IS NULL AND key=? AND title=?"
+        " AND status IN ('pending', 'in_progress', 'blocked', 'review') ORDER BY seq DESC LIMIT 1",
+        (session_id, key, title),
+    ).fetchone()
+    return None if row is None else task_of(row)
 
 
 def task_page(connection: sqlite3.Connection, wanted: TaskFilter, limit: int, cursor: str | None) -> TaskPage:

@@ -6,6 +6,8 @@ resources    sessions, tasks and artifacts by address
 callers      who calls, and under which command keys
 roots        the directory that a client works in
 jobs         the tasks extension: handles to long work
+progress     how far a call is, on its way to the client
+questions    questions to the user on their way
 """
 
 __all__: list[str] = []

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, final
 
+from vespera_agents.serving.protocol.progress import Report
 from vespera_agents.specialists.calls import Call
 from vespera_agents.store import CommandKey
 from vespera_agents.work.errors import InvalidInput
@@ -37,12 +38,13 @@ class Callers:
         self._origin = origin
         self._numbers = itertools.count(1)
 
-    def call(self, client: str | None, meta: Mapping[str, object] | None) -> Call:
+    def call(self, client: str | None, meta: Mapping[str, object] | None, report: Report | None = None) -> Call:
         """Name one call of a client.
 
         Args:
             client: what the client calls itself.
             meta: the `_meta` of its request.
+            report: hears how far the call is.
 
         Raises:
             InvalidInput: its key is not a usable text.
@@ -50,13 +52,13 @@ class Callers:
         name = client_name(client)
         key = None if meta is None else meta.get(KEY_META)
         if key is None:
-            return Call(f"mcp:{name}", CommandKey(self._origin(), str(next(self._numbers))))
+            return Call(f"mcp:{name}", CommandKey(self._origin(), str(next(self._numbers))), report=report)
         if not isinstance(key, str) or not key.strip() or len(key) > _KEY_MAX:
             raise InvalidInput(
                 f"the {KEY_META} of a call is a text of 1 to {_KEY_MAX} characters, not {key!r:.80}",
                 "Send such a text, or leave it out.",
             )
-        return Call(f"mcp:{name}", CommandKey(f"client:{name}", key))
+        return Call(f"mcp:{name}", CommandKey(f"client:{name}", key), report=report)
 
 
 def client_name(name: str | None) -> str:

@@ -11,6 +11,7 @@ import base64
 import logging
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, final
 
@@ -50,13 +51,17 @@ from vespera_agents.serving.protocol.complaints import (
     about_fault,
     about_unknown_tool,
 )
-from vespera_agents.serving.protocol.jobs import LongCalls, handle
+from vespera_agents.serving.protocol.jobs import Asking, LongCalls, handle
+from vespera_agents.serving.protocol.progress import Report, reporting
+from vespera_agents.serving.protocol.questions import Questions, can_be_asked
 from vespera_agents.serving.protocol.resources import TEMPLATES, Content, list_resources, read_resource
 from vespera_agents.serving.protocol.roots import client_root
 from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.serving.tools.sessions import INITIALIZE_SESSION
 from vespera_agents.serving.tools.tool import Telling, Tool
 from vespera_agents.specialists.answers import ArtifactLink
+from vespera_agents.specialists.calls import Call
+from vespera_agents.specialists.jobs import RunningJob
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.jobs import Job
 
@@ -76,6 +81,10 @@ INSTRUCTIONS: Final = (
     "orchestrator_execute_task, do the work as its briefing says, hand it in with orchestrator_complete_task. "
     "Every failed call says what is wrong and what to call next; end with orchestrator_synthesize_results."
 )
+
+Context = ServerRequestContext[dict[str, object]]
+Answered = CallToolResult | InputRequiredResult | dict[str, object]
+"""The answer to a call: what it came to, what is needed first, or the handle of what goes on."""
 
 logger = logging.getLogger("vespera_agents.serving")
 
@@ -101,6 +110,7 @@ class _Serving:
         self._stand_in = f"srv_{secrets.token_hex(6)}"
         self._callers = Callers(self._origin)
         self._long = LongCalls(orchestrator, self._answer_of)
+        self._questions = Questions(orchestrator.runtime.registry.key)
 
     def server(self) -> Server[dict[str, object]]:
         """Give the library's server."""
@@ -111,43 +121,70 @@ class _Serving:
             instructions=INSTRUCTIONS,
             get_tool_input_schema=self._input_schema,
             on_list_tools=self._list_tools,
-            on_call_tool=self._call_tool,
             on_list_resources=self._list_resources,
             on_list_resource_templates=_list_templates,
             on_read_resource=self._read_resource,
         )
+        # Not in the constructor, whose type knows no answers of an extension.
+        server.add_request_handler("tools/call", CallToolRequestParams, self._call_tool)
         self._long.install(server)
         # Its only inhabitant traces each message for a telemetry that nobody has configured, at a price for each.
         server.middleware.clear()
         return server
 
-    async def _call_tool(
-        self, ctx: ServerRequestContext[dict[str, object]], params: CallToolRequestParams
-    ) -> CallToolResult | InputRequiredResult | dict[str, object]:
+    async def _call_tool(self, ctx: Context, params: CallToolRequestParams) -> Answered:
         tool = self._tools.get(params.name)
         if tool is None:
             return _failed(about_unknown_tool(params.name, tuple(self._tools)))
+        async with reporting(ctx) as report:
+            try:
+                return await self._invoke(ctx, params, tool, report)
+            except ValidationError as error:
+                return _failed(about_arguments(tool.name, tool.parameters, error))
+            except EXPECTED as error:
+                return _failed(about_failure(error))
+            except Exception as error:  # the boundary: a fault of ours must reach the client as one, and our log whole
+                identifier = secrets.token_hex(4)
+                logger.exception("internal error %s in %s", identifier, tool.name)
+                return _failed(about_fault(error, identifier))
+
+    async def _invoke(self, ctx: Context, params: CallToolRequestParams, tool: Tool, report: Report | None) -> Answered:
         arguments: Mapping[str, object] = params.arguments or {}
+        root = None
+        if tool is INITIALIZE_SESSION and not {"working_directory", "session_id"} & arguments.keys():
+            root = self._questions.root_of(params) or await client_root(ctx, params)
+            if isinstance(root, InputRequiredResult):
+                return root
+            arguments = arguments if root is None else {**arguments, "working_directory": root}
+        client = ctx.session.client_params
+        call = self._callers.call(None if client is None else client.client_info.name, ctx.meta, report)
+        if tool.question is not None and can_be_asked(ctx):
+            question = await tool.question(self._orchestrator, call, arguments)
+            if question is not None:
+                chosen = await self._questions.ask(ctx, params, question, root)
+                if isinstance(chosen, InputRequiredResult):
+                    return chosen
+                call.confirmed = True
+                if question.parameter is not None and chosen != question.unchanged:
+                    arguments = {**arguments, question.parameter: chosen}
+        if tool.long and self._long.known_to(ctx):
+            return await self._long.begin(call, tool.name, partial(self._as_job, tool, call, arguments))
+        telling = await tool.invoke(self._orchestrator, call, arguments)
+        if call.job is not None and self._long.known_to(ctx):
+            return handle(await self._orchestrator.jobs.get(call.job))
+        return _succeeded(telling)
+
+    async def _as_job(
+        self, tool: Tool, call: Call, arguments: Mapping[str, object], _: Asking, running: RunningJob
+    ) -> CallToolResult:
+        """Make a call as the work of a job; its progress is the job's."""
+        call.report = running.report
         try:
-            if tool is INITIALIZE_SESSION and not {"working_directory", "session_id"} & arguments.keys():
-                root = await client_root(ctx, params)
-                if isinstance(root, InputRequiredResult):
-                    return root
-                arguments = arguments if root is None else {**arguments, "working_directory": root}
-            client = ctx.session.client_params
-            call = self._callers.call(None if client is None else client.client_info.name, ctx.meta)
-            telling = await tool.invoke(self._orchestrator, call, arguments)
-            if call.job is not None and self._long.known_to(ctx):
-                return handle(await self._orchestrator.jobs.get(call.job))
-            return _succeeded(telling)
+            return _succeeded(await tool.invoke(self._orchestrator, call, arguments))
         except ValidationError as error:
             return _failed(about_arguments(tool.name, tool.parameters, error))
         except EXPECTED as error:
             return _failed(about_failure(error))
-        except Exception as error:  # the boundary: a fault of ours must reach the client as one, and our log whole
-            identifier = secrets.token_hex(4)
-            logger.exception("internal error %s in %s", identifier, tool.name)
-            return _failed(about_fault(error, identifier))
 
     def _answer_of(self, job: Job) -> CallToolResult:
         """Answer a call of a tool with what the job came to that it began."""

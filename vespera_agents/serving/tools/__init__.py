@@ -3,6 +3,7 @@
 catalogue    every tool by name, in the order in which clients see them
 sessions, tasks, work   the tools themselves
 tool         what a tool is
+questions    what the user is asked before a tool is called
 parameters   the kinds of arguments, bounded and forgiving
 schemas      JSON schemas without ballast
 texts        the short texts beside structured results

@@ -169,5 +169,6 @@ WORK_TOOLS: Final[tuple[Tool, ...]] = (
         run=_synthesize,
         tell=_tell_synthesis,
         links=_synthesis_links,
+        long=True,
     ),
 )
