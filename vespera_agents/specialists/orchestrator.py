@@ -45,7 +45,7 @@ class Orchestrator:
         """Initialize, list, resume, status."""
         self.tasks = TaskTools(self._lookup, self.jobs)
         """Plan, update, query, cancel, delete."""
-        self.work = WorkTools(self._lookup, gates_wait_seconds=gates_wait_seconds)
+        self.work = WorkTools(self._lookup, self.jobs, gates_wait_seconds=gates_wait_seconds)
         """Execute, complete, synthesize."""
         self.agents = Agents(self._lookup, self.jobs)
         """Execute by the server's own specialists."""

@@ -12,6 +12,7 @@ from typing import Final, Literal, final
 
 import trio
 
+from vespera_agents.specialists.agents import EXECUTE_KIND
 from vespera_agents.specialists.answers import (
     CancelAnswer,
     DeleteAnswer,
@@ -201,7 +202,7 @@ class TaskTools:
         opened, task = await self._lookup.task(task_id, session)
         command = CancelTask(call.by, task.id, reason, None, cascade, preserve_work)
         result = await opened.store.execute(command, call.step())
-        await self._jobs.cancel_work_on(call.by, opened, {task.id, *result["task_ids"]}, reason)
+        await self._jobs.cancel_work_on(call.by, opened, EXECUTE_KIND, {task.id, *result["task_ids"]}, reason)
         blocked = result["blocked_dependents"]
         return CancelAnswer(
             cancelled=result["task_ids"],

@@ -18,7 +18,15 @@ from vespera_agents.store.errors import KeyConflict, StoreError
 from vespera_agents.work.errors import PlanError, Refusal
 from vespera_agents.workspace.errors import WorkspaceError
 
-__all__ = ["EXPECTED", "Complaint", "about_arguments", "about_failure", "about_fault", "about_unknown_tool"]
+__all__ = [
+    "EXPECTED",
+    "Complaint",
+    "about_arguments",
+    "about_failure",
+    "about_fault",
+    "about_kept",
+    "about_unknown_tool",
+]
 
 EXPECTED: Final = (Refusal, WorkspaceError, StoreError, PlanError)
 """What the facade raises to be told to the client; anything else is our own fault."""
@@ -47,7 +55,7 @@ class Complaint:
 
 def about_failure(error: Exception) -> Complaint:
     """Tell what the facade refused or could not do."""
-    kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+    kind = _kind(type(error).__name__)
     if isinstance(error, Refusal):
         return Complaint(kind, error.what.rstrip("."), error.next_action)
     if isinstance(error, KeyConflict):
@@ -57,6 +65,11 @@ def about_failure(error: Exception) -> Complaint:
     if not what:
         what, next_action = next_action, "Correct this and call again"
     return Complaint(kind, what, f"{next_action}.")
+
+
+def about_kept(refusal: Mapping[str, str]) -> Complaint:
+    """Tell a refusal that ended a job: its class, what, and the next action."""
+    return Complaint(_kind(refusal["kind"]), refusal["what"].rstrip("."), refusal["next_action"])
 
 
 def about_fault(error: Exception, identifier: str) -> Complaint:
@@ -82,6 +95,11 @@ def about_arguments(tool: str, parameters: type[BaseModel], error: ValidationErr
     if len(found) > _PROBLEMS_MAX:
         problems.append(f"and {len(found) - _PROBLEMS_MAX} more")
     return Complaint("invalid_arguments", "; ".join(problems), f"Correct this and call {tool} again.")
+
+
+def _kind(name: str) -> str:
+    """Give the word for a class of failures."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name.lstrip("_")).lower()
 
 
 def _problem(detail: Mapping[str, object], parameters: type[BaseModel]) -> str:

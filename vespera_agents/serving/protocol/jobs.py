@@ -34,7 +34,7 @@ from vespera_agents.serving.protocol.callers import client_name
 from vespera_agents.serving.protocol.complaints import EXPECTED, about_failure
 from vespera_agents.specialists.answers import iso
 from vespera_agents.specialists.calls import Call
-from vespera_agents.specialists.jobs import JobFailed, RunningJob
+from vespera_agents.specialists.jobs import REFUSED, JobFailed, RunningJob
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.jobs import Job, JobStatus
 from vespera_agents.work.errors import NotFound
@@ -148,6 +148,10 @@ class LongCalls:
         if found.status is JobStatus.INPUT_REQUIRED:
             told["inputRequests"] = dict(found.asked)
         elif found.status is JobStatus.COMPLETED:
+            told["result"] = self._result(found)
+        elif found.status is JobStatus.FAILED and REFUSED in (found.error or {}):
+            # The call was answered with a refusal: that is a result.
+            told["status"] = JobStatus.COMPLETED
             told["result"] = self._result(found)
         elif found.status is JobStatus.FAILED:
             told["error"] = _error(found)

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, final
+from typing import Final, cast, final
 
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
@@ -49,6 +49,7 @@ from vespera_agents.serving.protocol.complaints import (
     about_arguments,
     about_failure,
     about_fault,
+    about_kept,
     about_unknown_tool,
 )
 from vespera_agents.serving.protocol.jobs import Asking, LongCalls, handle
@@ -61,7 +62,7 @@ from vespera_agents.serving.tools.sessions import INITIALIZE_SESSION
 from vespera_agents.serving.tools.tool import Telling, Tool
 from vespera_agents.specialists.answers import ArtifactLink
 from vespera_agents.specialists.calls import Call
-from vespera_agents.specialists.jobs import RunningJob
+from vespera_agents.specialists.jobs import REFUSED, RunningJob
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.jobs import Job
 
@@ -188,6 +189,8 @@ class _Serving:
 
     def _answer_of(self, job: Job) -> CallToolResult:
         """Answer a call of a tool with what the job came to that it began."""
+        if job.error is not None:
+            return _failed(about_kept(cast("Mapping[str, str]", job.error[REFUSED])))
         tool = self._tools.get(job.kind)
         if tool is None or job.result is None:
             return _failed(about_unknown_tool(job.kind, tuple(self._tools)))
