@@ -146,7 +146,7 @@ async def test_thirty_two_tasks_whose_specialists_crash_fail_and_nothing_else_do
         restarted = sum(node.restarts for node in live.specialists.snapshot().children)
         assert restarted == 96
         workspace = h.runtime.root.snapshot().children[0].children[0]
-        assert [child.restarts for child in workspace.children] == [0, 0]
+        assert [child.restarts for child in workspace.children] == [0, 0, 0]
         assert live.supervisor.snapshot().children[0].restarts == 0
         assert not h.opened.sessions[other].ended.is_set()
 
@@ -205,7 +205,11 @@ async def test_a_store_that_crashes_under_a_running_plan_is_restarted_and_the_ru
         assert result.outcome == "completed"
         assert sorted((home / "log").read_text().split()) == ["long", "one", "two"]
         workspace = h.runtime.root.snapshot().children[0].children[0]
-        assert [(child.id, child.restarts) for child in workspace.children] == [("store", 1), ("sessions", 1)]
+        assert [(child.id, child.restarts) for child in workspace.children] == [
+            ("store", 1),
+            ("sessions", 1),
+            ("jobs", 1),
+        ]
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])

@@ -49,15 +49,18 @@ _WIRE: Final = "wire"
 Context = ServerRequestContext[dict[str, object]]
 
 
+@final
 class TaskParams(RequestParams):
     """Which task is meant."""
 
     task_id: str = Field(max_length=200)
 
 
-class TaskUpdateParams(TaskParams):
+@final
+class TaskUpdateParams(RequestParams):
     """Answers to questions of a task."""
 
+    task_id: str = Field(max_length=200)
     input_responses: dict[str, object] = Field(default_factory=dict[str, object])
 
 
@@ -173,7 +176,7 @@ class LongCalls:
             raise _refused(error) from error
         return {"resultType": "complete"}
 
-    def _check(self, ctx: Context, params: TaskParams) -> None:
+    def _check(self, ctx: Context, params: TaskParams | TaskUpdateParams) -> None:
         """Refuse what is not a request of the extension.
 
         Raises:
