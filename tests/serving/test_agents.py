@@ -1,4 +1,4 @@
-"""Work that the server carries out by itself: what may begin, how it is followed, how it ends, and what a crash leaves."""
+"""Work that the server carries out by itself: what may begin, how it is followed and ended, what a crash leaves."""
 
 from __future__ import annotations
 
@@ -78,9 +78,8 @@ def pid_of(place: Place) -> str:
 
 def job(place: Place) -> dict[str, Any]:
     """Read the newest job as it is on disk."""
-    names = ("id", "status", "message", "done", "total", "server", "task_id")
-    (row,) = place.rows(f"SELECT {', '.join(names)} FROM job ORDER BY seq DESC LIMIT 1")
-    return dict(zip(names, row, strict=True))
+    (row,) = place.rows("SELECT status, message, done, task_id FROM job ORDER BY seq DESC LIMIT 1")
+    return dict(zip(("status", "message", "done", "task_id"), row, strict=True))
 
 
 async def settled(client: Client, place: Place) -> str:
