@@ -42,7 +42,7 @@ endef
 
 CLOSING := (passed|failed|errors?|skipped|deselected|xfailed|xpassed|warnings?|no tests ran) in [0-9.]+s
 
-.PHONY: help setup run check format test bench bench-peers bench-check simulate soak picture lock
+.PHONY: help setup run check format test bench bench-peers bench-check simulate soak picture document lock
 
 help:
 	@echo "make setup   create $(VENV) with the project and its tools"
@@ -56,6 +56,7 @@ help:
 	@echo "make picture renew docs/images/run.svg from a run of examples/plans/demo.md"
 	@echo "make simulate  supervision and actors under faults in virtual time; SEEDS=20000 to choose how often"
 	@echo "make soak    a million messages through 100,000 actors that crash, every one accounted for"
+	@echo "make document  renew docs/tools.md from the tools and the table of their contract"
 	@echo "make lock    renew constraints.txt from a fresh environment"
 
 setup: $(READY)
@@ -136,6 +137,9 @@ simulate: setup
 # The time is virtual, the messages are not: some minutes and 1.2 GB. What does not add up is printed, and fails.
 soak: setup
 	@$(BIN)/python -m tests.actors.soak $(SOAK_ARGS)
+
+document: setup
+	@$(BIN)/python -m tests.serving.contract.document
 
 # Names and versions only: where packages come from is the business of the machine that installs them.
 lock:

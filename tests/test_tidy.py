@@ -67,6 +67,7 @@ BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
     "vespera_agents/actors/testing/posts.py": (2, "writes down how a send or an ask has ended, then raises on"),
     "vespera_agents/cli/outcomes.py": (1, "the outermost boundary: whatever ends a command becomes an exit status"),
     "vespera_agents/serving/protocol/server.py": (1, "a fault of ours reaches the client as one, and our log whole"),
+    "vespera_agents/serving/transports/http/door.py": (1, "what breaks one connection must not end the others"),
     "vespera_agents/store/writer.py": (2, "rolls back and raises on; the fault of one command is that caller's alone"),
 }
 """How many `except Exception` or broader each source module has, and which supervision boundary that is."""

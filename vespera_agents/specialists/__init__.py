@@ -6,10 +6,12 @@ running, conductor              a plan from text to report; the walk over the gr
 runtime, sessions               the tree at run time, and the subtrees of workspaces and sessions
 specialist, roles, briefing     the actor, what it is told about itself, what it is told about a task
 standing, synthesis             how work stands, and what came of it
+claims                          who holds claims, and when they lapse
 gating, gathering               the gates before a task completes; what briefings and syntheses read
 """
 
 from vespera_agents.specialists.calls import Call
+from vespera_agents.specialists.claims import Holder
 from vespera_agents.specialists.conductor import RunEvent, RunEventKind
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.running import PlanRun, RunOptions, RunResult, TaskOutcome
@@ -18,6 +20,7 @@ from vespera_agents.specialists.sessions import OpenSession, OpenWorkspace
 
 __all__ = [
     "Call",
+    "Holder",
     "OpenSession",
     "OpenWorkspace",
     "Orchestrator",

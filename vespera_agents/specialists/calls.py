@@ -14,17 +14,16 @@ from typing import Final, final
 
 import trio
 
+from vespera_agents.specialists.claims import Holder
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store import CommandKey, StoreError, queries
 from vespera_agents.store.writer import connect
-from vespera_agents.work.errors import Conflict, InvalidInput, NotFound
-from vespera_agents.work.models import Artifact, Session, SessionStatus, Task
+from vespera_agents.work.errors import InvalidInput, NotFound
+from vespera_agents.work.models import Artifact, Session, Task
 from vespera_agents.workspace import Workspace
 
 __all__ = ["Call", "Lookup"]
-
-_SESSIONS_SHOWN: Final = 10
 
 
 @final
@@ -38,7 +37,7 @@ class Call:
         by: str,
         key: CommandKey,
         *,
-        holder: str | None = None,
+        holder: Holder | None = None,
         report: Callable[[float, float | None, str], None] | None = None,
     ) -> None:
         """Name a call.
@@ -76,6 +75,7 @@ class Lookup:
     def __init__(self, runtime: Runtime, home: Path) -> None:
         self.runtime = runtime
         self.home = home
+        self._home: OpenWorkspace | None = None
 
     async def home_workspace(self) -> OpenWorkspace:
         """Open the workspace that this server was started for.
@@ -83,7 +83,10 @@ class Lookup:
         Raises:
             WorkspaceError: it cannot be one.
         """
-        return await self.runtime.workspace(self.home)
+        # Every call asks for it, and to find the directory's real path again took as long as to read a row.
+        if self._home is None or not self._home.is_open:
+            self._home = await self.runtime.workspace(self.home)
+        return self._home
 
     def directory(self, reference: str) -> Path:
         """Give the directory that a client means; a relative one lies below the server's own.
@@ -108,16 +111,7 @@ class Lookup:
         if reference is not None:
             return await self._named(reference)
         opened = await self.home_workspace()
-        open_ones = [one for one in await opened.store.read(queries.sessions) if one.status is SessionStatus.OPEN]
-        if not open_ones:
-            raise NotFound(
-                f"no session is open in {opened.workspace.directory}",
-                "Call orchestrator_initialize_session first.",
-            )
-        if len(open_ones) > 1:
-            shown = "; ".join(f"{one.id} ({one.name})" for one in open_ones[:_SESSIONS_SHOWN])
-            raise Conflict(f"{len(open_ones)} sessions are open: {shown}", "Say which one in `session`.")
-        return opened, open_ones[0]
+        return opened, await opened.store.read(queries.open_session)
 
     async def task(self, reference: str, session: str | None) -> tuple[OpenWorkspace, Task]:
         """Find a task by id or unique prefix, in a named session or anywhere in the workspaces that are open.

@@ -19,7 +19,7 @@ from vespera_agents.actors import ActorError
 from vespera_agents.specialists.answers import CompleteAnswer
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.jobs import JobStopped, RunningJob
-from vespera_agents.specialists.sessions import OpenWorkspace
+from vespera_agents.specialists.sessions import GATES_CHILD, OpenWorkspace
 from vespera_agents.specialists.specialist import CheckGates, GateReport
 from vespera_agents.store import StoreError, queries
 from vespera_agents.store.commands import Finished, FinishTask, NewArtifact, NoteTask, StartJob
@@ -72,7 +72,7 @@ async def finish(work: HandedIn, more: tuple[NewArtifact, ...] = ()) -> Finished
     command = FinishTask(
         work.call.by,
         work.task.id,
-        work.opened.record.id,
+        work.opened.claims.name(work.call.holder),
         work.status,
         reason=None if work.status is TaskStatus.COMPLETED else work.summary,
         summary=work.summary,
@@ -216,4 +216,4 @@ async def _call_off_cancelled(work: HandedIn, scope: trio.CancelScope) -> None:
 
 
 def _name(task: Task) -> str:
-    return f"gates-{task.id}"
+    return f"{GATES_CHILD}{task.id}"

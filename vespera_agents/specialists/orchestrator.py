@@ -8,10 +8,10 @@ says what to do next. Not here: transports and schemas (`serving`), printing (`c
 from __future__ import annotations
 
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
 from vespera_agents.specialists.agents import Agents
-from vespera_agents.specialists.calls import Lookup
+from vespera_agents.specialists.calls import Call, Lookup
 from vespera_agents.specialists.doubts import Doubts
 from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.specialists.runtime import Runtime
@@ -38,18 +38,19 @@ class Orchestrator:
         """
         self.runtime = runtime
         self.home = home
-        self._lookup = Lookup(runtime, home)
-        self.jobs = JobTools(self._lookup)
+        self.lookup: Final = Lookup(runtime, home)
+        """Finds the workspace, session, task or artifact that a reference means."""
+        self.jobs = JobTools(self.lookup)
         """Long work that goes on after its call."""
-        self.sessions = SessionTools(self._lookup, self.jobs)
+        self.sessions = SessionTools(self.lookup, self.jobs)
         """Initialize, list, resume, status."""
-        self.tasks = TaskTools(self._lookup, self.jobs)
+        self.tasks = TaskTools(self.lookup, self.jobs)
         """Plan, update, query, cancel, delete."""
-        self.work = WorkTools(self._lookup, self.jobs, gates_wait_seconds=gates_wait_seconds)
+        self.work = WorkTools(self.lookup, self.jobs, gates_wait_seconds=gates_wait_seconds)
         """Execute, complete, synthesize."""
-        self.agents = Agents(self._lookup, self.jobs)
+        self.agents = Agents(self.lookup, self.jobs)
         """Execute by the server's own specialists."""
-        self.doubts = Doubts(self._lookup)
+        self.doubts = Doubts(self.lookup)
         """What a user may want to be asked before."""
 
     async def home_workspace(self) -> OpenWorkspace:
@@ -58,7 +59,18 @@ class Orchestrator:
         Raises:
             WorkspaceError: it cannot be one.
         """
-        return await self._lookup.home_workspace()
+        return await self.lookup.home_workspace()
+
+    async def heard(self, call: Call) -> None:
+        """Note that whoever calls is there: it keeps what it has claimed, in every workspace that is open.
+
+        Raises:
+            StoreError: its lease could not be written.
+        """
+        if call.holder is not None:
+            for opened in list(self.runtime.workspaces.values()):
+                if opened.is_open:
+                    await opened.claims.heard(call.holder)
 
     async def artifact(self, reference: str) -> tuple[Artifact, OpenWorkspace]:
         """Find an artifact by id or content hash, or a unique prefix of either, with the workspace that holds it.
@@ -66,5 +78,5 @@ class Orchestrator:
         Raises:
             NotFound: there is none.
         """
-        opened, artifact = await self._lookup.artifact(reference)
+        opened, artifact = await self.lookup.artifact(reference)
         return artifact, opened

@@ -27,8 +27,9 @@ from vespera_agents.specialists.calls import Call, Lookup
 from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store import queries
-from vespera_agents.store.commands import CancelTask, DeleteTask, PlanTasks, TaskEdit, UpdateTask
-from vespera_agents.work.drafts import DependencyDraft, TaskDraft
+from vespera_agents.store.commands import CancelTask, DeleteTask, PlannedTasks, PlanTasks, TaskEdit, UpdateTask
+from vespera_agents.store.plans import live_root
+from vespera_agents.work.drafts import DependencyDraft, TaskDraft, walk_drafts
 from vespera_agents.work.errors import Conflict, InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, CommandLine, Dependency, Task, TaskStatus, TaskType
 from vespera_agents.work.plans import PLAN_BYTES_MAX, Plan, plan_drafts, read_plan_bytes
@@ -60,11 +61,7 @@ class TaskTools:
         Raises:
             Refusal: something in it is wrong; nothing was created.
         """
-        opened, found = await self._lookup.session(session)
-        command = PlanTasks(call.by, found.id, tuple(drafts), parent_task_id)
-        result = await opened.store.execute(command, call.step())
-        tasks = await opened.store.read(queries.tasks, list(result["ids"].values()))
-        return _plan_answer(found.id, tasks, notes=[], unplaced=0)
+        return await self._create(call, drafts, session, parent_task_id, notes=[], unplaced=0)
 
     async def plan_file(self, call: Call, plan_path: str, session: str | None = None) -> PlanAnswer:
         """Create the tasks of a plan or PRP file of the workspace, below one container that bears the plan's title.
@@ -80,16 +77,40 @@ class TaskTools:
         opened, found = await self._lookup.session(session)
         call.report(0, 3, f"reading {plan_path}")
         plan, there = await plan_in_the_way(opened, found.id, plan_path)
-        container = plan_container(plan)
         if there is not None and await opened.store.read(queries.recorded_result, call.key.step(1)) is None:
             _check_replaces(call, plan_path, there)
-        call.report(1, 3, f"creating the tasks of {container.title}")
-        command = PlanTasks(call.by, found.id, (container,), replaces=there and there.id)
-        result = await opened.store.execute(command, call.step())
-        tasks = await opened.store.read(queries.tasks, list(result["ids"].values()))
-        call.report(2, 3, f"{len(tasks)} tasks created")
         notes = [note.text if note.line is None else f"line {note.line}: {note.text}" for note in plan.notes]
-        return _plan_answer(found.id, tasks, notes=notes, unplaced=len(plan.unplaced))
+        container = plan_container(plan)
+        call.report(1, 3, f"creating the tasks of {container.title}")
+        replaces = None if there is None else there.id
+        answer = await self._create(
+            call, (container,), session, None, notes=notes, unplaced=len(plan.unplaced), replaces=replaces
+        )
+        call.report(2, 3, f"{len(answer.tasks)} tasks created")
+        return answer
+
+    async def _create(
+        self,
+        call: Call,
+        drafts: Sequence[TaskDraft],
+        session: str | None,
+        parent: str | None,
+        *,
+        notes: list[str],
+        unplaced: int,
+        replaces: str | None = None,
+    ) -> PlanAnswer:
+        # Where no session is named the command finds it itself, and its result says all that is answered: a thread
+        # that reads before and after it took twice as long as the command with its commit.
+        session_id: str | None = None
+        if session is None:
+            opened = await self._lookup.home_workspace()
+        else:
+            opened, found = await self._lookup.session(session)
+            session_id = found.id
+        command = PlanTasks(call.by, session_id, tuple(drafts), parent, replaces)
+        result = await opened.store.execute(command, call.step())
+        return _plan_answer(drafts, result, notes=notes, unplaced=unplaced)
 
     async def update(
         self,
@@ -114,8 +135,10 @@ class TaskTools:
         if not (edit or status or gates is not None or add or remove or waive):
             raise InvalidInput("there is nothing to change", "Give at least one field to set.")
         opened, task = await self._lookup.task(task_id, session)
+        claims = status is TaskStatus.IN_PROGRESS
+        holder = await opened.claims.begin(call.holder) if claims else opened.claims.name(call.holder)
         command = UpdateTask(
-            call.by, task.id, opened.record.id, None, expected_version, edit, status, reason, gates, add, remove, waive
+            call.by, task.id, holder, None, expected_version, edit, status, reason, gates, add, remove, waive
         )
         result = await opened.store.execute(command, call.step())
         return UpdateAnswer(
@@ -274,7 +297,7 @@ async def plan_in_the_way(opened: OpenWorkspace, session_id: str, plan_path: str
     """
     plan = await trio.to_thread.run_sync(read_plan_file, opened.workspace, plan_path)
     container = plan_container(plan)
-    return plan, await opened.store.read(queries.live_root, session_id, container.key, container.title)
+    return plan, await opened.store.read(live_root, session_id, container.key, container.title)
 
 
 def _check_replaces(call: Call, plan_path: str, there: Task) -> None:
@@ -304,25 +327,27 @@ def plan_container(plan: Plan) -> TaskDraft:
     )
 
 
-def _plan_answer(session_id: str, tasks: Sequence[Task], *, notes: list[str], unplaced: int) -> PlanAnswer:
+def _plan_answer(drafts: Sequence[TaskDraft], result: PlannedTasks, *, notes: list[str], unplaced: int) -> PlanAnswer:
+    ids, ready = result["ids"], result["ready"]
+    free = frozenset(ready)
     depths: dict[str, int] = {}
-    for task in tasks:
-        depths[task.id] = depths.get(task.parent_id or "", -1) + 1
-    ready = [task.id for task in tasks if task.ready]
-    return PlanAnswer(
-        session_id=session_id,
-        root_task_ids=[task.id for task in tasks if not depths[task.id]],
-        tasks=[
+    tasks: list[PlannedTask] = []
+    for draft, above, _ in walk_drafts(drafts):
+        depths[draft.key] = 0 if above is None else depths[above.key] + 1
+        tasks.append(
             PlannedTask(
-                id=task.id,
-                key=task.key or task.id,
-                title=task.title,
-                parent_task_id=task.parent_id,
-                depth=depths[task.id],
-                ready=task.ready,
+                id=ids[draft.key],
+                key=draft.key,
+                title=draft.title,
+                parent_task_id=result["parent_id"] if above is None else ids[above.key],
+                depth=depths[draft.key],
+                ready=ids[draft.key] in free,
             )
-            for task in tasks
-        ],
+        )
+    return PlanAnswer(
+        session_id=result["session_id"],
+        root_task_ids=[task.id for task in tasks if not task.depth],
+        tasks=tasks,
         ready=ready,
         notes=notes,
         unplaced_lines=unplaced,

@@ -85,13 +85,15 @@ class WorkTools:
         # What may be wrong with the role or the session is found before the task is taken.
         role = opened.role(task.specialist)
         await opened.session(task.session_id)
+        name = await opened.claims.begin(call.holder)
+        claim = ClaimTask(call.by, task.id, name, certain=call.holder is None or call.holder.certain)
         try:
-            claimed = await opened.store.execute(ClaimTask(call.by, task.id, opened.record.id), call.step())
+            claimed = await opened.store.execute(claim, call.step())
         except Conflict:
             # Whoever holds it may have died since this server began.
             if task.id not in await opened.release_dead_claims():
                 raise
-            claimed = await opened.store.execute(ClaimTask(call.by, task.id, opened.record.id), call.step())
+            claimed = await opened.store.execute(claim, call.step())
         # The claim clears the reason for which the task waited; whoever takes it must know that reason.
         reason = task.status_reason
         task, around = await opened.store.read(surroundings_of, task.id)
@@ -148,7 +150,7 @@ class WorkTools:
                 f"the gates of task {task.id} ({task.title}) still run on what was handed in before",
                 "Wait for their outcome (orchestrator_query_tasks), or cancel the task.",
             )
-        _check_may_finish(opened, task, status)
+        _check_may_finish(opened.claims.name(call.holder), task, status)
         runs_gates = status is TaskStatus.COMPLETED and bool(task.gates)
         if runs_gates:
             self._check_gates_allowed(opened, task)
@@ -282,16 +284,17 @@ def _used_for_something_else() -> KeyConflict:
     return KeyConflict("this command key was used for another call before. Use a new key for a new call.")
 
 
-def _check_may_finish(opened: OpenWorkspace, task: Task, status: TaskStatus) -> None:
+def _check_may_finish(holder: str, task: Task, status: TaskStatus) -> None:
     """Refuse early what the store would refuse after the gates have run."""
     label = f"task {task.id} ({task.title})"
     if task.is_container:
         raise Conflict(f"{label} has subtasks: its status follows them", "Complete its subtasks instead.")
     if task.status is TaskStatus.PENDING:
-        raise Conflict(f"{label} was not claimed", "Call orchestrator_execute_task first, then complete it.")
+        what = "was given back, and is claimed by nobody" if task.attempts else "was not claimed"
+        raise Conflict(f"{label} {what}", "Call orchestrator_execute_task first, then complete it.")
     if task.status in TERMINAL or status not in TRANSITIONS[task.status]:
         raise BadTransition(label, task.status, status, TRANSITIONS[task.status])
-    if task.status is TaskStatus.IN_PROGRESS and task.claimed_by not in {None, opened.record.id}:
+    if task.status is TaskStatus.IN_PROGRESS and task.claimed_by not in {None, holder}:
         raise Conflict(
             f"{label} was taken over by {task.claimed_by}",
             "Your work was not recorded. Read the task again before you go on.",

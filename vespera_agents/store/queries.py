@@ -27,23 +27,25 @@ from vespera_agents.store.rows import (
     session_of,
     task_of,
 )
-from vespera_agents.store.transaction import CommandKey, resolve_task_id
+from vespera_agents.store.transaction import CommandKey, only_open_session, resolve_task_id
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, Dependency, Event, Session, Task
 
 __all__ = [
     "EXACT_TOTAL_MAX",
+    "Lease",
     "TaskFilter",
     "TaskPage",
     "artifact",
     "artifacts_of",
-    "claiming_servers",
+    "claims",
     "dependencies_of",
     "dependents_of",
     "events_of",
     "latest_artifacts",
-    "live_root",
+    "leases",
     "oldest_waiting",
+    "open_session",
     "ready_tasks",
     "recorded_result",
     "session",
@@ -95,6 +97,20 @@ class TaskPage:
     next_cursor: str | None
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Until when somebody who outlives every server keeps claims."""
+
+    holder: str
+    boot: str
+    """The start of the machine that the times count from."""
+    renewed: float
+    """Seconds since then."""
+    expires: float
+    """Seconds since then."""
+
+
 def session(connection: sqlite3.Connection, session_id: str) -> Session:
     """Read one session.
 
@@ -107,6 +123,16 @@ def session(connection: sqlite3.Connection, session_id: str) -> Session:
             f"there is no session {session_id!r} in this workspace", "List them with orchestrator_list_sessions."
         )
     return session_of(row)
+
+
+def open_session(connection: sqlite3.Connection) -> Session:
+    """Read the session that is meant where none is named.
+
+    Raises:
+        NotFound: none is open.
+        Conflict: several are.
+    """
+    return session(connection, only_open_session(connection))
 
 
 def sessions(connection: sqlite3.Connection) -> list[Session]:
@@ -153,16 +179,6 @@ def ready_tasks(connection: sqlite3.Connection, session_id: str, limit: int) -> 
         f"SELECT {TASK_COLUMNS} FROM task WHERE session_id=? AND {_READY} ORDER BY seq LIMIT ?", (session_id, limit)
     ).fetchall()
     return [task_of(row) for row in rows]
-
-
-def live_root(connection: sqlite3.Connection, session_id: str, key: str, title: str) -> Task | None:
-    """Read the newest live task of a session that is in no container and has this key and title, if there is one."""
-    row = connection.execute(
-        f"SELECT {TASK_COLUMNS} FROM task WHERE session_id=? AND parent_id IS NULL AND key=? AND title=?"
-        " AND status IN ('pending', 'in_progress', 'blocked', 'review') ORDER BY seq DESC LIMIT 1",
-        (session_id, key, title),
-    ).fetchone()
-    return None if row is None else task_of(row)
 
 
 def task_page(connection: sqlite3.Connection, wanted: TaskFilter, limit: int, cursor: str | None) -> TaskPage:
@@ -271,9 +287,18 @@ def oldest_waiting(connection: sqlite3.Connection) -> list[tuple[str, float]]:
     return [(str(row[0]), float(row[1])) for row in rows]
 
 
-def claiming_servers(connection: sqlite3.Connection) -> list[str]:
-    """List the servers that hold claims."""
-    return [str(row[0]) for row in connection.execute("SELECT DISTINCT claimed_by FROM task WHERE claimed_by NOT NULL")]
+def claims(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    """List who holds claims, each with the ids of the tasks."""
+    found: dict[str, list[str]] = {}
+    for holder, task_id in connection.execute("SELECT claimed_by, id FROM task WHERE claimed_by NOT NULL ORDER BY seq"):
+        found.setdefault(holder, []).append(task_id)
+    return found
+
+
+def leases(connection: sqlite3.Connection) -> list[Lease]:
+    """List the leases of holders that outlive every server."""
+    rows = connection.execute("SELECT holder, boot, renewed, expires FROM lease ORDER BY holder").fetchall()
+    return [Lease(*row) for row in rows]
 
 
 def recorded_result(connection: sqlite3.Connection, key: CommandKey) -> object:

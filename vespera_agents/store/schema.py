@@ -107,8 +107,22 @@ MIGRATIONS: Final = (
         at REAL NOT NULL,
         PRIMARY KEY (origin, key)
     ) WITHOUT ROWID;
+    CREATE TABLE stream_event (
+        stream TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        at REAL NOT NULL,
+        message TEXT NOT NULL,
+        PRIMARY KEY (stream, number)
+    );
+    CREATE INDEX stream_event_by_age ON stream_event(at);
     """,
     """
+    CREATE TABLE lease (
+        holder TEXT PRIMARY KEY,
+        boot TEXT NOT NULL,
+        renewed REAL NOT NULL,
+        expires REAL NOT NULL
+    ) WITHOUT ROWID;
     CREATE TABLE job (
         seq INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,

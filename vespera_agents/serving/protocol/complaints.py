@@ -26,6 +26,7 @@ __all__ = [
     "about_fault",
     "about_kept",
     "about_unknown_tool",
+    "about_unserved_tool",
 ]
 
 EXPECTED: Final = (Refusal, WorkspaceError, StoreError, PlanError)
@@ -86,6 +87,16 @@ def about_unknown_tool(name: str, known: Sequence[str]) -> Complaint:
     """Tell that there is no such tool, with near ones."""
     near = difflib.get_close_matches(name, known, 3, 0.5) or list(known)
     return Complaint("unknown_tool", f"there is no tool {_shown(name)}", f"Call one of: {', '.join(near)}.")
+
+
+def about_unserved_tool(name: str, served: Sequence[str]) -> Complaint:
+    """Tell that a tool exists, but that this server was started without it."""
+    return Complaint(
+        "unknown_tool",
+        f"the tool {name} is not served here",
+        f"Call one of: {', '.join(served)}. Who starts the server can add it: `vespera serve --tools core,{name}`, or "
+        "`--tools full`.",
+    )
 
 
 def about_arguments(tool: str, parameters: type[BaseModel], error: ValidationError) -> Complaint:

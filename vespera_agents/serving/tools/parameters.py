@@ -87,10 +87,11 @@ def _stripped(value: object) -> object:
 
 def _moment(value: object) -> object:
     """Read an ISO 8601 date or time as seconds since the epoch; without a zone it is UTC."""
-    if not isinstance(value, str):
-        return value
+    if value is None:
+        return None
     try:
-        moment = datetime.fromisoformat(value.strip())
+        # A number is read as it is written: whether it means seconds or milliseconds nobody should have to guess.
+        moment = datetime.fromisoformat(str(value).strip())
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise ValueError("must be a date or time such as 2026-03-31 or 2026-03-31T12:00:00Z") from None

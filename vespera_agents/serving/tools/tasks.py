@@ -164,8 +164,9 @@ async def _plan(orchestrator: Orchestrator, call: Call, given: PlanParameters) -
             )
         roots: Sequence[Subtask] = given.subtasks
     else:
-        fields = given.model_dump(include=set(Subtask.model_fields), exclude={"subtasks", "dependencies", "gates"})
-        whole = Subtask(**fields, dependencies=given.dependencies, gates=given.gates, subtasks=given.subtasks)
+        # Every value was checked as one of these arguments, and both models name the same kinds.
+        fields = {name: value for name, value in given if name in Subtask.model_fields}
+        whole = Subtask.model_construct(**fields)
         roots = (whole,)
     return await orchestrator.tasks.plan(
         call, subtask_drafts(roots), session=given.session, parent_task_id=given.parent_task_id

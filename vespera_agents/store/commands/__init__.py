@@ -3,8 +3,10 @@
 sessions   open, reopen, close
 planning   create tasks
 claims     take, end, release; artifacts
+leases     renew, let lapse
 editing    update, cancel, archive, delete
 jobs       begin, ask, answer, end: long work that outlives its call
+streaming  messages to HTTP clients that may resume
 """
 
 from vespera_agents.store.commands.claims import (
@@ -28,8 +30,10 @@ from vespera_agents.store.commands.editing import (
     UpdateTask,
 )
 from vespera_agents.store.commands.jobs import AnswerJob, AskJob, EndJob, JobState, NoteJob, StartJob, StopJob
+from vespera_agents.store.commands.leases import ReleaseLapsed, RenewLease
 from vespera_agents.store.commands.planning import PlannedTasks, PlanTasks
 from vespera_agents.store.commands.sessions import OpenedSession, OpenSession, SetSessionStatus
+from vespera_agents.store.commands.streaming import KeepStreamEvents
 
 __all__ = [
     "AddArtifacts",
@@ -45,6 +49,7 @@ __all__ = [
     "FinishTask",
     "Finished",
     "JobState",
+    "KeepStreamEvents",
     "NewArtifact",
     "NoteJob",
     "NoteTask",
@@ -53,7 +58,9 @@ __all__ = [
     "PlanTasks",
     "PlannedTasks",
     "ReleaseClaims",
+    "ReleaseLapsed",
     "Released",
+    "RenewLease",
     "SetSessionStatus",
     "StartJob",
     "StopJob",
