@@ -61,7 +61,9 @@ async def planned(place: Place, client: Client) -> dict[str, str]:
 
 async def eventually(condition: Any) -> None:
     with trio.fail_after(30):
-        while not condition():
+        while True:
+            if condition():
+                return
             await trio.sleep(0.02)
 
 
