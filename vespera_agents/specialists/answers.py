@@ -1,4 +1,4 @@
-"""The answers of the orchestrator: pydantic models that every face shows, whole (resources, commands) or in part (tools).
+"""The answers of the orchestrator: models that every face shows, whole (resources, commands) or in part (tools).
 
 Times are ISO 8601 in UTC. Neighbours: `orchestrator` fills them.
 """
