@@ -47,11 +47,13 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
 EVERY_IMPURE_WING = frozenset(MAY_IMPORT) - {"work", "context"}
 MAY_BE_IMPORTED_BY: Mapping[str, frozenset[str]] = {
     "trio": EVERY_IMPURE_WING,
+    "tiktoken": frozenset({"context"}),
     "trio_asyncio": frozenset({"actors"}),
     "pydantic": frozenset(MAY_IMPORT) - {"supervisors", "front", "actors"},
     "opentelemetry": frozenset({"actors"}),
     "outcome": frozenset({"actors", "store"}),
     "pydantic_core": frozenset({"serving"}),
+    "hypercorn": frozenset({"serving"}),
     "markdown_it": frozenset({"work", "capabilities"}),
     "yaml": frozenset({"work", "specialists"}),
     "mcp": frozenset({"serving"}),

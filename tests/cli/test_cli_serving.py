@@ -15,6 +15,7 @@ PLAIN = {
     "serve --workspace there": ServeWish(Path("there")),
     "serve --workspace=there --metrics 127.0.0.1:0": ServeWish(Path("there"), "127.0.0.1:0"),
     "serve --metrics=[::1]:9464": ServeWish(Path(), "[::1]:9464"),
+    "serve --tools core,session_status": ServeWish(Path(), None, "core,session_status"),
 }
 NOT_PLAIN = [
     "",
@@ -75,6 +76,8 @@ REFUSED = {
     "the machine's own": (["--workspace", "/usr"], "belongs to the system"),
     "no address": (["--metrics", "nonsense"], "is not an address"),
     "an address that is not ours": (["--metrics", "192.0.2.1:9464"], "cannot be served"),
+    "no such tool": (["--tools", "core,plan_tasks"], "Name some of: plan_task"),
+    "no tools": (["--tools", ","], "no tools are named"),
     "an unknown option": (["--loud"], "No such option"),
     "an option without its value": (["--workspace"], "requires an argument"),
 }

@@ -24,6 +24,7 @@ NAMES = {
     "/srv/with\nnewline": "workspace",
     "sessions of /srv/project": "sessions",
     "sessions of /srv/with\nnewline": "sessions",
+    "jobs of /srv/project": "jobs",
     "session_0123456789ab": "session",
     "specialists of session_0123456789ab": "specialists",
     "session_0123456789ab\n": "other",

@@ -6,17 +6,24 @@ Not a test. A place has a project, a home and a state directory of its own, so t
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
+import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx2
+import trio
 from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, Implementation, TextContent
 
 from vespera_agents.serving.protocol.server import ERROR_META, build_server
@@ -27,6 +34,10 @@ from vespera_agents.workspace import Registry, Workspace, load_settings
 ROOT = Path(__file__).resolve().parent.parent.parent
 ERAS = ("legacy", "auto")
 """The handshake up to 2025-11-25, and what the client finds out by itself: 2026-07-28."""
+SERVER_SECONDS = 20.0
+"""How long a server process may take to begin or to end; alone it takes 1 s and 0.1 s."""
+CALL_SECONDS = 30.0
+"""How long the SDK's client waits for bytes of an answer."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,18 @@ class Place:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-W", "error", "-m", "vespera_agents", "serve", "--workspace", str(self.project)]
+        return [
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "vespera_agents",
+            "serve",
+            "--workspace",
+            str(self.project),
+            "--tools",
+            "full",
+        ]
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Read the store as it is on disk, without being one of its servers."""
@@ -70,7 +92,7 @@ class Place:
 
     def state(self) -> list[list[tuple[Any, ...]]]:
         """Give everything that a refused call must leave as it is."""
-        tables = ("session", "task", "dependency", "artifact", "event", "command")
+        tables = ("session", "task", "dependency", "artifact", "event", "command", "job")
         return [self.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables]  # noqa: S608 - our own names
 
     def status(self, title: str) -> str:
@@ -113,12 +135,95 @@ async def connected(place: Place, era: str = "auto", name: str = "tester", **opt
         yield client
 
 
+@dataclass(frozen=True)
+class HttpServer:
+    """A server process that serves HTTP."""
+
+    url: str
+    process: trio.Process
+    errors: list[str]
+    """What it wrote on standard error after its address."""
+
+    async def end(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to end and give its exit status."""
+        self.process.send_signal(number)
+        with trio.fail_after(SERVER_SECONDS):
+            return await self.process.wait()
+
+
 @contextlib.asynccontextmanager
-async def in_memory(place: Place, era: str = "auto", **options: Any) -> AsyncIterator[tuple[Client, Runtime]]:
+async def http_server(place: Place, *options: str, address: str = "127.0.0.1:0") -> AsyncIterator[HttpServer]:
+    """Start a server process that serves HTTP, and end it."""
+    async with serving_process(place, [*place.command, "--http", address, *options]) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def serving_process(place: Place, command: list[str]) -> AsyncIterator[HttpServer]:
+    """Start a process that says where it serves, and end it."""
+    async with trio.open_nursery() as nursery:
+        process = await nursery.start(
+            partial(
+                trio.run_process,
+                command,
+                env=place.environment,
+                cwd=place.root,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                check=False,
+            )
+        )
+        assert process.stderr is not None
+        try:
+            yield await nursery.start(_listen_to, process)
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                with trio.move_on_after(SERVER_SECONDS, shield=True):
+                    await process.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def _listen_to(process: trio.Process, *, task_status: trio.TaskStatus[HttpServer]) -> None:
+    """Read what a server says on standard error: first where it serves, then whatever it has to complain about."""
+    assert process.stderr is not None
+    buffer, server = b"", None
+    with trio.fail_after(SERVER_SECONDS) as patience:
+        async for chunk in process.stderr:
+            *lines, buffer = (buffer + chunk).split(b"\n")
+            for line in (one.decode() for one in lines):
+                if server is not None:
+                    server.errors.append(line)
+                    continue
+                assert line.startswith("serving "), line
+                server = HttpServer(line.removeprefix("serving "), process, [])
+                patience.deadline = math.inf
+                task_status.started(server)
+    assert server is not None, buffer.decode()
+
+
+@contextlib.asynccontextmanager
+async def http_client(
+    url: str, era: str = "auto", name: str = "tester", *, token: str | None = None, verify: Any = True, **options: Any
+) -> AsyncIterator[Client]:
+    """Talk to a server over HTTP with the SDK's own client."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    info = Implementation(name=name, version="1")
+    async with httpx2.AsyncClient(headers=headers, verify=verify, timeout=CALL_SECONDS) as client:
+        transport = streamable_http_client(url, http_client=client)
+        async with Client(transport, mode=era, client_info=info, **options) as connected_client:
+            await connected_client.list_tools()
+            yield connected_client
+
+
+@contextlib.asynccontextmanager
+async def in_memory(
+    place: Place, era: str = "auto", name: str = "tester", **options: Any
+) -> AsyncIterator[tuple[Client, Runtime]]:
     """Serve in this process, without a transport."""
     async with open_runtime("serve", registry=place.registry) as runtime:
         orchestrator = Orchestrator(runtime, place.project, gates_wait_seconds=5.0)
-        info = Implementation(name="tester", version="1")
+        info = Implementation(name=name, version="1")
         async with Client(build_server(orchestrator), mode=era, client_info=info, **options) as client:
             await client.list_tools()
             yield client, runtime

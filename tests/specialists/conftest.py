@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
-from vespera_agents.specialists import Call, Orchestrator, PlanRun, RunEvent, RunOptions, RunResult, Runtime
+from vespera_agents.specialists import Call, Holder, Orchestrator, PlanRun, RunEvent, RunOptions, RunResult, Runtime
+from vespera_agents.specialists.claims import LEASE_SECONDS
 from vespera_agents.specialists.runtime import open_runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store import CommandKey
@@ -47,8 +49,8 @@ class House:
     def work(self):
         return self.orchestrator.work
 
-    def call(self, key: str | None = None) -> Call:
-        return Call("mcp:test", CommandKey("test", key or f"key-{next(KEYS)}"))
+    def call(self, key: str | None = None, holder: Holder | None = None) -> Call:
+        return Call("mcp:test", CommandKey("test", key or f"key-{next(KEYS)}"), holder=holder)
 
     async def begin(self, name: str | None = None) -> str:
         return (await self.sessions.initialize(self.call(), None, name)).id
@@ -109,8 +111,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def house(home: Path) -> Callable[..., AbstractAsyncContextManager[House]]:
     @asynccontextmanager
-    async def opened(directory: Path = home, **options) -> AsyncIterator[House]:
-        async with open_runtime("serve") as runtime:
+    async def opened(directory: Path = home, lease_seconds: float = LEASE_SECONDS, **options) -> AsyncIterator[House]:
+        async with open_runtime("serve", lease_seconds=lease_seconds) as runtime:
             workspace = await runtime.workspace(directory)
             yield House(runtime, Orchestrator(runtime, workspace.workspace.directory, **options), workspace, directory)
 
@@ -153,6 +155,12 @@ def allow(home: Path) -> Callable[..., None]:
             Registry().trust(workspace.directory, fingerprint)
 
     return write
+
+
+@pytest.fixture
+def still_clock() -> MockClock:
+    """Time that stands still until the test moves it; what is done in threads and processes is done all the same."""
+    return MockClock()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from supervisors import ChildNotFound, ChildState, TreeNode
-from vespera_agents.specialists import PlanRun, RunOptions, sessions, specialist
+from vespera_agents.specialists import PlanRun, RunOptions, claims, sessions, specialist
 from vespera_agents.specialists.runtime import open_runtime
 from vespera_agents.store import Store, StoreClosed, StoreError, StoreUnavailable, queries
 from vespera_agents.work.errors import Conflict
@@ -77,6 +77,8 @@ async def test_the_tree_at_run_time_is_the_designed_one(house, home, eventually)
                 str(home.resolve()): {
                     "store": {},
                     "sessions": {session: {"specialists": {name: {}}, "conductor": {}}},
+                    "jobs": {},
+                    "claims": {},
                 }
             },
             "doors": {},
@@ -85,7 +87,8 @@ async def test_the_tree_at_run_time_is_the_designed_one(house, home, eventually)
         (workspace,) = workspaces.children
         strategies = [node.detail["strategy"] for node in (root, workspaces, workspace, doors)]
         assert strategies == ["one_for_one", "one_for_one", "rest_for_one", "rest_for_one"]
-        store, live = workspace.children
+        store, live, _, claims_child = workspace.children
+        assert claims_child.detail == {"clients": 0, "released": 0}
         assert set(store.detail) >= {"waiting", "commits"}
         assert live.children[0].children[1].detail == {"at_work": 1, "concurrency": 4}
         detail = live.children[0].children[0].children[0].detail
@@ -145,7 +148,7 @@ async def test_thirty_two_tasks_whose_specialists_crash_fail_and_nothing_else_do
         restarted = sum(node.restarts for node in live.specialists.snapshot().children)
         assert restarted == 96
         workspace = h.runtime.root.snapshot().children[0].children[0]
-        assert [child.restarts for child in workspace.children] == [0, 0]
+        assert [child.restarts for child in workspace.children] == [0, 0, 0, 0]
         assert live.supervisor.snapshot().children[0].restarts == 0
         assert not h.opened.sessions[other].ended.is_set()
 
@@ -204,7 +207,12 @@ async def test_a_store_that_crashes_under_a_running_plan_is_restarted_and_the_ru
         assert result.outcome == "completed"
         assert sorted((home / "log").read_text().split()) == ["long", "one", "two"]
         workspace = h.runtime.root.snapshot().children[0].children[0]
-        assert [(child.id, child.restarts) for child in workspace.children] == [("store", 1), ("sessions", 1)]
+        assert [(child.id, child.restarts) for child in workspace.children] == [
+            ("store", 1),
+            ("sessions", 1),
+            ("jobs", 1),
+            ("claims", 1),
+        ]
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])
@@ -332,7 +340,7 @@ async def test_what_a_killed_server_had_claimed_is_free_once_its_commands_are_go
 
 
 async def test_claims_are_not_freed_while_the_commands_of_their_dead_server_still_run(house, home, draft, monkeypatch):
-    monkeypatch.setattr(sessions, "DEAD_COMMANDS_SECONDS", 0.1)
+    monkeypatch.setattr(claims, "DEAD_COMMANDS_SECONDS", 0.1)
     async with house() as other:
         await other.begin()
         ids = await other.plan(draft("a"))

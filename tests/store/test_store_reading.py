@@ -389,7 +389,7 @@ def test_the_standing_of_a_workspace_is_counted(varied) -> None:
     assert queries.status_counts(varied.connection, varied.other) == []
     since = dict(queries.oldest_waiting(varied.connection))
     assert since.keys() == {"pending", "in_progress"}
-    assert queries.claiming_servers(varied.connection) == ["srv"]
+    assert queries.claims(varied.connection) == {"srv": [varied.kept["busy"]]}
 
 
 def test_events_are_read_page_by_page(varied) -> None:

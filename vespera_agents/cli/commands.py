@@ -102,17 +102,64 @@ def run(
     return carry_out(RunWish(plan, workspace, options, as_json, picture))
 
 
-@app.command(epilog="Exit status: 0 the client has gone, 2 bad input.")
+@app.command(epilog="Exit status: 0 the client has gone or the server was asked to end, 2 bad input.")
 @_WORKSPACE
 @click.option("--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics there, at /metrics.")
-def serve(workspace: Path, metrics: str | None) -> int:
-    """Serve a workspace to an MCP client over standard input and output.
+@click.option(
+    "--tools", default="core", metavar="SET", help="core, full, or names of tools between commas; core unless given."
+)
+@click.option("--http", metavar="HOST:PORT", help="Serve any number of clients over HTTP, at /mcp; port 0: a free one.")
+@click.option("--token-file", type=_FILE, metavar="FILE", help="With --http: let in who bears a token from this file.")
+@click.option("--tls-cert", type=_FILE, metavar="FILE", help="With --http: encrypt with this certificate (PEM).")
+@click.option("--tls-key", type=_FILE, metavar="FILE", help="With --http: the certificate's key (PEM).")
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="With --http: a name under which clients reach it; may be repeated.",
+)
+def serve(
+    workspace: Path,
+    metrics: str | None,
+    tools: str,
+    http: str | None,
+    token_file: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    allowed_hosts: tuple[str, ...],
+) -> int:
+    """Serve a workspace to an MCP client over standard input and output, or to many over HTTP.
 
-    An MCP client starts this itself; typed by hand it waits for JSON-RPC lines until its input ends.
+    An MCP client starts this itself; typed by hand without --http it waits for JSON-RPC lines until its input ends.
+    With --http it prints its address on standard error and serves until SIGTERM or Ctrl-C.
     """
     from vespera_agents.cli.serving import ServeWish, serve_workspace
+    from vespera_agents.serving.transports.http.wishes import HttpWish
 
-    return serve_workspace(ServeWish(workspace, metrics))
+    if http is None and (token_file or tls_cert or tls_key or allowed_hosts):
+        raise click.UsageError("--token-file, --tls-cert, --tls-key and --allowed-host go with --http HOST:PORT.")
+    wish = None if http is None else HttpWish(http, token_file, tls_cert, tls_key, allowed_hosts)
+    return serve_workspace(ServeWish(workspace, metrics, tools, wish))
+
+
+@app.command(epilog="Exit status: 0 done, 1 the tool refused, 2 bad input.")
+@click.argument("tool", required=False)
+@_WORKSPACE
+@click.option("--arg", "pairs", multiple=True, metavar="KEY=VALUE", help="An argument; repeated, a list.")
+@click.option("--args-json", "file", metavar="FILE", help="A JSON object of arguments; - reads standard input.")
+@_JSON
+def call(tool: str | None, workspace: Path, pairs: tuple[str, ...], file: str | None, as_json: bool) -> int:
+    """Call a TOOL of the orchestrator; without one they are listed.
+
+    The tools that MCP clients have, `orchestrator_` may be left out. No server needs to run, and one may. What you
+    claim is yours across calls, for as long as one comes at least every hour.
+    """
+    from vespera_agents.cli.call import CallWish, call_tool, list_tools
+
+    if tool is None:
+        return list_tools()
+    return call_tool(CallWish(tool, workspace, pairs, file, as_json))
 
 
 @app.group()

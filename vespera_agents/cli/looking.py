@@ -68,7 +68,8 @@ def show_status(directory: Path, reference: str | None, *, as_json: bool) -> int
             session = _choose(found, reference)
             if session is not None:
                 tasks = queries.session_tasks(connection, session.id)
-                answer = status_answer(session, read_standing(connection, session.id, len(tasks)), now=time.time())
+                standing = read_standing(connection, session.id, len(tasks))
+                answer = status_answer(session, standing, now=time.time(), limit=len(tasks))
         lines = [line for _, line in read_sessions(workspace)]
     elif reference is not None:
         raise NotFound(f"there is no session in {workspace.directory} yet", "Run a plan: `vespera run PLAN`.")

@@ -6,6 +6,7 @@ Neighbours: `__main__` asks `plain_serve` first; `vespera_agents.serving` serves
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +14,22 @@ from pathlib import Path
 from typing import Final, final
 
 from vespera_agents.cli.outcomes import EXIT_BAD_INPUT, EXIT_DONE, complain
+from vespera_agents.serving.transports.http.wishes import HttpWish
 
 __all__ = ["ServeWish", "plain_serve", "serve_workspace"]
 
-_OPTIONS: Final = ("--workspace", "--metrics")
+_OPTIONS: Final = (
+    "--workspace",
+    "--metrics",
+    "--tools",
+    "--http",
+    "--token-file",
+    "--tls-cert",
+    "--tls-key",
+    "--allowed-host",
+)
+_REPEATED: Final = "--allowed-host"
+_ONLY_HTTP: Final = ("--token-file", "--tls-cert", "--tls-key", "--allowed-host")
 
 
 @final
@@ -27,6 +40,10 @@ class ServeWish:
     workspace: Path
     metrics: str | None = None
     """HOST:PORT."""
+    tools: str = "core"
+    """`core`, `full`, or names between commas."""
+    http: HttpWish | None = None
+    """Serve HTTP instead of standard input and output."""
 
 
 def plain_serve(words: Sequence[str]) -> ServeWish | None:
@@ -34,29 +51,47 @@ def plain_serve(words: Sequence[str]) -> ServeWish | None:
     if not words or words[0] != "serve":
         return None
     given: dict[str, str] = {}
+    hosts: list[str] = []
     rest = iter(words[1:])
     for word in rest:
         name, equals, value = word.partition("=")
         text = value if equals else next(rest, "")
-        if name not in _OPTIONS or name in given or not text or text.startswith("-"):
+        repeated = name in given and name != _REPEATED
+        if name not in _OPTIONS or repeated or not text or text.startswith("-"):
             return None
         given[name] = text
-    return ServeWish(Path(given.get("--workspace", ".")), given.get("--metrics"))
+        if name == _REPEATED:
+            hosts.append(text)
+    address = given.get("--http")
+    if address is None and any(name in given for name in _ONLY_HTTP):
+        return None
+    certificate, key, tokens = (_path(given.get(name)) for name in ("--tls-cert", "--tls-key", "--token-file"))
+    http = None if address is None else HttpWish(address, tokens, certificate, key, tuple(hosts))
+    return ServeWish(Path(given.get("--workspace", ".")), given.get("--metrics"), given.get("--tools", "core"), http)
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def serve_workspace(wish: ServeWish) -> int:
     """Serve until the client closes its end, SIGTERM or SIGINT; give the exit status."""
+    # What is imported stays for ever: looking through it for garbage, now and later, took a tenth of the start.
+    gc.disable()
     import trio  # noqa: PLC0415 - as below
 
     from vespera_agents.serving.serve import serve  # noqa: PLC0415 - loads mcp, which no other command needs
 
+    gc.freeze()
+    gc.enable()
+    run = partial(serve, wish.workspace, metrics=wish.metrics, tools=wish.tools, http=wish.http)
     if wish.metrics is None:
-        trio.run(partial(serve, wish.workspace))
+        trio.run(run)
         return EXIT_DONE
     from vespera_agents.health.errors import HealthError  # noqa: PLC0415 - loads prometheus_client
 
     try:
-        trio.run(partial(serve, wish.workspace, metrics=wish.metrics))
+        trio.run(run)
     except HealthError as error:
         complain(str(error))
         return EXIT_BAD_INPUT

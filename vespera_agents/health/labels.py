@@ -19,13 +19,14 @@ ACTOR_KINDS: Final = (Specialist.__name__, OTHER)
 SPECIALISTS: Final = (*ROLE_NAMES, OTHER)
 """Packaged roles; a workspace's own roles count as other."""
 SUPERVISORS: Final = (
-    "root", "health", "workspaces", "workspace", "sessions", "session", "specialists", "doors", OTHER,
+    "root", "health", "workspaces", "workspace", "sessions", "session", "specialists", "jobs", "doors", OTHER,
 )  # fmt: skip
 """The supervisors of the tree at run time, by what they are and not by whose they are."""
 
 _SINGLE: Final = frozenset({"root", "health", "workspaces", "doors"})
 _SHAPES: Final = (
     ("sessions", re.compile(r"sessions of /.*", re.DOTALL)),
+    ("jobs", re.compile(r"jobs of /.*", re.DOTALL)),
     ("specialists", re.compile(r"specialists of session_[0-9a-f]{12}")),
     ("session", re.compile(r"session_[0-9a-f]{12}")),
     ("workspace", re.compile(r"/.*", re.DOTALL)),

@@ -51,7 +51,8 @@ def iso(seconds: float | None) -> str | None:
 class Answer(BaseModel):
     """What every answer has."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Built when it is first used: a server that starts is waited for.
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class ArtifactLink(Answer):
@@ -119,6 +120,8 @@ class BlockedTask(Answer):
 
     id: str
     title: str
+    status: str
+    """blocked, or pending behind others."""
     blocked_by: list[str]
     """`<id> <title>: <status>` of the failed, cancelled or blocked tasks at the root of it."""
 
@@ -200,7 +203,11 @@ class StatusAnswer(Answer):
     ready: list[TaskView]
     blocked: list[BlockedTask]
     in_progress: list[TaskView]
+    has_more: bool
+    """A list was cut at the limit."""
     specialists: list[SpecialistView]
+    jobs: list[str]
+    """The newest long work: `<task id> <status> <done>/<total>: <what>`."""
     oldest_waiting_seconds: dict[str, float]
     """For each live status, how long its oldest task has stood there."""
     at: str | None
@@ -267,6 +274,8 @@ class ClaimAnswer(Answer):
     """Parts that did not fit into the role's budget."""
     gates: list[str]
     dependency_artifacts: list[ArtifactLink]
+    outcome: str | None = None
+    """With mode=agent: working, later completed, failed, waiting, in_progress or cancelled."""
     next_action: str
 
 

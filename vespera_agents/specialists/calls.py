@@ -14,31 +14,30 @@ from typing import Final, final
 
 import trio
 
+from vespera_agents.specialists.claims import Holder
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store import CommandKey, StoreError, queries
 from vespera_agents.store.writer import connect
-from vespera_agents.work.errors import Conflict, NotFound
-from vespera_agents.work.models import Artifact, Session, SessionStatus, Task
+from vespera_agents.work.errors import InvalidInput, NotFound
+from vespera_agents.work.models import Artifact, Session, Task
 from vespera_agents.workspace import Workspace
 
 __all__ = ["Call", "Lookup"]
-
-_SESSIONS_SHOWN: Final = 10
 
 
 @final
 class Call:
     """One wish of a client."""
 
-    __slots__ = ("_steps", "by", "holder", "key", "report")
+    __slots__ = ("_steps", "by", "confirmed", "holder", "job", "key", "report")
 
     def __init__(
         self,
         by: str,
         key: CommandKey,
         *,
-        holder: str | None = None,
+        holder: Holder | None = None,
         report: Callable[[float, float | None, str], None] | None = None,
     ) -> None:
         """Name a call.
@@ -52,13 +51,21 @@ class Call:
         self.by = by
         self.key = key
         self.holder: Final = holder
-        self.report: Final = report or _unheard
+        self.report = report or _unheard
+        self.confirmed = False
+        """The user was asked and wants it."""
+        self.job: str | None = None
+        """The job that goes on when the call was answered; set by the tool that began it."""
         self._steps = 0
 
     def step(self) -> CommandKey:
         """Name the next command of this call."""
         self._steps += 1
         return self.key.step(self._steps)
+
+    def about(self, thing: str) -> CommandKey:
+        """Name the one command of this call about a thing, however many others there are and in whatever order."""
+        return CommandKey(self.key.origin, f"{self.key.key}/{thing}")
 
 
 def _unheard(_done: float, _total: float | None, _doing: str) -> None:
@@ -72,6 +79,7 @@ class Lookup:
     def __init__(self, runtime: Runtime, home: Path) -> None:
         self.runtime = runtime
         self.home = home
+        self._home: OpenWorkspace | None = None
 
     async def home_workspace(self) -> OpenWorkspace:
         """Open the workspace that this server was started for.
@@ -79,7 +87,23 @@ class Lookup:
         Raises:
             WorkspaceError: it cannot be one.
         """
-        return await self.runtime.workspace(self.home)
+        # Every call asks for it, and to find the directory's real path again took as long as to read a row.
+        if self._home is None or not self._home.is_open:
+            self._home = await self.runtime.workspace(self.home)
+        return self._home
+
+    def directory(self, reference: str) -> Path:
+        """Give the directory that a client means; a relative one lies below the server's own.
+
+        Raises:
+            InvalidInput: it is no path.
+        """
+        if "\0" in reference:
+            raise InvalidInput("a path cannot hold a NUL character", "Give the path of a project directory.")
+        try:
+            return self.home / Path(reference).expanduser()
+        except RuntimeError as error:
+            raise InvalidInput(f"{reference!r} names a home directory that does not exist", "Give its path.") from error
 
     async def session(self, reference: str | None) -> tuple[OpenWorkspace, Session]:
         """Find a session by id in any known workspace; without a reference, the only open one of the home workspace.
@@ -91,16 +115,7 @@ class Lookup:
         if reference is not None:
             return await self._named(reference)
         opened = await self.home_workspace()
-        open_ones = [one for one in await opened.store.read(queries.sessions) if one.status is SessionStatus.OPEN]
-        if not open_ones:
-            raise NotFound(
-                f"no session is open in {opened.workspace.directory}",
-                "Call orchestrator_initialize_session first.",
-            )
-        if len(open_ones) > 1:
-            shown = "; ".join(f"{one.id} ({one.name})" for one in open_ones[:_SESSIONS_SHOWN])
-            raise Conflict(f"{len(open_ones)} sessions are open: {shown}", "Say which one in `session`.")
-        return opened, open_ones[0]
+        return opened, await opened.store.read(queries.open_session)
 
     async def task(self, reference: str, session: str | None) -> tuple[OpenWorkspace, Task]:
         """Find a task by id or unique prefix, in a named session or anywhere in the workspaces that are open.
@@ -113,7 +128,7 @@ class Lookup:
             return opened, await opened.store.read(queries.task, reference, named.id)
         found: list[tuple[OpenWorkspace, Task]] = []
         missing: list[NotFound] = []
-        for opened in await self._open_ones():
+        for opened in await self.open_ones():
             try:
                 found.append((opened, await opened.store.read(queries.task, reference)))
             except NotFound as error:
@@ -134,7 +149,7 @@ class Lookup:
             NotFound: there is none.
         """
         missing: list[NotFound] = []
-        for opened in await self._open_ones():
+        for opened in await self.open_ones():
             try:
                 return opened, await opened.store.read(queries.artifact, reference)
             except NotFound as error:
@@ -143,13 +158,13 @@ class Lookup:
 
     async def recorded(self, key: CommandKey) -> object:
         """Give the result of a command by its key from the workspaces that are open, None if there is none."""
-        for opened in await self._open_ones():
+        for opened in await self.open_ones():
             result = await opened.store.read(queries.recorded_result, key)
             if result is not None:
                 return result
         return None
 
-    async def _open_ones(self) -> list[OpenWorkspace]:
+    async def open_ones(self) -> list[OpenWorkspace]:
         """List the workspaces that are open, that of the server first."""
         home = await self.home_workspace()
         return [home, *(one for one in self.runtime.workspaces.values() if one is not home and one.is_open)]

@@ -24,6 +24,7 @@ from vespera_agents.specialists.sessions import OpenSession
 from vespera_agents.specialists.specialist import CarryOut, WorkOutcome, WriteBriefing
 from vespera_agents.store import StatusChange, StoreError, queries
 from vespera_agents.store.commands import AddArtifacts, ClaimTask, FinishTask, NewArtifact, ReleaseClaims
+from vespera_agents.store.plans import ready_below
 from vespera_agents.work.errors import Refusal
 from vespera_agents.work.models import Artifact, ArtifactKind, Task, TaskStatus
 
@@ -81,20 +82,34 @@ RunListener = Callable[[RunEvent], None]
 class Conductor:
     """Carries out what is ready in one session."""
 
-    def __init__(self, session: OpenSession, *, concurrency: int, listener: RunListener) -> None:
+    def __init__(
+        self,
+        session: OpenSession,
+        *,
+        concurrency: int,
+        listener: RunListener,
+        root: str | None = None,
+        refusal: Callable[[Task], str | None] = lambda _: None,
+    ) -> None:
         """Get ready to conduct.
 
         Args:
             session: the live session.
             concurrency: tasks at work at once, at least 1.
             listener: hears what happens.
+            root: the task that is carried out with everything below it; the whole session unless given.
+            refusal: says why the commands of a task may not run, None when they may; a task may be changed after
+                whoever began this looked at it.
         """
         assert concurrency > 0, "at least one task runs at a time"
         self._session = session
         self._opened = session.opened
         self._concurrency = concurrency
         self._listener = listener
-        self._name = f"{session.opened.record.id}/conductor"
+        self._root = root
+        self._refusal = refusal
+        # One for each session: a conductor that begins gives back what its own name holds.
+        self._name = f"{session.opened.record.id}/conductor/{session.session_id}"
         self._at_work: dict[str, trio.CancelScope] = {}
         self._prepared: set[str] = set()
         self._crashes: Counter[str] = Counter()
@@ -156,7 +171,7 @@ class Conductor:
         while True:
             # What is prepared stays ready: it must not take the place of what can be carried out.
             limit = _READY_READ + len(self._prepared)
-            ready = await self._opened.store.read(queries.ready_tasks, self._session.session_id, limit)
+            ready = await self._ready(limit)
             for task in ready:
                 if task.run is None:
                     if task.id not in self._prepared:
@@ -168,6 +183,11 @@ class Conductor:
                     begun += 1
             if len(ready) < limit or _READY_READ + len(self._prepared) == limit:
                 return begun
+
+    async def _ready(self, limit: int) -> list[Task]:
+        if self._root is not None:
+            return await self._opened.store.read(ready_below, self._root, limit)
+        return await self._opened.store.read(queries.ready_tasks, self._session.session_id, limit)
 
     async def _claim(self, task: Task) -> bool:
         self._listener(RunEvent(RunEventKind.CLAIMING, task))
@@ -205,6 +225,9 @@ class Conductor:
         def on_line(text: str) -> None:
             self._listener(RunEvent(RunEventKind.LINE, task, text))
 
+        refused = self._refusal(task)
+        if refused is not None:
+            return WorkOutcome(TaskStatus.FAILED, reason=refused)
         try:
             role = self._opened.role(task.specialist)
         except Refusal as refusal:
@@ -234,7 +257,7 @@ class Conductor:
         command = FinishTask(
             by=f"specialist:{task.specialist}",
             task=task.id,
-            server=self._name,
+            holder=self._name,
             status=outcome.status,
             reason=outcome.reason,
             summary=outcome.summary,

@@ -21,6 +21,7 @@ from vespera_agents.work.models import Artifact, Task, TaskStatus
 
 __all__ = [
     "BRIEFING_NAME",
+    "HANDOVER_NAME",
     "REPORT_NAME",
     "SYNTHESIS_NAME",
     "Standing",
@@ -38,6 +39,8 @@ BRIEFING_NAME: Final = "briefing"
 """The artifact that holds a prepared task's briefing."""
 REPORT_NAME: Final = "report"
 """The artifact that holds the report of a run."""
+HANDOVER_NAME: Final = "hand-over of "
+"""How the names of artifacts begin that a hand-over was written into."""
 SYNTHESIS_NAME: Final = "synthesis of "
 """How the names of artifacts begin that orchestrator_synthesize_results made."""
 
@@ -133,5 +136,5 @@ def _results(artifacts: Iterable[Artifact]) -> list[Artifact]:
     return [
         one
         for one in artifacts
-        if one.name not in {BRIEFING_NAME, REPORT_NAME} and not one.name.startswith(SYNTHESIS_NAME)
+        if one.name not in {BRIEFING_NAME, REPORT_NAME} and not one.name.startswith((SYNTHESIS_NAME, HANDOVER_NAME))
     ]

@@ -1,6 +1,6 @@
 """The orchestrator: the facade that the MCP tools and the commands both call.
 
-Three sets of tools over one runtime; each method is a tool of the contract, takes plain values and gives an answer of
+Sets of tools over one runtime; each method is a tool of the contract, takes plain values and gives an answer of
 `answers`. What a client can do wrong is raised as a Refusal, WorkspaceError, PlanError or StoreError, whose message
 says what to do next. Not here: transports and schemas (`serving`), printing (`cli`).
 """
@@ -8,13 +8,17 @@ says what to do next. Not here: transports and schemas (`serving`), printing (`c
 from __future__ import annotations
 
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
-from vespera_agents.specialists.calls import Lookup
+from vespera_agents.specialists.agents import Agents
+from vespera_agents.specialists.calls import Call, Lookup
+from vespera_agents.specialists.doubts import Doubts
+from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.session_tools import SessionTools
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.specialists.task_tools import TaskTools
+from vespera_agents.specialists.upkeep_tools import UpkeepTools
 from vespera_agents.specialists.work_tools import GATES_WAIT_SECONDS, WorkTools
 from vespera_agents.work.models import Artifact
 
@@ -35,13 +39,22 @@ class Orchestrator:
         """
         self.runtime = runtime
         self.home = home
-        self._lookup = Lookup(runtime, home)
-        self.sessions = SessionTools(self._lookup)
+        self.lookup: Final = Lookup(runtime, home)
+        """Finds the workspace, session, task or artifact that a reference means."""
+        self.jobs = JobTools(self.lookup)
+        """Long work that goes on after its call."""
+        self.sessions = SessionTools(self.lookup, self.jobs)
         """Initialize, list, resume, status."""
-        self.tasks = TaskTools(self._lookup)
+        self.tasks = TaskTools(self.lookup, self.jobs)
         """Plan, update, query, cancel, delete."""
-        self.work = WorkTools(self._lookup, gates_wait_seconds=gates_wait_seconds)
+        self.work = WorkTools(self.lookup, self.jobs, gates_wait_seconds=gates_wait_seconds)
         """Execute, complete, synthesize."""
+        self.agents = Agents(self.lookup, self.jobs)
+        """Execute by the server's own specialists."""
+        self.upkeep = UpkeepTools(self.lookup)
+        """Clean up, maintain."""
+        self.doubts = Doubts(self.lookup)
+        """What a user may want to be asked before."""
 
     async def home_workspace(self) -> OpenWorkspace:
         """Open the workspace that is meant where a call names none.
@@ -49,7 +62,18 @@ class Orchestrator:
         Raises:
             WorkspaceError: it cannot be one.
         """
-        return await self._lookup.home_workspace()
+        return await self.lookup.home_workspace()
+
+    async def heard(self, call: Call) -> None:
+        """Note that whoever calls is there: it keeps what it has claimed, in every workspace that is open.
+
+        Raises:
+            StoreError: its lease could not be written.
+        """
+        if call.holder is not None:
+            for opened in list(self.runtime.workspaces.values()):
+                if opened.is_open:
+                    await opened.claims.heard(call.holder)
 
     async def artifact(self, reference: str) -> tuple[Artifact, OpenWorkspace]:
         """Find an artifact by id or content hash, or a unique prefix of either, with the workspace that holds it.
@@ -57,5 +81,5 @@ class Orchestrator:
         Raises:
             NotFound: there is none.
         """
-        opened, artifact = await self._lookup.artifact(reference)
+        opened, artifact = await self.lookup.artifact(reference)
         return artifact, opened

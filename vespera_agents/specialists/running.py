@@ -7,43 +7,31 @@ resumed by running it again. Neighbours: `conductor` walks the graph, `synthesis
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
 import re
-import secrets
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal, final
+from typing import Literal, final
 
 import trio
 
-from supervisors import ChildSpec, Restart, SupervisorError
+from vespera_agents.specialists.conducting import CONCURRENCY_DEFAULT, CONCURRENCY_MAX, conduct, run_lock
 from vespera_agents.specialists.conductor import Conductor, RunEvent, RunEventKind, RunListener
+from vespera_agents.specialists.documents import replace_document
 from vespera_agents.specialists.gathering import REPORT_NAME, artifact_files, read_rows
-from vespera_agents.specialists.runtime import first_cause
+from vespera_agents.specialists.plan_files import plan_container
 from vespera_agents.specialists.sessions import OpenSession, OpenWorkspace
 from vespera_agents.specialists.standing import outcome_of
 from vespera_agents.specialists.synthesis import WorkRows, outcome_word, synthesize
-from vespera_agents.specialists.task_tools import plan_container
-from vespera_agents.store import StoreError, queries
+from vespera_agents.store import queries
 from vespera_agents.store.commands import AddArtifacts, NewArtifact, PlanTasks, SetSessionStatus, UpdateTask
 from vespera_agents.store.commands import OpenSession as OpenSessionCommand
 from vespera_agents.work.errors import NotFound
 from vespera_agents.work.models import ArtifactKind, Session, SessionStatus, Task, TaskStatus
 from vespera_agents.work.plans import Plan
-from vespera_agents.workspace import WorkspaceError, session_lock
 
 __all__ = ["PlanRun", "RunOptions", "RunResult", "TaskOutcome"]
-
-CONCURRENCY_DEFAULT: Final = 4
-CONCURRENCY_MAX: Final = 64
-_STARTS_MAX: Final = 4
-"""How often a conductor is started: the first time, and when it was lost with its subtree."""
-_PAUSE_SECONDS: Final = 0.1
-_CONDUCTOR: Final = "conductor"
 
 
 @final
@@ -121,8 +109,8 @@ class PlanRun:
         name = options.session_name or plan.id
         # A plan that cannot be carried out is refused before anything is written.
         plan_container(plan)
-        # By name and for the whole of the run: two that begin at the same moment must not both open a session.
-        with session_lock(self._opened.workspace, _lock_name(name)):
+        # For the whole of the run.
+        with run_lock(self._opened, name):
             session, root = await self._open_session(name, resume=options.resume)
             if root is None:
                 root = await self._create_tasks(plan, session)
@@ -173,35 +161,13 @@ class PlanRun:
                 self._listener(RunEvent(RunEventKind.RELEASED, task, "failed before: tried again"))
 
     async def _conduct(self, session: Session, concurrency: int) -> None:
-        """Let a conductor work under the session's supervisor until nothing more can be done."""
-        problem: BaseException = WorkspaceError("its part of the supervision tree did not stay up")
-        for _ in range(_STARTS_MAX):
-            live = await self._opened.session(session.id)
-            # After a restart of the workspace its former name, and the claims under it, are a dead server's.
-            await self._opened.release_dead_claims()
-            conductor = self._conductor = Conductor(live, concurrency=concurrency, listener=self._listener)
-            if self._drained:
-                return
-            try:
-                spec = ChildSpec(_CONDUCTOR, conductor.run, restart=Restart.TRANSIENT, shutdown_seconds=15.0)
-                await live.supervisor.start_child(spec)
-            except SupervisorError as error:
-                problem = first_cause(error)
-            else:
-                try:
-                    await _either(conductor.done, live.ended)
-                finally:
-                    # Also when the run is cancelled: nobody else would stop it.
-                    with trio.CancelScope(shield=True):
-                        await _forget_conductor(live)
-                if conductor.done.is_set():
-                    return
-                # The subtree went down with something below it (the store, say); its supervisor brings it back.
-                problem = _last_crash(live) or problem
-            await trio.sleep(_PAUSE_SECONDS)
-        if isinstance(problem, StoreError):
-            raise problem
-        raise WorkspaceError(f"the run could not go on: {problem}. When that is mended, run again with --resume.")
+        """Let a conductor work until nothing more can be done."""
+
+        def make(live: OpenSession) -> Conductor | None:
+            self._conductor = Conductor(live, concurrency=concurrency, listener=self._listener)
+            return None if self._drained else self._conductor
+
+        await conduct(self._opened, session.id, make)
 
     async def _report(self, session: Session, root: str) -> RunResult:
         """Gather the results, keep them as an artifact, and write the report for people."""
@@ -216,7 +182,7 @@ class PlanRun:
         )
         await store.execute(AddArtifacts("run", session.id, root, (new,)), self._opened.key())
         path = self._opened.workspace.reports / f"{_file_name(session.name)}.md"
-        await trio.to_thread.run_sync(_replace, path, data)
+        await trio.to_thread.run_sync(replace_document, path, data)
         self._listener(RunEvent(RunEventKind.REPORTED, text=str(path)))
         outcome = outcome_of(result.counts)
         if outcome in {"completed", "cancelled"}:
@@ -241,34 +207,6 @@ class PlanRun:
             if outcome == known:
                 return known
         return "waiting"
-
-
-async def _forget_conductor(live: OpenSession) -> None:
-    """Stop the conductor and take it out of the session's tree."""
-    with contextlib.suppress(SupervisorError):
-        await live.supervisor.terminate_child(_CONDUCTOR)
-        await live.supervisor.delete_child(_CONDUCTOR)
-
-
-async def _either(one: trio.Event, other: trio.Event) -> None:
-    """Wait until one of two events has come."""
-
-    async def wait(event: trio.Event) -> None:
-        await event.wait()
-        nursery.cancel_scope.cancel("one of the two has come")
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait, one)
-        nursery.start_soon(wait, other)
-
-
-def _last_crash(live: OpenSession) -> WorkspaceError | None:
-    """Say what the conductor of a session that has ended died of, if it died."""
-    with contextlib.suppress(SupervisorError):
-        history = live.supervisor.crash_history(_CONDUCTOR)
-        if history:
-            return WorkspaceError(history[-1].reason)
-    return None
 
 
 def _roots(connection: sqlite3.Connection, session_id: str) -> list[str]:
@@ -302,27 +240,6 @@ def _duration(task: Task) -> float | None:
     return None if task.started is None or task.finished is None else task.finished - task.started
 
 
-def _lock_name(name: str) -> str:
-    """Name the lock of a run: a session's name may be anything, a file's may not."""
-    return f"run-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-
-
 def _file_name(name: str) -> str:
     """Make a file name of a session's name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "report"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise WorkspaceError(
-            f"the report {path} cannot be written ({error.strerror}). Free some space and run again with --resume."
-        ) from error

@@ -29,6 +29,7 @@ from supervisors import (
     supervisor_spec,
 )
 from vespera_agents.actors import ActorSystem, open_system
+from vespera_agents.specialists.claims import LEASE_SECONDS
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.workspace import Registry, Workspace, WorkspaceError, open_workspace
 
@@ -39,10 +40,11 @@ __all__ = ["Runtime", "first_cause", "open_runtime"]
 class Runtime:
     """A running tree. Made by `open_runtime`."""
 
-    def __init__(self, system: ActorSystem, kind: str, registry: Registry) -> None:
+    def __init__(self, system: ActorSystem, kind: str, registry: Registry, lease_seconds: float) -> None:
         self.system = system
         self.registry: Final = registry
         self._kind = kind
+        self._lease_seconds = lease_seconds
         self._workspaces: dict[Path, OpenWorkspace] = {}
         self._opening = trio.Lock()
 
@@ -73,7 +75,9 @@ class Runtime:
             opened = self._workspaces.get(workspace.directory)
             if opened is None or not opened.is_open:
                 # The same object again, so that whoever holds it goes on.
-                opened = await self._open(workspace, opened or OpenWorkspace(workspace, self.system, self._kind))
+                opened = await self._open(
+                    workspace, opened or OpenWorkspace(workspace, self.system, self._kind, self._lease_seconds)
+                )
         return opened
 
     async def _open(self, workspace: Workspace, opened: OpenWorkspace) -> OpenWorkspace:
@@ -98,7 +102,11 @@ class Runtime:
 
 @asynccontextmanager
 async def open_runtime(
-    kind: str, *, registry: Registry | None = None, listener: Listener | None = None
+    kind: str,
+    *,
+    registry: Registry | None = None,
+    listener: Listener | None = None,
+    lease_seconds: float = LEASE_SECONDS,
 ) -> AsyncGenerator[Runtime]:
     """Run a tree for the length of an `async with` block.
 
@@ -106,6 +114,7 @@ async def open_runtime(
         kind: `run` or `serve`: how other servers on the same workspace see us.
         registry: where known workspaces are listed; the user's own unless given.
         listener: hears every event of supervision.
+        lease_seconds: how long a client that is not heard of keeps its claims.
 
     Raises:
         MaxRestartsExceeded: the root gave up; the block was cancelled.
@@ -115,7 +124,7 @@ async def open_runtime(
         await system.supervisor.start_child(
             supervisor_spec("doors", lambda: Supervisor(name="doors", strategy=Strategy.REST_FOR_ONE))
         )
-        yield Runtime(system, kind, registry or Registry())
+        yield Runtime(system, kind, registry or Registry(), lease_seconds)
 
 
 def first_cause(error: BaseException) -> BaseException:

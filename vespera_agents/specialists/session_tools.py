@@ -11,14 +11,14 @@ import binascii
 import contextlib
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, final
 
 import trio
+from pydantic import BaseModel
 
 from supervisors import SupervisorError
-from vespera_agents.context.budget import estimate_tokens
 from vespera_agents.specialists.answers import (
     ResumeAnswer,
     SessionAnswer,
@@ -31,7 +31,9 @@ from vespera_agents.specialists.answers import (
     task_view,
 )
 from vespera_agents.specialists.calls import Call, Lookup
+from vespera_agents.specialists.fitting import within
 from vespera_agents.specialists.gathering import Standing, counts_in, read_standing
+from vespera_agents.specialists.job_tools import JobTools, job_line
 from vespera_agents.specialists.sessions import OpenSession, OpenWorkspace
 from vespera_agents.specialists.task_tools import LIMIT_MAX
 from vespera_agents.store import StoreError, queries
@@ -58,8 +60,9 @@ _Place = tuple[float, str]
 class SessionTools:
     """What a client can do with sessions."""
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, jobs: JobTools) -> None:
         self._lookup = lookup
+        self._jobs = jobs
 
     async def initialize(
         self, call: Call, working_directory: str | None = None, name: str | None = None, session_id: str | None = None
@@ -77,19 +80,21 @@ class SessionTools:
             NotFound: the id names no session there.
             InvalidInput: the name is too long, or a role file is not valid.
         """
+        call.report(0, 3, "opening the workspace")
         if working_directory is None and session_id is not None:
             opened, _ = await self._lookup.session(session_id)
         elif working_directory is None:
             opened = await self._lookup.home_workspace()
         else:
-            # A relative directory means one below the server's own.
-            opened = await self._lookup.runtime.workspace(_absolute(self._lookup.home, working_directory))
+            opened = await self._lookup.runtime.workspace(self._lookup.directory(working_directory))
+        call.report(1, 3, f"{opened.workspace.directory} is open")
         # A role file that cannot be read is found before anything is written.
         opened.roles()
         released = await opened.release_dead_claims()
         command = OpenSessionCommand(call.by, str(opened.workspace.directory), name, session_id)
         result = await opened.store.execute(command, call.step())
         await opened.session(result["session_id"])
+        call.report(2, 3, f"session {result['session_id']} is open")
         session = await opened.store.read(queries.session, result["session_id"])
         return await self._answer(opened, session, created_now=result["created"], released=released)
 
@@ -135,12 +140,18 @@ class SessionTools:
         opened, found = await self._lookup.session(session)
         return await self._answer(opened, found, created_now=False, released=[])
 
-    async def resume(self, session: str | None = None, context_tokens_max: int = 8_000) -> ResumeAnswer:
+    async def resume(
+        self,
+        session: str | None = None,
+        context_tokens_max: int = 8_000,
+        measure: Callable[[ResumeAnswer], str] = BaseModel.model_dump_json,
+    ) -> ResumeAnswer:
         """Give the working context that a new client needs, within a budget of tokens.
 
         Args:
             session: its id; the only open one of the server's workspace unless given.
             context_tokens_max: how large the answer may be; what has no room is named in `left_out`.
+            measure: writes an answer as the caller will, to be counted.
 
         Raises:
             NotFound, Conflict: no such session, or several to choose from.
@@ -162,7 +173,7 @@ class SessionTools:
             left_out=[],
             next_action=_next_action(standing),
         )
-        return _within(answer, context_tokens_max)
+        return within(answer, context_tokens_max, measure)
 
     async def get_status(self, session: str | None = None, limit: int = _ROWS_SHOWN) -> StatusAnswer:
         """Say what runs, what is ready, what is blocked and why, and for how long.
@@ -173,10 +184,15 @@ class SessionTools:
         """
         _check_limit(limit)
         opened, found = await self._lookup.session(session)
-        standing = await opened.store.read(read_standing, found.id, limit)
+        # First, because a job whose server is gone is decided now, and its tasks are given back.
+        jobs = await self._jobs.of_session(opened, found.id)
+        # One more than is shown tells whether there is more.
+        standing = await opened.store.read(read_standing, found.id, limit + 1)
         open_session = opened.sessions.get(found.id)
         specialists = _specialists(open_session) if open_session is not None else []
-        return status_answer(found, standing, now=time.time(), specialists=specialists)
+        answer = status_answer(found, standing, now=time.time(), specialists=specialists, limit=limit)
+        answer.jobs = [job_line(job) for job in jobs[:limit]]
+        return answer
 
     async def _answer(
         self, opened: OpenWorkspace, session: Session, *, created_now: bool, released: list[str]
@@ -197,15 +213,24 @@ class SessionTools:
 
 
 def status_answer(
-    session: Session, standing: Standing, *, now: float, specialists: Sequence[SpecialistView] = ()
+    session: Session,
+    standing: Standing,
+    *,
+    now: float,
+    specialists: Sequence[SpecialistView] = (),
+    limit: int = _ROWS_SHOWN,
 ) -> StatusAnswer:
     """Say how a session stands that was read at `now`, seconds since the epoch. Pure."""
+    in_progress = [task_view(task, full=True) for task in standing.in_progress[:limit]]
+    longest = max(len(standing.ready), len(standing.blocked), len(standing.in_progress))
     return StatusAnswer(
         session=_line(session, standing.counts),
-        ready=[task_view(task) for task in standing.ready],
-        blocked=standing.blocked,
-        in_progress=[task_view(task, full=True) for task in standing.in_progress],
+        ready=[task_view(task) for task in standing.ready[:limit]],
+        blocked=standing.blocked[:limit],
+        in_progress=in_progress,
+        has_more=longest > limit,
         specialists=list(specialists),
+        jobs=[],
         oldest_waiting_seconds={status: max(0.0, round(now - since, 3)) for status, since in standing.oldest.items()},
         at=iso(now),
         next_action=_next_action(standing),
@@ -251,44 +276,6 @@ def _next_action(standing: Standing) -> str:
     return "All work has ended: gather it with orchestrator_synthesize_results."
 
 
-def _within(answer: ResumeAnswer, context_tokens_max: int) -> ResumeAnswer:
-    """Leave out the least needed parts until the answer fits the budget.
-
-    Raises:
-        InvalidInput: not even an answer without them does.
-    """
-
-    def fits() -> bool:
-        # The number of its own tokens is a part of the answer.
-        answer.context_tokens = context_tokens_max
-        return estimate_tokens(answer.model_dump_json()) <= context_tokens_max
-
-    # The last to be named is the last to go.
-    for name in ("recently_completed", "recent_artifacts", "blocked", "ready", "in_review", "in_progress"):
-        if fits():
-            break
-        rows: list[object] = getattr(answer, name)
-        whole, before = list(rows), list(answer.left_out)
-        room, over = 0, len(whole)
-        while over - room > 1:
-            middle = (room + over) // 2
-            rows[:] = whole[:middle]
-            answer.left_out = [*before, f"{len(whole) - middle} of {name}"]
-            room, over = (middle, over) if fits() else (room, middle)
-        rows[:] = whole[:room]
-        if whole:
-            answer.left_out = [*before, f"{len(whole) - room} of {name}"]
-    if not fits():
-        # The number itself may take a few digits more than the one that was refused.
-        needed = estimate_tokens(answer.model_dump_json()) + 2
-        raise InvalidInput(
-            f"{context_tokens_max} tokens are too few for this session: its name, directory and counts take {needed}",
-            f"Give context_tokens_max={needed} or more.",
-        )
-    answer.context_tokens = estimate_tokens(answer.model_dump_json())
-    return answer
-
-
 def _specialists(session: OpenSession) -> list[SpecialistView]:
     views: list[SpecialistView] = []
     try:
@@ -309,15 +296,6 @@ def _specialists(session: OpenSession) -> list[SpecialistView]:
             )
         )
     return views
-
-
-def _absolute(home: Path, directory: str) -> Path:
-    if "\0" in directory:
-        raise InvalidInput("a path cannot hold a NUL character", "Give the path of a project directory.")
-    try:
-        return home / Path(directory).expanduser()
-    except RuntimeError as error:
-        raise InvalidInput(f"{directory!r} names a home directory that does not exist", "Give its path.") from error
 
 
 def _git_root(directory: Path) -> str | None:

@@ -2,11 +2,13 @@
 
     workspace "<dir>"            rest_for_one
     ├─ store                     the single writer
-    └─ sessions                  dynamic
-        └─ session "<id>"        one_for_one
-            ├─ specialists       dynamic: one actor for each piece of work in hand
-            ├─ conductor         only while a plan is being run
-            └─ gates-<task>      only while the gates of handed-in work run
+    ├─ sessions                  dynamic
+    │   └─ session "<id>"        one_for_one
+    │       ├─ specialists       dynamic: one actor for each piece of work in hand
+    │       ├─ conductor         only while a plan is being run
+    │       └─ gates-<task>      only while the gates of handed-in work run
+    ├─ jobs                      dynamic: what goes on after the call that asked for it
+    └─ claims                    gives back what the dead had claimed
 
 Not the rows of a session (`store`), not its rules (`work`). Workspaces and sessions are temporary children: one that
 gives up takes none of its neighbours with it, and is started anew when it is needed next. Neighbours: `runtime` opens
@@ -34,22 +36,21 @@ from supervisors import (
     SupervisorError,
     supervisor_spec,
 )
-from supervisors.guardian import Guardian, GuardianError, open_guardian, wait_until_released
+from supervisors.guardian import Guardian, open_guardian
 from vespera_agents.actors import ActorRef, ActorStopped, ActorSystem, MailboxSpec, Overflow
+from vespera_agents.specialists.claims import Claims
+from vespera_agents.specialists.jobs import Jobs
 from vespera_agents.specialists.roles import Role, load_roles
 from vespera_agents.specialists.specialist import Specialist, Workbench
-from vespera_agents.store import CommandKey, Store, StoreClosed, queries
-from vespera_agents.store.commands import ReleaseClaims
+from vespera_agents.store import CommandKey, Store, StoreClosed
 from vespera_agents.workspace import (
     ServerRecord,
     Workspace,
-    WorkspaceError,
     announce_server,
     guardian_lock,
-    server_alive,
 )
 
-__all__ = ["OpenSession", "OpenWorkspace"]
+__all__ = ["GATES_CHILD", "OpenSession", "OpenWorkspace"]
 
 SPECIALISTS_MAX: Final = 64
 """Specialists of one session at once; beyond, work queues in their mailboxes."""
@@ -61,8 +62,8 @@ MAILBOX_MAX: Final = 256
 RESTART_WAIT_SECONDS: Final = 10.0
 """How long a caller waits while the subtree of sessions is being restarted."""
 _LOOK_SECONDS: Final = 0.05
-DEAD_COMMANDS_SECONDS: Final = 15.0
-"""How long we wait for the commands of a dead server to be killed."""
+GATES_CHILD: Final = "gates-"
+"""How the names of a session's children begin that run the gates of a task; its id follows."""
 
 
 @final
@@ -175,17 +176,20 @@ class OpenSession:
 class OpenWorkspace:
     """The live subtree of one workspace, and who we are to the other processes that serve it."""
 
-    def __init__(self, workspace: Workspace, system: ActorSystem, kind: str) -> None:
+    def __init__(self, workspace: Workspace, system: ActorSystem, kind: str, lease_seconds: float) -> None:
         """Name the workspace; `run` opens it.
 
         Args:
             workspace: its directory, the layout made.
             system: where its actors live.
             kind: `run` or `serve`: shown to the other servers.
+            lease_seconds: how long a client that is not heard of keeps its claims.
         """
         self.workspace = workspace
         self.system = system
         self.store: Final = Store(workspace.database, workspace.artifacts)
+        self.jobs: Final = Jobs(self)
+        """The long work that goes on here; last in the tree, because it works in the sessions."""
         self._kind = kind
         self._record: ServerRecord | None = None
         self._guardian: Guardian | None = None
@@ -193,6 +197,14 @@ class OpenWorkspace:
         self._sessions: dict[str, OpenSession] = {}
         self._opening = trio.Lock()
         self._keys = 0
+        self.claims: Final = Claims(
+            workspace,
+            self.store,
+            server=lambda: self.record.id,
+            key=self.key,
+            worked_on=self.worked_on,
+            lease_seconds=lease_seconds,
+        )
         self.is_open = False
         """Whether its subtree runs; `Runtime.workspace` starts it anew when it does not."""
 
@@ -211,6 +223,9 @@ class OpenWorkspace:
                         [
                             ChildSpec("store", self.store.run, shutdown_seconds=15.0),
                             supervisor_spec("sessions", self._sessions_supervisor),
+                            supervisor_spec("jobs", self.jobs.supervisor),
+                            # Last, so that its crash restarts nobody else.
+                            ChildSpec("claims", self.claims.run),
                         ],
                         name=str(self.workspace.directory),
                         strategy=Strategy.REST_FOR_ONE,
@@ -228,6 +243,11 @@ class OpenWorkspace:
         """Who we are to the other processes on this workspace."""
         assert self._record is not None, "a workspace is used after it was opened"
         return self._record
+
+    @property
+    def server(self) -> str:
+        """Our id among the servers of this workspace."""
+        return self.record.id
 
     @property
     def bench(self) -> Workbench:
@@ -290,20 +310,11 @@ class OpenWorkspace:
         return session
 
     async def release_dead_claims(self) -> list[str]:
-        """Give back what servers that no longer live had claimed, once their commands are gone; lists the tasks.
+        """Give back what those had claimed who are gone, as `Claims.release_abandoned` does; lists the tasks."""
+        return await self.claims.release_abandoned()
 
-        Raises:
-            WorkspaceError: commands of a dead server could not be killed in time.
-        """
-        claiming = await self.store.read(queries.claiming_servers)
-        servers = {name: name.partition("/")[0] for name in claiming}
-        dead = [name for name, server in servers.items() if not server_alive(self.workspace, server)]
-        if not dead:
-            return []
-        try:
-            for server in {servers[name] for name in dead}:
-                await wait_until_released(guardian_lock(self.workspace, server), DEAD_COMMANDS_SECONDS)
-        except GuardianError as error:
-            raise WorkspaceError(f"what a dead server had begun still runs: {error}") from error
-        released = await self.store.execute(ReleaseClaims("supervision", tuple(dead)), self.key())
-        return released["task_ids"]
+    def worked_on(self) -> frozenset[str]:
+        """Give the tasks whose gates run now."""
+        live = [session for session in self._sessions.values() if not session.ended.is_set()]
+        names = (child.id for session in live for child in session.supervisor.which_children())
+        return frozenset(name.removeprefix(GATES_CHILD) for name in names if name.startswith(GATES_CHILD))

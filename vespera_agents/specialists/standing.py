@@ -85,12 +85,14 @@ def blocked_tasks(
         if task.is_container:
             continue
         if task.status is TaskStatus.BLOCKED:
-            found.append(
-                BlockedTask(id=task.id, title=task.title, blocked_by=[task.status_reason or "no reason given"])
-            )
+            found.append(_blocked(task, [task.status_reason or "no reason given"]))
         elif task.status is TaskStatus.PENDING and task.open_dependencies:
             culprits = [by_id[identifier] for identifier in root_blockers(edges, broken, task.id)]
             if culprits:
                 names = [f"{culprit.id} {culprit.title}: {culprit.status}" for culprit in culprits[:_SHOWN]]
-                found.append(BlockedTask(id=task.id, title=task.title, blocked_by=names))
+                found.append(_blocked(task, names))
     return found
+
+
+def _blocked(task: Task, blocked_by: list[str]) -> BlockedTask:
+    return BlockedTask(id=task.id, title=task.title, status=task.status, blocked_by=blocked_by)

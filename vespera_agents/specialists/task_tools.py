@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal, final
 
-import trio
-
+from vespera_agents.specialists.agents import EXECUTE_KIND
 from vespera_agents.specialists.answers import (
     CancelAnswer,
     DeleteAnswer,
@@ -23,15 +22,14 @@ from vespera_agents.specialists.answers import (
     task_view,
 )
 from vespera_agents.specialists.calls import Call, Lookup
+from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.store import queries
-from vespera_agents.store.commands import CancelTask, DeleteTask, PlanTasks, TaskEdit, UpdateTask
-from vespera_agents.work.drafts import DependencyDraft, TaskDraft
-from vespera_agents.work.errors import InvalidInput, NotFound
-from vespera_agents.work.models import Artifact, CommandLine, Dependency, Task, TaskStatus, TaskType
-from vespera_agents.work.plans import PLAN_BYTES_MAX, Plan, plan_drafts, read_plan_bytes
-from vespera_agents.workspace import Workspace, WorkspaceError, confined
+from vespera_agents.store.commands import CancelTask, DeleteTask, PlannedTasks, PlanTasks, TaskEdit, UpdateTask
+from vespera_agents.work.drafts import DependencyDraft, TaskDraft, walk_drafts
+from vespera_agents.work.errors import Conflict, InvalidInput, NotFound
+from vespera_agents.work.models import Artifact, CommandLine, Dependency, Task, TaskStatus
 
-__all__ = ["TaskTools", "plan_container", "read_plan_file"]
+__all__ = ["TaskTools"]
 
 LIMIT_MAX: Final = 200
 """Tasks on one page."""
@@ -41,8 +39,9 @@ LIMIT_MAX: Final = 200
 class TaskTools:
     """What a client can do with tasks, short of working on them."""
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, jobs: JobTools) -> None:
         self._lookup = lookup
+        self._jobs = jobs
 
     async def plan(
         self,
@@ -56,27 +55,59 @@ class TaskTools:
         Raises:
             Refusal: something in it is wrong; nothing was created.
         """
-        opened, found = await self._lookup.session(session)
-        command = PlanTasks(call.by, found.id, tuple(drafts), parent_task_id)
-        result = await opened.store.execute(command, call.step())
-        tasks = await opened.store.read(queries.tasks, list(result["ids"].values()))
-        return _plan_answer(found.id, tasks, notes=[], unplaced=0)
+        return await self._create(call, drafts, session, parent_task_id, notes=[], unplaced=0)
 
     async def plan_file(self, call: Call, plan_path: str, session: str | None = None) -> PlanAnswer:
         """Create the tasks of a plan or PRP file of the workspace, below one container that bears the plan's title.
 
+        A plan that is in the session already, and live, is replaced only when the user has confirmed that.
+
         Raises:
+            Conflict: the plan is there already, and nobody confirmed that it shall be replaced.
             WorkspaceError: the path leads outside the workspace or cannot be read.
             PlanError: the file is not a plan.
             Refusal: the session takes no plan now.
         """
+        # The reader of plans takes as long to import as a fifth of all the rest, and a client waits for its server.
+        from vespera_agents.specialists.plan_files import plan_container, plan_in_the_way  # noqa: PLC0415
+
         opened, found = await self._lookup.session(session)
-        plan = await trio.to_thread.run_sync(read_plan_file, opened.workspace, plan_path)
-        command = PlanTasks(call.by, found.id, (plan_container(plan),))
-        result = await opened.store.execute(command, call.step())
-        tasks = await opened.store.read(queries.tasks, list(result["ids"].values()))
+        call.report(0, 3, f"reading {plan_path}")
+        plan, there = await plan_in_the_way(opened, found.id, plan_path)
+        if there is not None and await opened.store.read(queries.recorded_result, call.key.step(1)) is None:
+            _check_replaces(call, plan_path, there)
         notes = [note.text if note.line is None else f"line {note.line}: {note.text}" for note in plan.notes]
-        return _plan_answer(found.id, tasks, notes=notes, unplaced=len(plan.unplaced))
+        container = plan_container(plan)
+        call.report(1, 3, f"creating the tasks of {container.title}")
+        replaces = None if there is None else there.id
+        answer = await self._create(
+            call, (container,), session, None, notes=notes, unplaced=len(plan.unplaced), replaces=replaces
+        )
+        call.report(2, 3, f"{len(answer.tasks)} tasks created")
+        return answer
+
+    async def _create(
+        self,
+        call: Call,
+        drafts: Sequence[TaskDraft],
+        session: str | None,
+        parent: str | None,
+        *,
+        notes: list[str],
+        unplaced: int,
+        replaces: str | None = None,
+    ) -> PlanAnswer:
+        # Where no session is named the command finds it itself, and its result says all that is answered: a thread
+        # that reads before and after it took twice as long as the command with its commit.
+        session_id: str | None = None
+        if session is None:
+            opened = await self._lookup.home_workspace()
+        else:
+            opened, found = await self._lookup.session(session)
+            session_id = found.id
+        command = PlanTasks(call.by, session_id, tuple(drafts), parent, replaces)
+        result = await opened.store.execute(command, call.step())
+        return _plan_answer(drafts, result, notes=notes, unplaced=unplaced)
 
     async def update(
         self,
@@ -101,8 +132,10 @@ class TaskTools:
         if not (edit or status or gates is not None or add or remove or waive):
             raise InvalidInput("there is nothing to change", "Give at least one field to set.")
         opened, task = await self._lookup.task(task_id, session)
+        claims = status is TaskStatus.IN_PROGRESS
+        holder = await opened.claims.begin(call.holder) if claims else opened.claims.name(call.holder)
         command = UpdateTask(
-            call.by, task.id, opened.record.id, None, expected_version, edit, status, reason, gates, add, remove, waive
+            call.by, task.id, holder, None, expected_version, edit, status, reason, gates, add, remove, waive
         )
         result = await opened.store.execute(command, call.step())
         return UpdateAnswer(
@@ -189,6 +222,7 @@ class TaskTools:
         opened, task = await self._lookup.task(task_id, session)
         command = CancelTask(call.by, task.id, reason, None, cascade, preserve_work)
         result = await opened.store.execute(command, call.step())
+        await self._jobs.cancel_work_on(call.by, opened, EXECUTE_KIND, {task.id, *result["task_ids"]}, reason)
         blocked = result["blocked_dependents"]
         return CancelAnswer(
             cancelled=result["task_ids"],
@@ -229,65 +263,36 @@ class TaskTools:
         return DeleteAnswer(**result)
 
 
-def read_plan_file(workspace: Workspace, plan_path: str) -> Plan:
-    """Read a plan file that lies in a workspace.
-
-    Raises:
-        WorkspaceError: it leads outside, or cannot be read.
-        PlanError: it is not a plan.
-    """
-    path = confined(workspace, plan_path)
-    if path.exists() and not path.is_file():
-        # Reading a pipe would never end.
-        raise WorkspaceError(f"{plan_path!r} is no regular file. Give the path of a Markdown file in the workspace.")
-    try:
-        with path.open("rb") as file:
-            # One byte more than a plan may have: enough to refuse it, whatever its size.
-            data = file.read(PLAN_BYTES_MAX + 1)
-    except OSError as error:
-        raise WorkspaceError(
-            f"{plan_path!r} cannot be read ({error.strerror}). Give the path of a Markdown file in the workspace."
-        ) from error
-    return read_plan_bytes(data, name=path.name)
+def _check_replaces(call: Call, plan_path: str, there: Task) -> None:
+    if not call.confirmed:
+        raise Conflict(
+            f"the plan {plan_path} is in this session already, as task {there.id} ({there.title}), {there.status}",
+            f"Go on with it (orchestrator_query_tasks parent_task_id={there.id!r}), or archive it with "
+            f"orchestrator_delete_task(task_id={there.id!r}) and plan again.",
+        )
 
 
-def plan_container(plan: Plan) -> TaskDraft:
-    """Give the whole plan as one container draft that bears its title."""
-    drafts = plan_drafts(plan)
-    if plan.task is not None:
-        # The plan describes the task that stands for the whole of it: the drafts are one tree already.
-        return drafts[0]
-    taken = {draft.key for draft in drafts}
-    key = plan.id if plan.id not in taken else f"{plan.id}-plan"
-    return TaskDraft(
-        key=key,
-        title=plan.title[:255] or plan.id,
-        description=plan.overview[:20_000],
-        task_type=TaskType.BREAKDOWN,
-        specialist="coordinator",
-        subtasks=tuple(drafts),
-    )
-
-
-def _plan_answer(session_id: str, tasks: Sequence[Task], *, notes: list[str], unplaced: int) -> PlanAnswer:
+def _plan_answer(drafts: Sequence[TaskDraft], result: PlannedTasks, *, notes: list[str], unplaced: int) -> PlanAnswer:
+    ids, ready = result["ids"], result["ready"]
+    free = frozenset(ready)
     depths: dict[str, int] = {}
-    for task in tasks:
-        depths[task.id] = depths.get(task.parent_id or "", -1) + 1
-    ready = [task.id for task in tasks if task.ready]
-    return PlanAnswer(
-        session_id=session_id,
-        root_task_ids=[task.id for task in tasks if not depths[task.id]],
-        tasks=[
+    tasks: list[PlannedTask] = []
+    for draft, above, _ in walk_drafts(drafts):
+        depths[draft.key] = 0 if above is None else depths[above.key] + 1
+        tasks.append(
             PlannedTask(
-                id=task.id,
-                key=task.key or task.id,
-                title=task.title,
-                parent_task_id=task.parent_id,
-                depth=depths[task.id],
-                ready=task.ready,
+                id=ids[draft.key],
+                key=draft.key,
+                title=draft.title,
+                parent_task_id=result["parent_id"] if above is None else ids[above.key],
+                depth=depths[draft.key],
+                ready=ids[draft.key] in free,
             )
-            for task in tasks
-        ],
+        )
+    return PlanAnswer(
+        session_id=result["session_id"],
+        root_task_ids=[task.id for task in tasks if not task.depth],
+        tasks=tasks,
         ready=ready,
         notes=notes,
         unplaced_lines=unplaced,

@@ -53,7 +53,7 @@ def set_status(
         wanted: the status to reach.
         reason: why, kept on the task; None clears it.
         waived: with cancelled: its condition did not hold, dependents go on.
-        claimed_by: with in_progress: the server that works on it.
+        claimed_by: with in_progress: who works on it.
         summary: what came of it; None keeps what is there.
         detail: extra text for the event alone.
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, final
 
 from vespera_agents.store.pages import EXACT_TOTAL_MAX, TaskFilter, TaskPage, first_tasks, task_page
 from vespera_agents.store.rows import (
@@ -25,25 +26,29 @@ from vespera_agents.store.rows import (
     session_of,
     task_of,
 )
-from vespera_agents.store.transaction import CommandKey, resolve_task_id
+from vespera_agents.store.transaction import CommandKey, only_open_session, resolve_task_id
 from vespera_agents.work.errors import NotFound
 from vespera_agents.work.models import Artifact, Dependency, Event, Session, Task
 
 __all__ = [
     "EXACT_TOTAL_MAX",
+    "Lease",
     "TaskFilter",
     "TaskPage",
     "artifact",
     "artifacts_of",
-    "claiming_servers",
+    "claims",
+    "decisions",
     "dependencies_of",
     "dependents_of",
     "events_of",
     "first_tasks",
     "latest_artifacts",
     "latest_completed",
+    "leases",
     "leaves_below",
     "oldest_waiting",
+    "open_session",
     "ready_tasks",
     "recorded_result",
     "session",
@@ -61,6 +66,20 @@ STUCK_MAX: Final = 500
 """Broken tasks from which the search for what they hold up begins; it ends with twice as many."""
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Until when somebody who outlives every server keeps claims."""
+
+    holder: str
+    boot: str
+    """The start of the machine that the times count from."""
+    renewed: float
+    """Seconds since then."""
+    expires: float
+    """Seconds since then."""
+
+
 def session(connection: sqlite3.Connection, session_id: str) -> Session:
     """Read one session.
 
@@ -73,6 +92,16 @@ def session(connection: sqlite3.Connection, session_id: str) -> Session:
             f"there is no session {session_id!r} in this workspace", "List them with orchestrator_list_sessions."
         )
     return session_of(row)
+
+
+def open_session(connection: sqlite3.Connection) -> Session:
+    """Read the session that is meant where none is named.
+
+    Raises:
+        NotFound: none is open.
+        Conflict: several are.
+    """
+    return session(connection, only_open_session(connection))
 
 
 def sessions(connection: sqlite3.Connection) -> list[Session]:
@@ -177,6 +206,17 @@ def events_of(connection: sqlite3.Connection, session_id: str, after: int = 0, l
     return [event_of(row) for row in rows]
 
 
+def decisions(connection: sqlite3.Connection, session_id: str, limit: int) -> list[Event]:
+    """Read the last changes of status for which somebody gave a reason; that one claimed a task is no decision."""
+    rows = connection.execute(
+        f"SELECT {EVENT_COLUMNS} FROM event WHERE session_id=? AND what='status' AND detail IS NOT NULL"
+        " AND after NOT IN ('completed') AND actor != 'supervision' AND detail != 'follows its subtasks'"
+        " AND detail NOT LIKE 'claimed by %' ORDER BY seq DESC LIMIT ?",
+        (session_id, limit),
+    ).fetchall()
+    return [event_of(row) for row in reversed(rows)]
+
+
 def status_counts(connection: sqlite3.Connection, session_id: str | None = None) -> list[tuple[str, str, bool, int]]:
     """Count tasks that are no containers by (status, specialist, waived)."""
     rows: list[Row] = connection.execute(
@@ -196,6 +236,20 @@ def oldest_waiting(connection: sqlite3.Connection, session_id: str | None = None
         () if session_id is None else (session_id,),
     ).fetchall()
     return [(str(row[0]), float(row[1])) for row in rows]
+
+
+def claims(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    """List who holds claims, each with the ids of the tasks."""
+    found: dict[str, list[str]] = {}
+    for holder, task_id in connection.execute("SELECT claimed_by, id FROM task WHERE claimed_by NOT NULL ORDER BY seq"):
+        found.setdefault(holder, []).append(task_id)
+    return found
+
+
+def leases(connection: sqlite3.Connection) -> list[Lease]:
+    """List the leases of holders that outlive every server."""
+    rows = connection.execute("SELECT holder, boot, renewed, expires FROM lease ORDER BY holder").fetchall()
+    return [Lease(*row) for row in rows]
 
 
 def latest_completed(connection: sqlite3.Connection, session_id: str, limit: int) -> list[Task]:
@@ -255,11 +309,6 @@ def leaves_below(connection: sqlite3.Connection, container_id: str) -> tuple[int
         (container_id,),
     ).fetchone()
     return int(row[0]), int(row[1])
-
-
-def claiming_servers(connection: sqlite3.Connection) -> list[str]:
-    """List the servers that hold claims."""
-    return [str(row[0]) for row in connection.execute("SELECT DISTINCT claimed_by FROM task WHERE claimed_by NOT NULL")]
 
 
 def recorded_result(connection: sqlite3.Connection, key: CommandKey) -> object:

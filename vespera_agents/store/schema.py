@@ -109,6 +109,45 @@ MIGRATIONS: Final = (
         at REAL NOT NULL,
         PRIMARY KEY (origin, key)
     ) WITHOUT ROWID;
+    CREATE TABLE stream_event (
+        stream TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        at REAL NOT NULL,
+        message TEXT NOT NULL,
+        PRIMARY KEY (stream, number)
+    );
+    CREATE INDEX stream_event_by_age ON stream_event(at);
+    CREATE TABLE lease (
+        holder TEXT PRIMARY KEY,
+        boot TEXT NOT NULL,
+        renewed REAL NOT NULL,
+        expires REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE job (
+        seq INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        kind TEXT NOT NULL,
+        principal TEXT NOT NULL,
+        server TEXT NOT NULL,
+        session_id TEXT,
+        task_id TEXT,
+        status TEXT NOT NULL,
+        done REAL NOT NULL DEFAULT 0,
+        total REAL,
+        message TEXT,
+        asked TEXT,
+        answers TEXT,
+        stop TEXT,
+        result TEXT,
+        error TEXT,
+        ttl_seconds REAL NOT NULL,
+        poll_seconds REAL NOT NULL,
+        created REAL NOT NULL,
+        updated REAL NOT NULL
+    );
+    CREATE INDEX job_live ON job(server) WHERE status IN ('working', 'input_required');
+    CREATE INDEX job_by_session ON job(session_id, seq) WHERE session_id IS NOT NULL;
+    CREATE INDEX job_ended ON job(updated) WHERE status NOT IN ('working', 'input_required');
     """
     + derived.SCRIPT,
 )

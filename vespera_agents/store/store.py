@@ -21,7 +21,7 @@ from typing import Final, TypeVar, cast, final
 
 import trio
 from outcome import Error, Outcome, Value, capture
-from trio.lowlevel import checkpoint_if_cancelled, current_task, current_trio_token, reschedule, wait_task_rescheduled
+from trio.lowlevel import checkpoint_if_cancelled, current_task, reschedule, wait_task_rescheduled
 
 from supervisors import Histogram
 from vespera_agents.store.artifacts import ArtifactFiles
@@ -94,10 +94,15 @@ class Store:
         self._queue: SimpleQueue[Submission | None] = SimpleQueue()
         self._pending = 0
         self._at_rest = threading.Event()
-        self._standing_aside = False
+        self._called = trio.Event()
+        """Set when something was submitted, or the thread has ended."""
+        self._submitted: list[Submission] = []
+        """What was submitted in this round of the loop. The thread gets it together: from the first one on it would
+        fight for the interpreter with the tasks that are about to submit more, and commit that one alone."""
         self._delivered: deque[tuple[list[Submission], list[StatusChange], float]] = deque()
         self._opened = trio.Event()
         self._subscribers: list[Callable[[list[StatusChange]], None]] = []
+        self._commit_listeners: list[Callable[[], None]] = []
         self._readers = Readers(database)
         self._commits = 0
         self._commands = 0
@@ -123,7 +128,8 @@ class Store:
 
         def deliver(batch: list[Submission], changed: list[StatusChange], seconds: float) -> None:
             self._delivered.append((batch, changed, seconds))
-            soon(self._settle_delivered)
+            if not self._standing_aside:
+                soon(self._settle_delivered)
 
         # A queue of its own, so that a thread that was given up on can never take a later incarnation's commands.
         queue: SimpleQueue[Submission | None] = SimpleQueue()
@@ -134,8 +140,12 @@ class Store:
             writer = Writer(self.database, queue, clock=self._clock, mint=self._mint, at_rest=at_rest, deliver=deliver)
             ends.append(capture(writer.run, lambda: soon(opened)))
             at_rest.set()
-            soon(ended.set)
-            soon(ready.set)
+            soon(over)
+
+        def over() -> None:
+            ended.set()
+            ready.set()
+            self._called.set()
 
         def opened() -> None:
             if not stopping:
@@ -150,12 +160,13 @@ class Store:
             await ready.wait()
             if not ends:
                 task_status.started(self)
-                await ended.wait()
+                await self._hand_over_until(ended)
         finally:
             stopping = True
             if self._opened.is_set():
                 self._opened = trio.Event()
             self._readers.close()
+            self._put_submitted(queue)
             queue.put(None)
             with trio.CancelScope(shield=True):
                 # Waiting in a thread bounds the stop in real time, whatever clock the run has.
@@ -186,11 +197,9 @@ class Store:
                 raise StoreUnavailable(f"{PENDING_MAX} commands wait for the disk already. Try again later.")
             submission = Submission(command, key, current_task())
             self._pending += 1
-            self._at_rest.clear()
-            self._queue.put(submission)
-            if not self._standing_aside:
-                self._standing_aside = True
-                current_trio_token().run_sync_soon(self._stand_aside)
+            self._submitted.append(submission)
+            if len(self._submitted) == 1:
+                self._called.set()
             result = await wait_task_rescheduled(submission.abort)
             if result is not _NOT_BEGUN:
                 return cast("R", result)
@@ -228,6 +237,14 @@ class Store:
         self._subscribers.append(listener)
         return lambda: self._subscribers.remove(listener)
 
+    def subscribe_commits(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` in the trio thread after each commit, whatever it changed; gives the way to stop.
+
+        The listener must not raise. It hears only of this process's commits.
+        """
+        self._commit_listeners.append(listener)
+        return lambda: self._commit_listeners.remove(listener)
+
     def statistics(self) -> StoreStatistics:
         """Count what was done so far."""
         return StoreStatistics(
@@ -243,12 +260,28 @@ class Store:
         """Say what the tree shows of it."""
         return {"waiting": self._pending, "commits": self._commits}
 
-    def _stand_aside(self) -> None:
-        """Let the writing thread have the interpreter until it is at rest, for a bounded moment."""
-        self._standing_aside = False
+    async def _hand_over_until(self, ended: trio.Event) -> None:
+        while not ended.is_set():
+            await self._called.wait()
+            self._called = trio.Event()
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Give the writing thread what was submitted, and the interpreter until it is at rest, for a bounded moment."""
+        if not self._submitted:
+            return
+        self._at_rest.clear()
+        self._standing_aside = True
+        self._put_submitted(self._queue)
         self._at_rest.wait(GIVE_WAY_SECONDS)
-        # Now, because what the thread asked for comes a round of the loop later.
+        # In this order: what the thread delivers while it is set is settled here, whatever comes later it announces.
+        self._standing_aside = False
         self._settle_delivered()
+
+    def _put_submitted(self, queue: SimpleQueue[Submission | None]) -> None:
+        for submission in self._submitted:
+            queue.put(submission)
+        self._submitted.clear()
 
     def _settle_delivered(self) -> None:
         while self._delivered:
@@ -275,9 +308,11 @@ class Store:
         if changed:
             for listener in tuple(self._subscribers):
                 listener(changed)
+        for hear in tuple(self._commit_listeners):
+            hear()
 
     def _fail_rest(self, queue: SimpleQueue[Submission | None]) -> None:
-        """Tell those whose command the writer did not come to; they wait for the next incarnation."""
+        """Take out of the queue what the writer did not come to."""
         rest: list[Submission] = []
         with contextlib.suppress(Empty):
             while True:
@@ -286,7 +321,11 @@ class Store:
                     rest.append(submission)
         # A thread that was given up on still finds its end.
         queue.put(None)
-        self._pending -= len(rest)
-        for submission in rest:
+        self._turn_away(rest)
+
+    def _turn_away(self, submitted: list[Submission]) -> None:
+        """Let those whose command was not begun wait for the next incarnation."""
+        self._pending -= len(submitted)
+        for submission in submitted:
             if submission.waiter is not None:
                 reschedule(submission.waiter, Value(_NOT_BEGUN))

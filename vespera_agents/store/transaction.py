@@ -15,16 +15,25 @@ from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, final
 
 from vespera_agents.store.rows import TASK_COLUMNS, task_of
-from vespera_agents.work.errors import NotFound
-from vespera_agents.work.models import Task, TaskStatus
+from vespera_agents.work.errors import Conflict, NotFound
+from vespera_agents.work.models import SessionStatus, Task, TaskStatus
 
-__all__ = ["Command", "CommandKey", "StatusChange", "Transaction", "fingerprint_of", "resolve_task_id"]
+__all__ = [
+    "Command",
+    "CommandKey",
+    "StatusChange",
+    "Transaction",
+    "fingerprint_of",
+    "only_open_session",
+    "resolve_task_id",
+]
 
 R_co = TypeVar("R_co", covariant=True)
 
 _NEAR_MATCHES: Final = 3
+_SESSIONS_SHOWN: Final = 10
 _NEAR_PREFIX: Final = len("task_") + 3
-_WHO: Final = frozenset({"by", "server"})
+_WHO: Final = frozenset({"by", "holder", "certain"})
 """Fields that say who sends a command. A command that is sent again after a restart comes from another server."""
 
 
@@ -151,6 +160,26 @@ class Transaction:
                 "Name a task of this session, or pass that session.",
             )
         return task
+
+
+def only_open_session(connection: sqlite3.Connection) -> str:
+    """Find the session that is meant where none is named.
+
+    Raises:
+        NotFound: none is open.
+        Conflict: several are.
+    """
+    rows: list[tuple[str, str]] = connection.execute(
+        "SELECT id, name FROM session WHERE status=? ORDER BY created DESC, id LIMIT ?",
+        (SessionStatus.OPEN, _SESSIONS_SHOWN + 1),
+    ).fetchall()
+    if not rows:
+        raise NotFound("no session is open in this workspace", "Call orchestrator_initialize_session first.")
+    if len(rows) > 1:
+        shown = "; ".join(f"{identifier} ({name})" for identifier, name in rows[:_SESSIONS_SHOWN])
+        more = "; ..." if len(rows) > _SESSIONS_SHOWN else ""
+        raise Conflict(f"several sessions are open: {shown}{more}", "Say which one in `session`.")
+    return rows[0][0]
 
 
 def resolve_task_id(connection: sqlite3.Connection, reference: str, session_id: str | None = None) -> str:

@@ -212,7 +212,7 @@ class Task(_Frozen):
     open_dependencies: int = 0
     """Mandatory dependencies that still hold it, its own and its containers'."""
     claimed_by: str | None = None
-    """The server that works on it now."""
+    """Who works on it now: a server, a client of one, or whoever holds it by a lease."""
     attempts: int = 0
     """How often it was claimed."""
     created: float

@@ -2,11 +2,13 @@
 
 directory   the `.vespera` layout, refusal of system directories, confinement of paths
 registry    the user's state directory: every known workspace, and which configuration its owner trusts
+clocks      the machine's own time
 servers     the records and locks by which processes on one workspace know each other
 settings    `.vespera/config.toml`: which commands an MCP client may cause to run
 errors      what is refused, and what to do next
 """
 
+from vespera_agents.workspace.clocks import MachineTime, machine_time
 from vespera_agents.workspace.directory import Workspace, confined, open_workspace
 from vespera_agents.workspace.errors import ServerNotFound, WorkspaceError
 from vespera_agents.workspace.registry import Registry, state_directory
@@ -21,6 +23,7 @@ from vespera_agents.workspace.servers import (
 from vespera_agents.workspace.settings import Settings, load_settings
 
 __all__ = [
+    "MachineTime",
     "Registry",
     "ServerNotFound",
     "ServerRecord",
@@ -32,6 +35,7 @@ __all__ = [
     "guardian_lock",
     "live_servers",
     "load_settings",
+    "machine_time",
     "open_workspace",
     "server_alive",
     "session_lock",

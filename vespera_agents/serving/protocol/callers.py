@@ -2,24 +2,35 @@
 
 A client that may repeat a call names it in `_meta` under `io.vespera/key`; then the key belongs to that client's
 principal and a repeated call has the first one's effect. Without one, the key is the server's record and a running
-number: never the id of the JSON-RPC request, which clients use again. Neighbours: `server` asks for a Call.
+number: never the id of the JSON-RPC request, which clients use again.
+
+Where a server has several clients, each holds its own claims. One is told from another by its session with the server,
+or, where the protocol has none, by what it writes into `_meta` under `io.vespera/client`. With neither, two windows of
+one program look alike: then only the name is known, and not whether a claim is one's own. Neighbours: `server` asks for
+a Call, `identity` says what the transport knows.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections.abc import Callable, Mapping
 from typing import Final, final
 
+from vespera_agents.serving.protocol.identity import LOCAL, Identity
+from vespera_agents.serving.protocol.progress import Report
 from vespera_agents.specialists.calls import Call
+from vespera_agents.specialists.claims import Holder
 from vespera_agents.store import CommandKey
 from vespera_agents.work.errors import InvalidInput
 
-__all__ = ["KEY_META", "Callers", "client_name"]
+__all__ = ["CLIENT_META", "KEY_META", "Callers", "client_name", "holder_of"]
 
 KEY_META: Final = "io.vespera/key"
 """Where a client names its call."""
+CLIENT_META: Final = "io.vespera/client"
+"""Where a client without a session says which one it is: the same text in each of its requests, and nobody else's."""
 _KEY_MAX: Final = 200
 _NAME_MAX: Final = 60
 
@@ -37,26 +48,70 @@ class Callers:
         self._origin = origin
         self._numbers = itertools.count(1)
 
-    def call(self, client: str | None, meta: Mapping[str, object] | None) -> Call:
+    def call(
+        self,
+        client: str | None,
+        meta: Mapping[str, object] | None,
+        identity: Identity = LOCAL,
+        report: Report | None = None,
+    ) -> Call:
         """Name one call of a client.
 
         Args:
             client: what the client calls itself.
             meta: the `_meta` of its request.
+            identity: what the transport knows of it.
+            report: hears how far the call is.
 
         Raises:
-            InvalidInput: its key is not a usable text.
+            InvalidInput: its key, or its own name for itself, is not a usable text.
         """
         name = client_name(client)
+        holder = holder_of(identity, name, meta)
         key = None if meta is None else meta.get(KEY_META)
         if key is None:
-            return Call(f"mcp:{name}", CommandKey(self._origin(), str(next(self._numbers))))
-        if not isinstance(key, str) or not key.strip() or len(key) > _KEY_MAX:
-            raise InvalidInput(
-                f"the {KEY_META} of a call is a text of 1 to {_KEY_MAX} characters, not {key!r:.80}",
-                "Send such a text, or leave it out.",
-            )
-        return Call(f"mcp:{name}", CommandKey(f"client:{name}", key))
+            minted = CommandKey(self._origin(), str(next(self._numbers)))
+            return Call(f"mcp:{name}", minted, holder=holder, report=report)
+        origin = f"client:{_known(identity, name)}"
+        return Call(f"mcp:{name}", CommandKey(origin, _text(KEY_META, key)), holder=holder, report=report)
+
+
+def holder_of(identity: Identity, name: str, meta: Mapping[str, object] | None) -> Holder | None:
+    """Say who holds what a request claims; None is the server itself, for the one client at its pipe.
+
+    Args:
+        identity: what the transport knows of the client.
+        name: what it calls itself, as `client_name` gives it.
+        meta: the `_meta` of the request.
+
+    Raises:
+        InvalidInput: its own name for itself is not a usable text.
+    """
+    own = None if meta is None else meta.get(CLIENT_META)
+    told = None if own is None else _text(CLIENT_META, own)
+    if identity.transport == "stdio":
+        return None
+    known = _known(identity, name)
+    if identity.connection is not None:
+        told = f"connection {identity.connection}"
+    if told is None:
+        return Holder(known, certain=False)
+    # Everybody may read who holds a claim, and nobody shall learn from it how to pass for that client.
+    return Holder(f"{known}#{hashlib.blake2b(told.encode(), digest_size=6).hexdigest()}")
+
+
+def _known(identity: Identity, name: str) -> str:
+    """Give whose claims and keys these are; a name holds no colon, so that nobody passes for a principal."""
+    return name if identity.principal is None else f"{client_name(identity.principal)}:{name}"
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or len(value) > _KEY_MAX:
+        raise InvalidInput(
+            f"the {name} of a call is a text of 1 to {_KEY_MAX} characters, not {value!r:.80}",
+            "Send such a text, or leave it out.",
+        )
+    return value
 
 
 def client_name(name: str | None) -> str:

@@ -18,7 +18,16 @@ from vespera_agents.store.errors import KeyConflict, StoreError
 from vespera_agents.work.errors import PlanError, Refusal
 from vespera_agents.workspace.errors import WorkspaceError
 
-__all__ = ["EXPECTED", "Complaint", "about_arguments", "about_failure", "about_fault", "about_unknown_tool"]
+__all__ = [
+    "EXPECTED",
+    "Complaint",
+    "about_arguments",
+    "about_failure",
+    "about_fault",
+    "about_kept",
+    "about_unknown_tool",
+    "about_unserved_tool",
+]
 
 EXPECTED: Final = (Refusal, WorkspaceError, StoreError, PlanError)
 """What the facade raises to be told to the client; anything else is our own fault."""
@@ -47,7 +56,7 @@ class Complaint:
 
 def about_failure(error: Exception) -> Complaint:
     """Tell what the facade refused or could not do."""
-    kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+    kind = _kind(type(error).__name__)
     if isinstance(error, Refusal):
         return Complaint(kind, error.what.rstrip("."), error.next_action)
     if isinstance(error, KeyConflict):
@@ -57,6 +66,11 @@ def about_failure(error: Exception) -> Complaint:
     if not what:
         what, next_action = next_action, "Correct this and call again"
     return Complaint(kind, what, f"{next_action}.")
+
+
+def about_kept(refusal: Mapping[str, str]) -> Complaint:
+    """Tell a refusal that ended a job: its class, what, and the next action."""
+    return Complaint(_kind(refusal["kind"]), refusal["what"].rstrip("."), refusal["next_action"])
 
 
 def about_fault(error: Exception, identifier: str) -> Complaint:
@@ -75,6 +89,16 @@ def about_unknown_tool(name: str, known: Sequence[str]) -> Complaint:
     return Complaint("unknown_tool", f"there is no tool {_shown(name)}", f"Call one of: {', '.join(near)}.")
 
 
+def about_unserved_tool(name: str, served: Sequence[str]) -> Complaint:
+    """Tell that a tool exists, but that this server was started without it."""
+    return Complaint(
+        "unknown_tool",
+        f"the tool {name} is not served here",
+        f"Call one of: {', '.join(served)}. Who starts the server can add it: `vespera serve --tools core,{name}`, or "
+        "`--tools full`.",
+    )
+
+
 def about_arguments(tool: str, parameters: type[BaseModel], error: ValidationError) -> Complaint:
     """Tell which arguments are wrong and how."""
     found = error.errors(include_url=False)
@@ -82,6 +106,11 @@ def about_arguments(tool: str, parameters: type[BaseModel], error: ValidationErr
     if len(found) > _PROBLEMS_MAX:
         problems.append(f"and {len(found) - _PROBLEMS_MAX} more")
     return Complaint("invalid_arguments", "; ".join(problems), f"Correct this and call {tool} again.")
+
+
+def _kind(name: str) -> str:
+    """Give the word for a class of failures."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name.lstrip("_")).lower()
 
 
 def _problem(detail: Mapping[str, object], parameters: type[BaseModel]) -> str:

@@ -1,31 +1,53 @@
-"""Sessions, tasks and artifacts by address: `vespera://session/ID`, `vespera://task/ID`, `vespera://artifact/SHA256`.
+"""What can be read by address: sessions, tasks, artifacts, the live supervision tree, and roles.
 
 An artifact is read in pages (`?offset=0&limit=65536`), at most 1 MB at once; a page that is not the last says so and
 names the next one. Text comes as text, cut between characters; anything else comes as bytes. Not here: how the bytes
-travel (`server`).
+travel (`reading`), how one hears that something changed (`subscriptions`).
 """
 
 from __future__ import annotations
 
+import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from vespera_agents.specialists.answers import SessionAnswer, TaskView
+import trio
+
+from supervisors import TreeNode
+from vespera_agents.serving.protocol.pages import cursor_of, place_of
 from vespera_agents.specialists.orchestrator import Orchestrator
-from vespera_agents.store import queries
+from vespera_agents.specialists.roles import Role, role_text
+from vespera_agents.store.listing import artifacts_before, sessions_before
 from vespera_agents.work.errors import InvalidInput, NotFound
-from vespera_agents.work.models import Artifact, Session
+from vespera_agents.work.models import Artifact, Session, role_name
 
-__all__ = ["PAGE_BYTES_MAX", "TEMPLATES", "Content", "Listed", "list_resources", "read_resource"]
+__all__ = [
+    "LISTED_ADDRESSES",
+    "PAGE_BYTES_MAX",
+    "TEMPLATES",
+    "TREE_URI",
+    "Address",
+    "Content",
+    "Listed",
+    "Template",
+    "address_of",
+    "list_resources",
+    "read_resource",
+]
 
 PAGE_BYTES_MAX: Final = 1_000_000
 """Bytes of an artifact in one read."""
-SESSIONS_LISTED: Final = 20
-ARTIFACTS_LISTED: Final = 100
+TREE_NODES_MAX: Final = 1_000
+"""Nodes of the tree in one read, those near the root."""
+_ADDRESS_MAX: Final = 1_000
+"""Characters in an address."""
 _SCHEME: Final = "vespera"
+TREE_URI: Final = "vespera://tree"
 _JSON: Final = "application/json"
+_YAML: Final = "application/yaml"
 _TEXT_TYPES: Final = frozenset(
     {
         "application/json",
@@ -65,7 +87,10 @@ TEMPLATES: Final = (
         f"Its bytes, at most {PAGE_BYTES_MAX} at once",
         None,
     ),
+    Template("role", "A role", "vespera://role/{name}", "What a specialist of that name is told about itself", _YAML),
 )
+LISTED_ADDRESSES: Final = (TREE_URI, *(template.uri_template for template in TEMPLATES))
+"""Every form that an address of ours has."""
 
 
 @final
@@ -95,18 +120,76 @@ class Content:
     """For people: that this is not all."""
 
 
-async def list_resources(orchestrator: Orchestrator) -> list[Listed]:
-    """List the newest sessions of the home workspace, and the newest artifacts of these sessions."""
+@final
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address, taken apart."""
+
+    kind: str
+    """`session`, `task`, `artifact`, `role` or `tree`."""
+    name: str
+    """Which one, as the address spells it; empty for the tree."""
+    query: str
+
+
+def address_of(uri: str) -> Address:
+    """Take an address apart.
+
+    Raises:
+        NotFound: nothing of ours can lie there.
+    """
+    if uri == TREE_URI:
+        return Address("tree", "", "")
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        parts = None
+    if parts is not None and parts.scheme == _SCHEME and len(uri) <= _ADDRESS_MAX:
+        kind, name = parts.netloc, unquote(parts.path.strip("/"))
+        if kind in {"session", "task", "artifact", "role"} and name:
+            return Address(kind, name, parts.query)
+    raise NotFound(f"there is no resource {uri[:200]!r}", f"Read one of: {', '.join(LISTED_ADDRESSES)}.")
+
+
+async def list_resources(orchestrator: Orchestrator, cursor: str | None, size: int) -> tuple[list[Listed], str | None]:
+    """List a page of the home workspace: its sessions and artifacts, the newest first, then the tree and the roles.
+
+    Args:
+        orchestrator: whose workspace.
+        cursor: the one that came with the page before.
+        size: entries on a page.
+
+    Returns:
+        the page, and the cursor of the next one, None at the end.
+
+    Raises:
+        InvalidInput: the cursor was not given out for this list, or a role file is not valid.
+        StoreError, WorkspaceError: it cannot be read now.
+    """
+    place = place_of("resources", cursor)
     opened = await orchestrator.home_workspace()
-    sessions = (await opened.store.read(queries.sessions))[:SESSIONS_LISTED]
-    listed = [_listed_session(session) for session in sessions]
-    room = ARTIFACTS_LISTED
-    for session in sessions:
-        artifacts = await opened.store.read(queries.latest_artifacts, session.id, room) if room else []
-        room -= len(artifacts)
-        listed.extend(_listed_artifact(artifact) for artifact in artifacts)
-    # The same bytes may be several artifacts, but they are one address.
-    return list({one.uri: one for one in reversed(listed)}.values())[::-1]
+    # One more than fits says whether there is a next page.
+    found: list[tuple[str, int | str, Listed]] = []
+    part, last = place or ("session", "")
+    if part not in {"session", "artifact", "role"}:
+        raise InvalidInput(f"the cursor {cursor!r:.80} leads nowhere", "Leave it out to begin at the first page.")
+    if part == "session":
+        before = str(last) or None
+        sessions = await opened.store.read(sessions_before, before, size + 1)
+        found.extend(("session", one.id, _listed_session(one)) for one in sessions)
+        last = ""
+    if part in {"session", "artifact"} and len(found) <= size:
+        number = last if isinstance(last, int) else None
+        artifacts = await opened.store.read(artifacts_before, number, size + 1 - len(found))
+        found.extend(("artifact", seq, _listed_artifact(one)) for seq, one in artifacts)
+        last = ""
+    if len(found) <= size:
+        roles = await trio.to_thread.run_sync(opened.roles)
+        named = [("role", "", _LISTED_TREE), *(("role", name, _listed_role(roles[name])) for name in sorted(roles))]
+        begun = part == "role"
+        found.extend(entry for entry in named if not begun or (entry[1] and entry[1] > str(last)))
+    page = found[:size]
+    return [one for _, _, one in page], cursor_of("resources", *page[-1][:2]) if len(found) > size else None
 
 
 async def read_resource(orchestrator: Orchestrator, uri: str) -> Content:
@@ -117,20 +200,58 @@ async def read_resource(orchestrator: Orchestrator, uri: str) -> Content:
         InvalidInput: a page is asked for in a way that makes no sense.
         StoreError: it cannot be read now.
     """
-    parts = urlsplit(uri)
-    kind, name = parts.netloc, parts.path.strip("/")
-    if parts.scheme != _SCHEME or not name or kind not in {"session", "task", "artifact"}:
-        raise NotFound(
-            f"there is no resource {uri[:200]!r}",
-            f"Read one of: {', '.join(template.uri_template for template in TEMPLATES)}.",
-        )
-    if kind == "artifact":
-        return await _read_artifact(orchestrator, uri, name, parts.query)
-    if parts.query:
+    address = address_of(uri)
+    if address.kind == "artifact":
+        return await _read_artifact(orchestrator, uri, address.name, address.query)
+    if address.query:
         raise InvalidInput(f"{uri[:200]!r} has a query", "Only artifacts are read in pages: leave it out.")
-    shown: SessionAnswer | TaskView
-    shown = await (orchestrator.sessions.status(name) if kind == "session" else orchestrator.tasks.show(name))
+    if address.kind == "tree":
+        return Content(uri, _JSON, json.dumps(_bounded(orchestrator.runtime.root.snapshot(), TREE_NODES_MAX), indent=1))
+    if address.kind == "role":
+        return Content(uri, _YAML, role_text(await _role(orchestrator, address.name)))
+    if address.kind == "session":
+        shown = await orchestrator.sessions.status(address.name)
+    else:
+        shown = await orchestrator.tasks.show(address.name)
     return Content(uri, _JSON, shown.model_dump_json(exclude_none=True, indent=1))
+
+
+async def _role(orchestrator: Orchestrator, name: str) -> Role:
+    opened = await orchestrator.home_workspace()
+    roles = await trio.to_thread.run_sync(opened.roles)
+    found = roles.get(role_name(name))
+    if found is None:
+        near = difflib.get_close_matches(name, roles, 3, 0.5) or sorted(roles)
+        raise NotFound(f"there is no role {name[:80]!r}", f"Read one of: {', '.join(near)}.")
+    return found
+
+
+def _bounded(node: TreeNode, nodes_max: int) -> dict[str, object]:
+    """Give a tree as plain values without what lies beyond so many nodes, counted from the root downwards."""
+    kept: dict[int, int] = {}
+    """How many children of a node are shown, by the node's identity."""
+    level, room = [node], nodes_max - 1
+    while level:
+        for one in level:
+            kept[id(one)] = min(len(one.children), room)
+            room -= kept[id(one)]
+        level = [child for one in level for child in one.children[: kept[id(one)]]]
+
+    def shown(one: TreeNode) -> dict[str, object]:
+        count = kept[id(one)]
+        fields: dict[str, object] = {
+            "id": one.id,
+            "type": one.type.value,
+            "state": one.state,
+            "restarts": one.restarts,
+            "incarnation": one.incarnation,
+            "lived_seconds": round(one.lived_seconds, 3),
+            "detail": dict(one.detail),
+            "children": [shown(child) for child in one.children[:count]],
+        }
+        return fields if count == len(one.children) else {**fields, "children_left_out": len(one.children) - count}
+
+    return shown(node)
 
 
 async def _read_artifact(orchestrator: Orchestrator, uri: str, name: str, query: str) -> Content:
@@ -209,3 +330,18 @@ def _listed_artifact(artifact: Artifact) -> Listed:
         artifact.mime_type,
         artifact.size,
     )
+
+
+def _listed_role(role: Role) -> Listed:
+    return Listed(
+        f"{_SCHEME}://role/{quote(role.name, safe='')}",
+        role.name,
+        f"The role {role.name}",
+        role.role_definition.partition(".")[0][:200],
+        _YAML,
+    )
+
+
+_LISTED_TREE: Final = Listed(
+    TREE_URI, "tree", "The supervision tree", "What runs in this server now, with states and restarts", _JSON
+)

@@ -7,64 +7,79 @@ tools themselves (`tools`), the program `vespera serve` (`serve`).
 
 from __future__ import annotations
 
-import base64
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, final
+from typing import Final, TypeVar, cast, final
 
+from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
-from mcp.server.lowlevel.server import Server
-from mcp.shared.exceptions import MCPError
+from mcp.server.lowlevel.server import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
 from mcp_types import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    BlobResourceContents,
     CallToolRequestParams,
     CallToolResult,
+    CompleteRequestParams,
     ContentBlock,
+    GetPromptRequestParams,
     InputRequiredResult,
-    ListResourcesResult,
-    ListResourceTemplatesResult,
     ListToolsResult,
+    NotificationParams,
     PaginatedRequestParams,
     ReadResourceRequestParams,
-    ReadResourceResult,
-    Resource,
+    RequestParams,
     ResourceLink,
-    ResourceTemplate,
+    SetLevelRequestParams,
+    SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
     TextContent,
-    TextResourceContents,
     ToolAnnotations,
+    UnsubscribeRequestParams,
 )
 from mcp_types import Tool as ListedTool
-from pydantic import ValidationError
+from mcp_types.methods import CacheableMethod
+from pydantic import BaseModel, ValidationError
 
+from vespera_agents.serving.protocol.boundary import Handler, bounded
 from vespera_agents.serving.protocol.callers import Callers
+from vespera_agents.serving.protocol.changes import Changes
 from vespera_agents.serving.protocol.complaints import (
     EXPECTED,
     Complaint,
     about_arguments,
     about_failure,
     about_fault,
+    about_kept,
     about_unknown_tool,
+    about_unserved_tool,
 )
-from vespera_agents.serving.protocol.resources import TEMPLATES, Content, list_resources, read_resource
+from vespera_agents.serving.protocol.fairness import Fairness, TooManyCalls, client_of
+from vespera_agents.serving.protocol.identity import identity_of
+from vespera_agents.serving.protocol.jobs import Asking, LongCalls, handle
+from vespera_agents.serving.protocol.logs import LOGGER_NAME, log_to_client, set_level
+from vespera_agents.serving.protocol.pages import PAGE_ENTRIES, page_of
+from vespera_agents.serving.protocol.progress import Report, reporting
+from vespera_agents.serving.protocol.questions import Questions, can_be_asked
+from vespera_agents.serving.protocol.reading import Reading
 from vespera_agents.serving.protocol.roots import client_root
+from vespera_agents.serving.protocol.subscriptions import Subscriptions
 from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.serving.tools.sessions import INITIALIZE_SESSION
 from vespera_agents.serving.tools.tool import Telling, Tool
 from vespera_agents.specialists.answers import ArtifactLink
+from vespera_agents.specialists.calls import Call
+from vespera_agents.specialists.jobs import REFUSED, RunningJob
 from vespera_agents.specialists.orchestrator import Orchestrator
+from vespera_agents.store.errors import StoreError
+from vespera_agents.store.jobs import Job
 
-__all__ = ["ERROR_META", "INSTRUCTIONS", "SERVER_NAME", "build_server"]
+__all__ = ["ERROR_META", "INSTRUCTIONS", "SERVER_NAME", "OrchestratorServer", "build_server"]
 
 SERVER_NAME: Final = "vespera-agents"
 ERROR_META: Final = "io.vespera/error"
 """Where a failed call tells programs the kind of its failure."""
-PAGE_META: Final = "io.vespera/page"
-"""Where a page of an artifact tells the whole size and the next page."""
 LINKS_MAX: Final = 50
 """Resource links in one result."""
 INSTRUCTIONS: Final = (
@@ -75,114 +90,206 @@ INSTRUCTIONS: Final = (
     "Every failed call says what is wrong and what to call next; end with orchestrator_synthesize_results."
 )
 
-logger = logging.getLogger("vespera_agents.serving")
+_KEPT: Final = CacheHint(ttl_ms=300_000, scope="public")
+"""What is the same for every client of this server, for as long as it runs; a new version may change it."""
+_CACHE_HINTS: Final[Mapping[CacheableMethod, CacheHint]] = {
+    "server/discover": _KEPT,
+    "tools/list": _KEPT,
+    "prompts/list": _KEPT,
+    "resources/templates/list": _KEPT,
+    # Sessions and artifacts come and go, and are nobody else's.
+    "resources/list": CacheHint(ttl_ms=0, scope="private"),
+    "resources/read": CacheHint(ttl_ms=0, scope="private"),
+}
+
+Context = ServerRequestContext[dict[str, object]]
+Answered = CallToolResult | InputRequiredResult | dict[str, object]
+"""The answer to a call: what it came to, what is needed first, or the handle of what goes on."""
+P = TypeVar("P", bound=RequestParams)
+
+logger = logging.getLogger(LOGGER_NAME)
 
 
-def build_server(orchestrator: Orchestrator, tools: Mapping[str, Tool] = TOOLS) -> Server[dict[str, object]]:
+def build_server(
+    orchestrator: Orchestrator,
+    tools: Mapping[str, Tool] = TOOLS,
+    *,
+    page_entries: int = PAGE_ENTRIES,
+    changes: Changes | None = None,
+) -> OrchestratorServer:
     """Make an MCP server of an orchestrator; it serves any number of connections, one after another or at once.
 
     Args:
         orchestrator: who answers.
         tools: those that are listed and may be called, by name.
+        page_entries: how many entries a page of a list has.
+        changes: what clients are told of; those of the orchestrator's workspaces unless given.
     """
-    return _Serving(orchestrator, tools).server()
+    return _Serving(orchestrator, tools, page_entries, changes or Changes(orchestrator)).server()
+
+
+@final
+class OrchestratorServer(Server[dict[str, object]]):
+    """The library's server, which says that its lists may change over handshake connections, too."""
+
+    at_stop: Callable[[], None] | None = None
+    """Ends the streams of those who listen: for a transport of many clients that is about to end."""
+
+    def create_initialization_options(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, object]] | None = None,
+        extensions: dict[str, dict[str, object]] | None = None,
+    ) -> InitializationOptions:
+        """Say what is told in the handshake."""
+        changing = notification_options or NotificationOptions(
+            prompts_changed=True, resources_changed=True, tools_changed=True
+        )
+        return super().create_initialization_options(changing, experimental_capabilities, extensions)
+
+    def answer(self, method: str, params: type[P], handler: Handler[P, BaseModel]) -> None:
+        """Have the requests of one method answered; failures are told in one shape."""
+        self.add_request_handler(method, params, bounded(method, handler))
 
 
 @final
 class _Serving:
     """The requests of MCP, answered by an orchestrator."""
 
-    def __init__(self, orchestrator: Orchestrator, tools: Mapping[str, Tool]) -> None:
+    def __init__(
+        self, orchestrator: Orchestrator, tools: Mapping[str, Tool], page_entries: int, changes: Changes
+    ) -> None:
         self._orchestrator = orchestrator
+        self._changes = changes
         self._tools = tools
+        self._page_entries = page_entries
         # Until the home workspace is open nothing is recorded, so this name is only a stand-in.
         self._stand_in = f"srv_{secrets.token_hex(6)}"
         self._callers = Callers(self._origin)
+        self._fairness = Fairness()
+        self._long = LongCalls(orchestrator, self._answer_of)
+        self._questions = Questions(orchestrator.runtime.registry.key)
 
-    def server(self) -> Server[dict[str, object]]:
+    def server(self) -> OrchestratorServer:
         """Give the library's server."""
-        server: Server[dict[str, object]] = Server(
+        server = OrchestratorServer(
             SERVER_NAME,
             version=_version(),
             title="Vespera Agents",
             instructions=INSTRUCTIONS,
+            cache_hints=_CACHE_HINTS,
             get_tool_input_schema=self._input_schema,
-            on_list_tools=self._list_tools,
-            on_call_tool=self._call_tool,
-            on_list_resources=self._list_resources,
-            on_list_resource_templates=_list_templates,
-            on_read_resource=self._read_resource,
         )
+        # Its failures are results, which a model reads.
+        server.add_request_handler("tools/call", CallToolRequestParams, self._call_tool)
+        self._long.install(server)
         # Its only inhabitant traces each message for a telemetry that nobody has configured, at a price for each.
         server.middleware.clear()
+        server.answer("tools/list", PaginatedRequestParams, self._list_tools)
+        # Not as an argument of the library's server: it warns that later versions of the protocol have no such request.
+        server.answer("logging/setLevel", SetLevelRequestParams, set_level)
+        reading = Reading(self._orchestrator, self._page_entries)
+        server.answer("resources/list", PaginatedRequestParams, reading.list_resources)
+        server.answer("resources/templates/list", PaginatedRequestParams, reading.list_templates)
+        server.answer("resources/read", ReadResourceRequestParams, reading.read_resource)
+        server.answer("prompts/list", PaginatedRequestParams, reading.list_prompts)
+        server.answer("prompts/get", GetPromptRequestParams, reading.get_prompt)
+        server.answer("completion/complete", CompleteRequestParams, reading.complete)
+        hearing = Subscriptions(self._changes)
+        server.answer("resources/subscribe", SubscribeRequestParams, hearing.subscribe)
+        server.answer("resources/unsubscribe", UnsubscribeRequestParams, hearing.unsubscribe)
+        server.answer("subscriptions/listen", SubscriptionsListenRequestParams, hearing.listen)
+        server.add_notification_handler("notifications/initialized", NotificationParams, hearing.initialized)
+        server.at_stop = hearing.end
         return server
 
-    async def _call_tool(
-        self, ctx: ServerRequestContext[dict[str, object]], params: CallToolRequestParams
-    ) -> CallToolResult | InputRequiredResult:
+    async def _call_tool(self, ctx: Context, params: CallToolRequestParams) -> Answered:
         tool = self._tools.get(params.name)
         if tool is None:
-            return _failed(about_unknown_tool(params.name, tuple(self._tools)))
-        arguments: Mapping[str, object] = params.arguments or {}
+            served, exists = tuple(self._tools), params.name in TOOLS
+            return _failed((about_unserved_tool if exists else about_unknown_tool)(params.name, served))
+        client = ctx.session.client_params
+        who = client_of(identity_of(ctx), None if client is None else client.client_info.name)
         try:
-            if tool is INITIALIZE_SESSION and not {"working_directory", "session_id"} & arguments.keys():
-                root = await client_root(ctx, params)
-                if isinstance(root, InputRequiredResult):
-                    return root
-                arguments = arguments if root is None else {**arguments, "working_directory": root}
-            client = ctx.session.client_params
-            call = self._callers.call(None if client is None else client.client_info.name, ctx.meta)
+            await self._fairness.begin(who)
+        except TooManyCalls as error:
+            return _failed(about_failure(error))
+        try:
+            async with reporting(ctx) as report:
+                return await self._told(ctx, params, tool, report)
+        finally:
+            self._fairness.end(who)
+
+    async def _told(self, ctx: Context, params: CallToolRequestParams, tool: Tool, report: Report | None) -> Answered:
+        """Carry a call out, whatever comes of it told as a result."""
+        try:
+            return await self._invoke(ctx, params, tool, report)
+        except ValidationError as error:
+            return _failed(about_arguments(tool.name, tool.parameters, error))
+        except EXPECTED as error:
+            if isinstance(error, StoreError):
+                await log_to_client(ctx, "error", about_failure(error), tool.name)
+            return _failed(about_failure(error))
+        except Exception as error:  # the boundary: a fault of ours must reach the client as one, and our log whole
+            identifier = secrets.token_hex(4)
+            logger.exception("internal error %s in %s", identifier, tool.name)
+            fault = about_fault(error, identifier)
+            await log_to_client(ctx, "error", fault, tool.name)
+            return _failed(fault)
+
+    async def _invoke(self, ctx: Context, params: CallToolRequestParams, tool: Tool, report: Report | None) -> Answered:
+        arguments: Mapping[str, object] = params.arguments or {}
+        root = None
+        if tool is INITIALIZE_SESSION and not {"working_directory", "session_id"} & arguments.keys():
+            root = self._questions.root_of(params) or await client_root(ctx, params)
+            if isinstance(root, InputRequiredResult):
+                return root
+            arguments = arguments if root is None else {**arguments, "working_directory": root}
+        client = ctx.session.client_params
+        name = None if client is None else client.client_info.name
+        call = self._callers.call(name, ctx.meta, identity_of(ctx), report)
+        if call.holder is not None:
+            await self._orchestrator.heard(call)
+        if tool.question is not None and can_be_asked(ctx):
+            question = await tool.question(self._orchestrator, call, arguments)
+            if question is not None:
+                chosen = await self._questions.ask(ctx, params, question, root)
+                if isinstance(chosen, InputRequiredResult):
+                    return chosen
+                call.confirmed = True
+                if question.parameter is not None and chosen != question.unchanged:
+                    arguments = {**arguments, question.parameter: chosen}
+        if tool.long and self._long.known_to(ctx):
+            return await self._long.begin(call, tool.name, partial(self._as_job, tool, call, arguments))
+        telling = await tool.invoke(self._orchestrator, call, arguments)
+        if call.job is not None and self._long.known_to(ctx):
+            return handle(await self._orchestrator.jobs.get(call.job))
+        return _succeeded(telling)
+
+    async def _as_job(
+        self, tool: Tool, call: Call, arguments: Mapping[str, object], _: Asking, running: RunningJob
+    ) -> CallToolResult:
+        """Make a call as the work of a job; its progress is the job's."""
+        call.report = running.report
+        try:
             return _succeeded(await tool.invoke(self._orchestrator, call, arguments))
         except ValidationError as error:
             return _failed(about_arguments(tool.name, tool.parameters, error))
         except EXPECTED as error:
             return _failed(about_failure(error))
-        except Exception as error:  # the boundary: a fault of ours must reach the client as one, and our log whole
-            identifier = secrets.token_hex(4)
-            logger.exception("internal error %s in %s", identifier, tool.name)
-            return _failed(about_fault(error, identifier))
 
-    async def _list_resources(
-        self, _: ServerRequestContext[dict[str, object]], params: PaginatedRequestParams | None
-    ) -> ListResourcesResult:
-        if params is not None and params.cursor is not None:
-            raise MCPError(code=INVALID_PARAMS, message="The list has one page. Leave the cursor out.")
-        try:
-            listed = await list_resources(self._orchestrator)
-        except EXPECTED as error:
-            raise MCPError(code=INTERNAL_ERROR, message=about_failure(error).text) from error
-        return ListResourcesResult(
-            resources=[
-                Resource(
-                    uri=one.uri,
-                    name=one.name,
-                    title=one.title,
-                    description=one.description,
-                    mime_type=one.mime_type,
-                    size=one.size,
-                )
-                for one in listed
-            ]
-        )
+    def _answer_of(self, job: Job) -> CallToolResult:
+        """Answer a call of a tool with what the job came to that it began."""
+        if job.error is not None:
+            return _failed(about_kept(cast("Mapping[str, str]", job.error[REFUSED])))
+        tool = self._tools.get(job.kind)
+        if tool is None or job.result is None:
+            return _failed(about_unknown_tool(job.kind, tuple(self._tools)))
+        return _succeeded(tool.retell(job.result))
 
-    async def _read_resource(
-        self, _: ServerRequestContext[dict[str, object]], params: ReadResourceRequestParams
-    ) -> ReadResourceResult:
-        try:
-            content = await read_resource(self._orchestrator, params.uri)
-        except EXPECTED as error:
-            complaint = about_failure(error)
-            raise MCPError(
-                code=INVALID_PARAMS, message=complaint.text, data={"uri": params.uri, "kind": complaint.kind}
-            ) from error
-        return ReadResourceResult(contents=_contents(content))
-
-    async def _list_tools(
-        self, _: ServerRequestContext[dict[str, object]], params: PaginatedRequestParams | None
-    ) -> ListToolsResult:
-        if params is not None and params.cursor is not None:
-            raise MCPError(code=INVALID_PARAMS, message="The list has one page. Leave the cursor out.")
-        return ListToolsResult(tools=[_listed(tool) for tool in self._tools.values()])
+    async def _list_tools(self, _: Context, params: PaginatedRequestParams) -> ListToolsResult:
+        page, cursor = page_of("tools", tuple(self._tools.values()), params.cursor, self._page_entries)
+        return ListToolsResult(tools=[_listed(tool) for tool in page], next_cursor=cursor)
 
     def _input_schema(self, name: str) -> Mapping[str, object] | None:
         tool = self._tools.get(name)
@@ -191,25 +298,6 @@ class _Serving:
     def _origin(self) -> str:
         opened = self._orchestrator.runtime.workspaces.get(self._orchestrator.home)
         return self._stand_in if opened is None else opened.record.id
-
-
-async def _list_templates(
-    _: ServerRequestContext[dict[str, object]], params: PaginatedRequestParams | None
-) -> ListResourceTemplatesResult:
-    if params is not None and params.cursor is not None:
-        raise MCPError(code=INVALID_PARAMS, message="The list has one page. Leave the cursor out.")
-    return ListResourceTemplatesResult(
-        resource_templates=[
-            ResourceTemplate(
-                uri_template=one.uri_template,
-                name=one.name,
-                title=one.title,
-                description=one.description,
-                mime_type=one.mime_type,
-            )
-            for one in TEMPLATES
-        ]
-    )
 
 
 def _listed(tool: Tool) -> ListedTool:
@@ -251,19 +339,6 @@ def _link(link: ArtifactLink) -> ResourceLink:
         mime_type=link.mime_type,
         size=link.size,
     )
-
-
-def _contents(content: Content) -> list[TextResourceContents | BlobResourceContents]:
-    meta = None if content.about is None else {PAGE_META: dict(content.about)}
-    found: list[TextResourceContents | BlobResourceContents]
-    if isinstance(content.data, str):
-        found = [TextResourceContents(uri=content.uri, mime_type=content.mime_type, text=content.data, _meta=meta)]
-    else:
-        blob = base64.b64encode(content.data).decode()
-        found = [BlobResourceContents(uri=content.uri, mime_type=content.mime_type, blob=blob, _meta=meta)]
-    if content.note is not None:
-        found.append(TextResourceContents(uri=content.uri, mime_type="text/plain", text=content.note))
-    return found
 
 
 def _version() -> str:

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast, final
+from functools import cache
+from typing import Generic, TypeVar, cast, final
 
 from pydantic import BaseModel, ConfigDict
 
+from vespera_agents.serving.tools.questions import Question
 from vespera_agents.serving.tools.schemas import input_schema, output_schema
 from vespera_agents.specialists.answers import Answer, ArtifactLink
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator
 
-__all__ = ["Effects", "Parameters", "Telling", "Tool", "make_tool"]
+__all__ = ["Effects", "Parameters", "Shape", "Telling", "Tool", "make_tool"]
 
 
 class Parameters(BaseModel):
     """The arguments of a tool; what is not listed is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Built when it is first used, not when it is imported: that made up a fifth of the server's start.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 @final
@@ -63,17 +66,44 @@ class Tool:
     description: str
     effects: Effects
     parameters: type[Parameters]
-    input_schema: Mapping[str, object]
-    output_schema: Mapping[str, object]
+    result: type[Answer]
     invoke: Callable[[Orchestrator, Call, Mapping[str, object]], Awaitable[Telling]]
     """Check the arguments, call the facade, tell.
 
     Raises ValidationError for the arguments, and whatever the facade raises.
     """
+    retell: Callable[[Mapping[str, object]], Telling]
+    """Tell an answer that was kept as JSON: what came of a call that went on as a job."""
+    question: Callable[[Orchestrator, Call, Mapping[str, object]], Awaitable[Question | None]] | None = None
+    """What the user is asked before, where somebody can be asked; raises what `invoke` raises."""
+    long: bool = False
+    """It may take long whatever its arguments are: a client that knows handles gets one at once."""
 
+    @property
+    def input_schema(self) -> Mapping[str, object]:
+        """The schema of the arguments, made when it is first asked for: a server that starts is waited for."""
+        return _input_schema(self.parameters)
+
+    @property
+    def output_schema(self) -> Mapping[str, object]:
+        """The schema of the result."""
+        return _output_schema(self.result)
+
+
+_input_schema = cache(input_schema)
+_output_schema = cache(output_schema)
 
 P = TypeVar("P", bound=Parameters)
 A = TypeVar("A", bound=Answer)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Shape(Generic[A]):
+    """How a tool's result is made of the facade's answer."""
+
+    result: type[Answer]
+    make: Callable[[A], Answer]
 
 
 def make_tool(
@@ -86,7 +116,10 @@ def make_tool(
     answer: type[A],
     run: Callable[[Orchestrator, Call, P], Awaitable[A]],
     tell: Callable[[A], str],
+    shape: Shape[A] | None = None,
     links: Callable[[A], Sequence[ArtifactLink]] = lambda _: (),
+    question: Callable[[Orchestrator, Call, P], Awaitable[Question | None]] | None = None,
+    long: bool = False,
 ) -> Tool:
     """Make a tool of a function of the facade.
 
@@ -96,16 +129,32 @@ def make_tool(
         description: for models, below 300 characters, with when to use it.
         effects: what it may change.
         parameters: the model of its arguments.
-        answer: the model of its result.
+        answer: the model of what the facade answers.
         run: the call.
         tell: the short text beside the result.
+        shape: how the result is made of that answer; without one the answer is the result.
         links: the artifacts that the result speaks of.
+        question: what the user is asked before, if there is a doubt.
+        long: whether it may take long whatever its arguments are.
     """
 
     async def invoke(orchestrator: Orchestrator, call: Call, arguments: Mapping[str, object]) -> Telling:
-        result = await run(orchestrator, call, parameters.model_validate(arguments))
-        # None says nothing that absence does not say; the schema lists such fields as optional.
-        structured = cast("dict[str, object]", result.model_dump(mode="json", exclude_none=True))
-        return Telling(tell(result), structured, tuple(links(result)))
+        return telling(await run(orchestrator, call, parameters.model_validate(arguments)))
 
-    return Tool(name, title, description, effects, parameters, input_schema(parameters), output_schema(answer), invoke)
+    def telling(given: A) -> Telling:
+        result = given if shape is None else shape.make(given)
+        # None says nothing that absence does not say.
+        structured = cast("dict[str, object]", result.model_dump(mode="json", exclude_none=True))
+        return Telling(tell(given), structured, tuple(links(given)))
+
+    def retell(kept: Mapping[str, object]) -> Telling:
+        return telling(answer.model_validate(kept))
+
+    asked = question
+
+    async def ask(orchestrator: Orchestrator, call: Call, arguments: Mapping[str, object]) -> Question | None:
+        return None if asked is None else await asked(orchestrator, call, parameters.model_validate(arguments))
+
+    result = answer if shape is None else shape.result
+    asking = None if question is None else ask
+    return Tool(name, title, description, effects, parameters, result, invoke, retell, asking, long)

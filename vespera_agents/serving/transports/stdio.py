@@ -113,10 +113,14 @@ class StdioWire:
     async def send(self, message: SessionMessage) -> None:
         """Write a message; to a client that is gone it is dropped."""
         body = message.message
+        answers = isinstance(body, JSONRPCResponse | JSONRPCError)
+        if not answers:
+            # An answer is the last thing that its task does; who tells of progress in a loop must let others run.
+            await trio.lowlevel.checkpoint()
         try:
             await self._write(body.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
         finally:
-            if isinstance(body, JSONRPCResponse | JSONRPCError):
+            if answers:
                 self._settle()
 
     async def last_answers(self) -> None:
@@ -159,37 +163,48 @@ class StdioWire:
         await self._refuse(None, INVALID_REQUEST, f"a line has more than {self._line_bytes_max} bytes: send less")
 
     async def _fill(self) -> None:
-        """Read what there is, waiting for something."""
-        # Also where data is always there: a flood of lines must not keep others from running.
-        await trio.lowlevel.checkpoint()
-        while True:
+        """Wait for something to read, and read it."""
+        # Waiting also where something is there: a flood of lines must not keep others from running.
+        with trio.CancelScope() as self._waiting:
+            try:
+                await trio.lowlevel.wait_readable(self._read_fd)
+            except PermissionError:
+                # A file is always readable, and the kernel refuses to wait for it.
+                await trio.lowlevel.checkpoint()
+        chunk = b""
+        if not self._client_gone:
             try:
                 chunk = os.read(self._read_fd, READ_BYTES)
-                break
             except BlockingIOError:
-                with trio.CancelScope() as self._waiting:
-                    await trio.lowlevel.wait_readable(self._read_fd)
-                if self._client_gone:
-                    chunk = b""
-                    break
+                return
             except OSError:
-                chunk = b""
-                break
+                pass
         self._incoming += chunk
         self._ended = not chunk
 
     async def _write(self, data: bytes) -> None:
+        if not self._unsent and not self._client_gone:
+            # Nearly always the pipe takes it at once: then there is nobody to take turns with.
+            data = data[self._write_some(data) :]
+            if not data:
+                return
+        self._unsent += data
         async with self._writing:
-            self._unsent += data
             with trio.CancelScope(deadline=self._write_deadline):
                 while self._unsent and not self._client_gone:
-                    try:
-                        del self._unsent[: os.write(self._write_fd, self._unsent)]
-                    except BlockingIOError:
-                        await trio.lowlevel.wait_writable(self._write_fd)
-                    except OSError:
-                        self._client_gone = True
-                        self._waiting.cancel()
+                    await trio.lowlevel.wait_writable(self._write_fd)
+                    del self._unsent[: self._write_some(self._unsent)]
+
+    def _write_some(self, data: bytes | bytearray) -> int:
+        """Write what the pipe takes now."""
+        try:
+            return os.write(self._write_fd, data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self._client_gone = True
+            self._waiting.cancel()
+            return 0
 
     async def _refuse(self, identifier: str | int | None, code: int, message: str) -> None:
         self.refused += 1

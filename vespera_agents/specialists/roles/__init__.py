@@ -6,17 +6,17 @@ for each role: a specialist is one actor class that is given a role. Neighbours:
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vespera_agents.work.errors import InvalidInput
 from vespera_agents.work.models import role_name
 
-__all__ = ["CONTEXT_TOKENS_MAX", "Role", "load_roles"]
+__all__ = ["CONTEXT_TOKENS_MAX", "Role", "load_roles", "role_text"]
 
 CONTEXT_TOKENS_MAX: Final = 100_000
 """The default context limit of a role."""
@@ -50,15 +50,28 @@ def load_roles(directory: Path | None = None) -> dict[str, Role]:
     Raises:
         InvalidInput: a role file is not valid; it names the file and the field.
     """
-    fields = _mapping(
-        files("vespera_agents.specialists.roles").joinpath("packaged.yaml").read_text("utf-8"), "packaged.yaml"
-    )
+    fields = dict(_packaged())
     origin = dict.fromkeys(fields, "packaged.yaml")
     for path in sorted(directory.glob("*.y*ml")) if directory is not None else ():
         for name, own in _mapping(_read(path), path.name).items():
             fields[name] = {**fields.get(name, {}), **own}
             origin[name] = path.name
     return {name: _role(name, own, origin[name]) for name, own in fields.items()}
+
+
+@cache
+def _packaged() -> dict[str, dict[str, Any]]:
+    """Read the packaged roles, once: YAML takes 20 ms to read, and every briefing needs a role."""
+    text = files("vespera_agents.specialists.roles").joinpath("packaged.yaml").read_text("utf-8")
+    return _mapping(text, "packaged.yaml")
+
+
+def role_text(role: Role) -> str:
+    """Write a role as a role file defines it."""
+    fields = role.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+    import yaml  # noqa: PLC0415 - as in reading them
+
+    return yaml.safe_dump({role.name: fields}, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _read(path: Path) -> str:
@@ -79,6 +92,8 @@ def _read(path: Path) -> str:
 
 
 def _mapping(text: str, name: str) -> dict[str, dict[str, Any]]:
+    import yaml  # noqa: PLC0415 - a server that starts needs no roles yet
+
     advice = "Write `role_name:` with its fields below it, as in the documentation."
     try:
         data: object = yaml.safe_load(text)

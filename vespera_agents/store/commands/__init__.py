@@ -3,7 +3,11 @@
 sessions   open, reopen, close
 planning   create tasks
 claims     take, end, release; artifacts
+leases     renew, let lapse
 editing    update, cancel, archive, delete
+upkeep     put away, give back, remove what is left over
+jobs       begin, ask, answer, end: long work that outlives its call
+streaming  messages to HTTP clients that may resume
 """
 
 from vespera_agents.store.commands.claims import (
@@ -26,28 +30,55 @@ from vespera_agents.store.commands.editing import (
     Updated,
     UpdateTask,
 )
+from vespera_agents.store.commands.jobs import AnswerJob, AskJob, EndJob, JobState, NoteJob, StartJob, StopJob
+from vespera_agents.store.commands.leases import ReleaseLapsed, RenewLease
 from vespera_agents.store.commands.planning import PlannedTasks, PlanTasks
 from vespera_agents.store.commands.sessions import OpenedSession, OpenSession, SetSessionStatus
+from vespera_agents.store.commands.streaming import KeepStreamEvents
+from vespera_agents.store.commands.upkeep import (
+    Cleaned,
+    CleanSession,
+    ReleaseStale,
+    Removed,
+    RemoveOrphans,
+    RemoveStrays,
+)
 
 __all__ = [
     "AddArtifacts",
+    "AnswerJob",
+    "AskJob",
     "CancelTask",
     "Cancelled",
     "ClaimTask",
     "Claimed",
+    "CleanSession",
+    "Cleaned",
     "DeleteTask",
     "Deleted",
+    "EndJob",
     "FinishTask",
     "Finished",
+    "JobState",
+    "KeepStreamEvents",
     "NewArtifact",
+    "NoteJob",
     "NoteTask",
     "OpenSession",
     "OpenedSession",
     "PlanTasks",
     "PlannedTasks",
     "ReleaseClaims",
+    "ReleaseLapsed",
+    "ReleaseStale",
     "Released",
+    "RemoveOrphans",
+    "RemoveStrays",
+    "Removed",
+    "RenewLease",
     "SetSessionStatus",
+    "StartJob",
+    "StopJob",
     "TaskEdit",
     "UpdateTask",
     "Updated",

@@ -1,7 +1,9 @@
-"""The life of a claim: a server takes a task, works, and ends it one way or another; or dies and loses it.
+"""The life of a claim: a holder takes a task, works, and ends it one way or another; or dies and loses it.
 
-A claim is the `claimed_by` of a task in progress and names a server. Two servers cannot both get a task, because
-the status is read and set in one transaction. Neighbours: `workspace.servers` says which servers live.
+A claim is the `claimed_by` of a task in progress and names its holder: a server (`srv_x`), one client of a server that
+has several (`srv_x/<client>`), or somebody who outlives every server and holds it by a lease (`cli:<user>`). Two
+holders cannot both get a task, because the status is read and set in one transaction. Neighbours: `leases` ends the
+claims of those who are not heard of any more, `workspace.servers` says which servers live.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ __all__ = [
     "NoteTask",
     "ReleaseClaims",
     "Released",
+    "release",
 ]
 
 _HOLDERS_SHOWN: Final = 5
@@ -52,7 +55,7 @@ class Claimed(TypedDict):
     task_id: str
     version: int
     already: bool
-    """This server had claimed it before."""
+    """This holder had claimed it before."""
 
 
 class Finished(TypedDict):
@@ -80,8 +83,10 @@ class ClaimTask:
     by: str
     task: str
     """An id or a unique prefix."""
-    server: str
+    holder: str
     session_id: str | None = None
+    certain: bool = True
+    """Whether nobody else goes by the holder's name; else a claim under it need not be the caller's own."""
 
     def fingerprint(self) -> bytes:
         """Give what tells this command from another."""
@@ -92,7 +97,7 @@ class ClaimTask:
 
         Raises:
             NotFound: there is no such task.
-            Conflict: it is a container, is not ready, is completed, or another server works on it.
+            Conflict: it is a container, is not ready, is completed, or somebody else works on it.
             BadTransition: it failed, was cancelled, or is archived.
         """
         task = transaction.task(self.task, self.session_id)
@@ -102,8 +107,14 @@ class ClaimTask:
                 f"{label} has subtasks and is never worked on itself", "Claim one of its ready subtasks instead."
             )
         if task.status is TaskStatus.IN_PROGRESS:
-            if task.claimed_by == self.server:
+            if task.claimed_by == self.holder and self.certain:
                 return {"task_id": task.id, "version": task.version, "already": True}
+            if task.claimed_by == self.holder:
+                raise Conflict(
+                    f"{label} is already being worked on by a client of your name ({self.holder})",
+                    "If this is your own claim, go on and complete it; to begin again, set it to pending with "
+                    "orchestrator_update_task.",
+                )
             raise Conflict(
                 f"{label} is already being worked on by {task.claimed_by or 'somebody'}",
                 "Take another ready task (orchestrator_query_tasks ready=true).",
@@ -123,7 +134,8 @@ class ClaimTask:
                 f"{label} is completed already",
                 "To do it again, reopen it with orchestrator_update_task(status=in_progress, reason=...).",
             )
-        set_status(transaction, task, TaskStatus.IN_PROGRESS, claimed_by=self.server)
+        detail = f"claimed by {self.holder}"
+        set_status(transaction, task, TaskStatus.IN_PROGRESS, claimed_by=self.holder, detail=detail)
         return {"task_id": task.id, "version": task.version + 1, "already": False}
 
 
@@ -134,7 +146,7 @@ class FinishTask:
 
     by: str
     task: str
-    server: str
+    holder: str
     """Who ends it; refused when somebody else holds the claim now."""
     status: TaskStatus
     """completed, review, blocked, failed, cancelled, or pending to give it back."""
@@ -160,7 +172,7 @@ class FinishTask:
             raise Conflict(
                 f"task {task.id} ({task.title}) has subtasks: its status follows them", "Complete its subtasks instead."
             )
-        if task.status is TaskStatus.IN_PROGRESS and task.claimed_by not in {None, self.server}:
+        if task.status is TaskStatus.IN_PROGRESS and task.claimed_by not in {None, self.holder}:
             raise Conflict(
                 f"task {task.id} ({task.title}) was taken over by {task.claimed_by}",
                 "Your work was not recorded. Read the task again before you go on.",
@@ -233,10 +245,14 @@ class NoteTask:
 @final
 @dataclass(frozen=True, slots=True)
 class ReleaseClaims:
-    """Give back everything that servers which no longer live had claimed."""
+    """Give back what holders which are gone had claimed."""
 
     by: str
-    servers: tuple[str, ...]
+    holders: tuple[str, ...]
+    why: str = "it is gone"
+    """Why each of them holds nothing any more, for the audit trail."""
+    tasks: tuple[str, ...] | None = None
+    """Only these, where a holder may have come back meanwhile and taken others."""
 
     def fingerprint(self) -> bytes:
         """Give what tells this command from another."""
@@ -245,15 +261,20 @@ class ReleaseClaims:
     def apply(self, transaction: Transaction) -> Released:
         """Release the claims."""
         released: list[str] = []
-        for server in self.servers:
-            rows = transaction.execute(
-                f"SELECT {TASK_COLUMNS} FROM task WHERE claimed_by=? AND status='in_progress'",
-                (server,),
-            ).fetchall()
-            for task in map(task_of, rows):
-                set_status(transaction, task, TaskStatus.PENDING, detail=f"released: {server} is gone")
-                released.append(task.id)
+        for holder in self.holders:
+            released += release(transaction, holder, self.why, self.tasks)
         return {"task_ids": released}
+
+
+def release(transaction: Transaction, holder: str, why: str, only: tuple[str, ...] | None = None) -> list[str]:
+    """Give back what a holder has claimed, or only these tasks of it; the audit trail says from whom and why."""
+    rows = transaction.execute(
+        f"SELECT {TASK_COLUMNS} FROM task WHERE claimed_by=? AND status='in_progress'", (holder,)
+    ).fetchall()
+    tasks = [task for task in map(task_of, rows) if only is None or task.id in only]
+    for task in tasks:
+        set_status(transaction, task, TaskStatus.PENDING, detail=f"released from {holder}: {why}")
+    return [task.id for task in tasks]
 
 
 def insert_artifacts(

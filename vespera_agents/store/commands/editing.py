@@ -79,7 +79,7 @@ class UpdateTask:
 
     by: str
     task: str
-    server: str
+    holder: str
     """Who would hold the claim, if the status becomes in_progress."""
     session_id: str | None = None
     expected_version: int | None = None
@@ -114,7 +114,7 @@ class UpdateTask:
         changed |= self._set_dependencies(transaction, task)
         if self.status is not None and self.status is not task.status:
             self._check_status(transaction, task, self.status)
-            set_status(transaction, task, self.status, reason=self.reason, claimed_by=self.server)
+            set_status(transaction, task, self.status, reason=self.reason, claimed_by=self.holder)
             changed["status"] = [task.status, self.status]
         after = transaction.task(task.id)
         if after.ready and not task.ready:

@@ -7,15 +7,17 @@ one task costs six statements. Neighbours: `work.drafts` checks a breakdown in i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, TypedDict, final
 
 from pydantic import TypeAdapter
 
 from vespera_agents.store.changes import add_dependency, check_no_path, roll_up, set_status
+from vespera_agents.store.commands.editing import DeleteTask
 from vespera_agents.store.rows import command_json, commands_json
-from vespera_agents.store.transaction import StatusChange, Transaction, resolve_task_id
+from vespera_agents.store.transaction import StatusChange, Transaction, only_open_session, resolve_task_id
 from vespera_agents.work.drafts import DependencyDraft, TaskDraft, check_drafts, walk_drafts
 from vespera_agents.work.errors import Conflict, InvalidInput, NotFound
 from vespera_agents.work.models import DependencyKind, SessionStatus, Task, TaskStatus
@@ -38,6 +40,10 @@ class PlannedTasks(TypedDict):
     session_id: str
     ids: dict[str, str]
     """The new task's id for each key, in the order of the breakdown."""
+    parent_id: str | None
+    """The container that they were put in."""
+    ready: list[str]
+    """The new tasks that can be claimed now, in the same order."""
 
 
 @final
@@ -46,10 +52,14 @@ class PlanTasks:
     """Create a breakdown, whole or not at all."""
 
     by: str
-    session_id: str
+    session_id: str | None
+    """None for the only open one."""
     drafts: tuple[TaskDraft, ...]
     parent: str | None = None
     """The container to put it in: an id or a unique prefix."""
+    replaces: str | None = None
+    """The task whose place it takes: that one is archived with everything below it, its live work cancelled first.
+    What a repeated call would replace is what the first one made, so this is no part of the wish."""
 
     def fingerprint(self) -> bytes:
         """Give what tells this command from another."""
@@ -64,10 +74,14 @@ class PlanTasks:
         Raises:
             InvalidInput: keys, bounds or dependencies are wrong in themselves.
             NotFound: the session, the parent or a dependency does not exist.
-            Conflict: the session is closed, or the parent cannot hold subtasks now.
+            Conflict: the session is closed, or several are open; or the parent cannot hold subtasks now.
             Cycle: the new tasks would wait for themselves.
         """
+        if self.session_id is None:
+            return replace(self, session_id=only_open_session(transaction.connection)).apply(transaction)
         drafts = check_drafts(self.drafts)
+        if self.replaces is not None:
+            DeleteTask(self.by, self.replaces, self.session_id, force=True).apply(transaction)
         parent = None if self.parent is None else self._container(transaction, self.parent)
         first = self._places(transaction, parent)
         ids = {key: f"task_{transaction.mint()}" for key in drafts}
@@ -86,7 +100,12 @@ class PlanTasks:
         self._connect(transaction, drafts, ids, parent)
         if parent is not None:
             roll_up(transaction, parent.id)
-        return {"session_id": self.session_id, "ids": ids}
+        return {
+            "session_id": self.session_id,
+            "ids": ids,
+            "parent_id": None if parent is None else parent.id,
+            "ready": _ready(transaction, drafts, ids, held=held),
+        }
 
     def _container(self, transaction: Transaction, reference: str) -> Task:
         parent = transaction.task(reference, self.session_id)
@@ -174,6 +193,24 @@ class PlanTasks:
                 f"this session",
                 f"Known keys: {', '.join(keys_shown(self.drafts))}. {error.next_action}",
             ) from None
+
+
+def _ready(
+    transaction: Transaction, drafts: Mapping[str, TaskDraft], ids: Mapping[str, str], *, held: int
+) -> list[str]:
+    """Say which of the new tasks can be claimed now."""
+    if held:
+        return []
+    leaves = [ids[key] for key, draft in drafts.items() if not draft.subtasks]
+    # What waits for nothing is ready: the rows need not be asked, which is most calls.
+    if not any(draft.dependencies or draft.done for draft in drafts.values()):
+        return leaves
+    rows = transaction.execute(
+        "SELECT id FROM task WHERE id IN (SELECT value FROM json_each(?)) AND status=? AND open_dependencies=0",
+        (json.dumps(leaves), TaskStatus.PENDING),
+    )
+    ready = {row[0] for row in rows}
+    return [identifier for identifier in leaves if identifier in ready]
 
 
 def keys_shown(drafts: Sequence[TaskDraft], most: int = 12) -> list[str]:

@@ -1,0 +1,182 @@
+"""What every request passes before anybody looks into it: path, host, origin, token, room, size, and the time it takes.
+
+What it refuses it answers itself, as JSON that says what to do. Not the protocol: what a request asks for is the
+business of `inner`. Neighbours: `door` gives it to hypercorn, `listening` knows the hosts and tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Final, cast, final
+
+import trio
+
+from vespera_agents.serving.protocol.identity import Identity, put_identity
+from vespera_agents.serving.transports.http.connections import LINK, Link
+from vespera_agents.serving.transports.http.limits import Limits
+from vespera_agents.serving.transports.http.listening import ENDPOINT, Listening
+
+__all__ = ["Guard", "GuardStatistics", "Message", "Receive", "Scope", "Send", "answer_json", "headers_of", "refuse"]
+
+Scope = MutableMapping[str, object]
+Message = MutableMapping[str, object]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Inner = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_DRAINED: Final = 4
+"""How many times the limit of a body is read and thrown away: a client that still writes does not read our answer."""
+RETRY_SECONDS: Final = 1
+INVALID_REQUEST: Final = -32600
+
+logger = logging.getLogger("vespera_agents.serving")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GuardStatistics:
+    """What came to the door so far."""
+
+    requests: int
+    """That were let in."""
+    refused: int
+    """That were not."""
+    in_flight: int
+    """That are being answered now, open streams among them."""
+
+
+@final
+class Guard:
+    """The application that hypercorn calls for each request."""
+
+    def __init__(self, listening: Listening, inner: Inner, limits: Limits) -> None:
+        """Say who answers what is let in."""
+        self._limits = limits
+        self._listening = listening
+        self._inner = inner
+        self._requests = 0
+        self._refused = 0
+        self._in_flight = 0
+        self._identities: dict[str | None, Identity] = {}
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send, _spawn: object = None, _soon: object = None
+    ) -> None:
+        """Answer one request. The shape, with two arguments more than ASGI has, is that of hypercorn's applications."""
+        if scope["type"] != "http":
+            # A WebSocket: hypercorn answers 403 for us.
+            await send({"type": "websocket.close"})
+            return
+        if not await self._let_in(scope, send):
+            self._refused += 1
+            return
+        link = cast("dict[str, Link]", scope["state"])[LINK]
+        self._requests += 1
+        self._in_flight += 1
+        link.begin()
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            link.end()
+            self._in_flight -= 1
+
+    def statistics(self) -> GuardStatistics:
+        """Count what came."""
+        return GuardStatistics(self._requests, self._refused, self._in_flight)
+
+    async def _let_in(self, scope: Scope, send: Send) -> bool:
+        headers = headers_of(scope)
+        known = self._listening
+        principal: str | None = None
+        if str(scope["path"]).removesuffix("/") != ENDPOINT:
+            await refuse(send, 404, f"there is nothing here. The MCP endpoint is {ENDPOINT}.")
+        elif not known.hosts.serves(headers.get(b"host")):
+            await refuse(
+                send,
+                421,
+                "the Host header names another server. Use the address that `vespera serve` printed, "
+                "or allow the name with --allowed-host.",
+            )
+        elif not known.hosts.trusts(headers.get(b"origin")):
+            await refuse(send, 403, "pages of this origin may not call. Allow its host with --allowed-host.")
+        elif known.tokens is not None and (principal := known.tokens.principal(headers.get(b"authorization"))) is None:
+            challenge = (b"www-authenticate", b'Bearer realm="vespera"')
+            words = "a bearer token is needed. Send `Authorization: Bearer TOKEN` with one from the token file."
+            await refuse(send, 401, words, challenge)
+        elif self._in_flight >= self._limits.exchanges_max:
+            most = self._limits.exchanges_max
+            words = f"{most} requests are open already. Close streams that nobody reads, and try again."
+            await refuse(send, 503, words, (b"retry-after", str(RETRY_SECONDS).encode()))
+        else:
+            put_identity(scope, self._identity(principal))
+            return True
+        return False
+
+    def _identity(self, principal: str | None) -> Identity:
+        found = self._identities.get(principal)
+        if found is None:
+            found = self._identities[principal] = Identity(principal, None, "http")
+        return found
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await _body(receive, send, self._limits)
+        if body is None:
+            self._refused += 1
+            return
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def received() -> Message:
+            return messages.pop() if messages else await receive()
+
+        await self._inner(scope, received, send)
+
+
+def headers_of(scope: Scope) -> dict[bytes, str]:
+    """Give the headers by name in small letters; of a repeated one the last, which no honest client sends."""
+    return {name: value.decode("latin-1") for name, value in cast("list[tuple[bytes, bytes]]", scope["headers"])}
+
+
+async def _body(receive: Receive, send: Send, limits: Limits) -> bytes | None:
+    """Read the whole body; None when the client is gone or was told that it is too long or too slow."""
+    parts: list[bytes] = []
+    size = 0
+    with trio.move_on_after(limits.body_seconds) as patience:
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            part = cast("bytes", message.get("body", b""))
+            size += len(part)
+            if size <= limits.body_bytes_max:
+                parts.append(part)
+            elif parts:
+                parts.clear()
+            if not message.get("more_body", False) or size > _DRAINED * limits.body_bytes_max:
+                break
+    if patience.cancelled_caught:
+        await refuse(
+            send, 408, f"the body did not arrive within {limits.body_seconds:g} s. Send it faster, or send less."
+        )
+        return None
+    if size > limits.body_bytes_max:
+        await refuse(send, 413, f"the body has more than {limits.body_bytes_max} bytes. Send less.")
+        return None
+    return b"".join(parts)
+
+
+async def refuse(
+    send: Send, status: int, words: str, *headers: tuple[bytes, bytes], code: int = INVALID_REQUEST
+) -> None:
+    """Answer with an error that belongs to no request of the protocol."""
+    error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": words}}
+    await answer_json(send, status, json.dumps(error).encode(), *headers)
+
+
+async def answer_json(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    """Answer with one JSON document."""
+    about = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": about})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,176 @@
+"""The facade's part on jobs: begin one, look at one, answer its questions, cancel it.
+
+A job whose server is gone is decided from the rows, by whoever looks next: what it asked for may have happened all the
+same. Neighbours: `jobs` runs them, `agents` and the faces say what a job does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Final, cast, final
+
+import trio
+
+from vespera_agents.specialists.calls import Call, Lookup
+from vespera_agents.specialists.jobs import RunningJob
+from vespera_agents.specialists.sessions import OpenWorkspace
+from vespera_agents.store import jobs as job_queries
+from vespera_agents.store import queries
+from vespera_agents.store.commands import AnswerJob, EndJob, JobState, StartJob, StopJob
+from vespera_agents.store.jobs import Job, JobStatus
+from vespera_agents.work.errors import NotFound
+from vespera_agents.workspace import server_alive
+
+__all__ = ["JobTools", "job_line"]
+
+STOP_SECONDS: Final = 15.0
+"""How long cancelling waits until the work has really ended: killed commands, tasks given back."""
+_SHOWN: Final = 20
+
+Verdict = Callable[[OpenWorkspace, Job], Awaitable[Mapping[str, object] | None]]
+"""Says from the rows what a job came to whose server is gone; None when it did not come to its end."""
+
+
+@final
+class JobTools:
+    """What a client can do with jobs."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._verdicts: dict[str, Verdict] = {}
+
+    def decide(self, kind: str, verdict: Verdict) -> None:
+        """Say how a kind of job is judged when its server is gone."""
+        self._verdicts[kind] = verdict
+
+    async def start(
+        self,
+        call: Call,
+        kind: str,
+        work: Callable[[RunningJob], Awaitable[dict[str, object]]],
+        *,
+        opened: OpenWorkspace | None = None,
+        session_id: str | None = None,
+        task_id: str | None = None,
+        total: float | None = None,
+        poll_seconds: float = 1.0,
+    ) -> Job:
+        """Begin a job, or give the one that this call began before.
+
+        Args:
+            call: who asks.
+            kind: what for: the name of a tool.
+            work: what to do.
+            opened: the workspace; the server's own unless given.
+            session_id: the session that it works in.
+            task_id: the task that it works on.
+            total: how much there is to do, if that is known.
+            poll_seconds: how often it is worth asking for it.
+
+        Raises:
+            Conflict: too many jobs are at work.
+            StoreError: it could not be written.
+        """
+        place = opened or await self._lookup.home_workspace()
+        key = call.step()
+        recorded = await place.store.read(queries.recorded_result, key)
+        if isinstance(recorded, dict):
+            return await self.get(cast("JobState", recorded)["job_id"])
+        new = StartJob(call.by, place.record.id, kind, session_id, task_id, total, poll_seconds=poll_seconds)
+        running = await place.jobs.start(new, key, work)
+        return await place.store.read(job_queries.job, running.id)
+
+    async def get(self, job_id: str) -> Job:
+        """Give a job as it stands.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        opened, found = await self._find(job_id)
+        return await self._settled(opened, found)
+
+    async def of_session(self, opened: OpenWorkspace, session_id: str) -> list[Job]:
+        """List the newest jobs of a session, as they stand."""
+        found = await opened.store.read(job_queries.jobs_of_session, session_id, _SHOWN)
+        return [await self._settled(opened, one) for one in found]
+
+    async def cancel(self, by: str, job_id: str, reason: str) -> Job:
+        """Cancel a job: commands at work are killed, tasks given back, and only then is it cancelled.
+
+        A job of another server is cancelled by that server, within a second; an ended one stays what it is.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        opened, found = await self._find(job_id)
+        if found.ended:
+            return found
+        await opened.store.execute(StopJob(by, found.id, reason), opened.key())
+        running = opened.jobs.running(found.id)
+        if running is not None:
+            running.stop(reason)
+            with trio.move_on_after(STOP_SECONDS):
+                await running.ended.wait()
+        return await self.get(job_id)
+
+    async def answer(self, by: str, job_id: str, answers: Mapping[str, object]) -> Job:
+        """Answer questions of a job; ids that it did not ask are passed over.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        opened, found = await self._find(job_id)
+        await opened.store.execute(AnswerJob(by, found.id, dict(answers)), opened.key())
+        running = opened.jobs.running(found.id)
+        if running is not None:
+            running.look()
+        return await self.get(job_id)
+
+    async def cancel_work_on(
+        self, by: str, opened: OpenWorkspace, kind: str, task_ids: Collection[str], reason: str
+    ) -> None:
+        """Cancel the jobs of a kind that work on any of these tasks, and wait until they have ended."""
+        for one in await opened.store.read(job_queries.live_jobs):
+            if one.kind == kind and one.task_id in task_ids:
+                await self.cancel(by, one.id, reason)
+
+    async def _find(self, job_id: str) -> tuple[OpenWorkspace, Job]:
+        missing: NotFound | None = None
+        for opened in await self._lookup.open_ones():
+            try:
+                return opened, await opened.store.read(job_queries.job, job_id)
+            except NotFound as error:
+                missing = missing or error
+        assert missing is not None, "the server's own workspace is always open"
+        raise missing
+
+    async def _settled(self, opened: OpenWorkspace, found: Job) -> Job:
+        """Decide a job that nobody works on any more."""
+        if found.ended:
+            return found
+        gone = not server_alive(opened.workspace, found.server)
+        if not gone and not opened.jobs.abandoned(found):
+            return found
+        # First what it had begun is over: then the rows say what came of it.
+        if gone:
+            await opened.release_dead_claims()
+        await opened.store.execute(await self._verdict(opened, found), opened.key())
+        return await opened.store.read(job_queries.job, found.id)
+
+    async def _verdict(self, opened: OpenWorkspace, found: Job) -> EndJob:
+        verdict = self._verdicts.get(found.kind)
+        result = None if verdict is None else await verdict(opened, found)
+        if result is not None:
+            return EndJob("supervision", found.id, JobStatus.COMPLETED, result=result)
+        if found.stop is not None:
+            return EndJob("supervision", found.id, JobStatus.CANCELLED, found.stop)
+        text = f"the server that worked on it ({found.server}) ended before it was done; ask for it again to go on"
+        error = {"kind": "interrupted", "message": text}
+        return EndJob("supervision", found.id, JobStatus.FAILED, text, error=error)
+
+
+def job_line(found: Job) -> str:
+    """Say in a line what a job works on and how far it is."""
+    of = "" if found.total is None else f" {found.done:g}/{found.total:g}"
+    message = f": {found.message}" if found.message else ""
+    return f"{found.task_id or found.id} {found.status}{of}{message}"
