@@ -179,6 +179,9 @@ def test_a_hundred_are_offered_and_that_there_are_more_is_said() -> None:
         assert (len(found.values), found.total, found.has_more) == (MATCHES_MAX, MATCHES_MAX + 50, True)
         assert found.values[0] == f"task_{7 * 2654435761:012x}"
         assert task_ids(connection, "", "session_1") == found
+        assert task_ids(connection, "00") == found
+        few = task_ids(connection, "000")
+        assert (few.values[0], len(few.values), few.total, few.has_more) == (found.values[0], 26, 26, False)
         assert task_ids(connection, "", "session_2").values == ()
 
 
