@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
-from vespera_agents.store.derived import READY
 from vespera_agents.store.rows import Row
 
 __all__ = ["MATCHES_MAX", "Matches", "artifact_hashes", "session_ids", "task_ids"]
@@ -104,7 +103,8 @@ def artifact_hashes(connection: sqlite3.Connection, beginning: str) -> Matches:
 def _by_id(connection: sqlite3.Connection, digits: str, session_id: str | None, order: Mapping[str, int]) -> Matches:
     """Look into the index of the ids."""
     rows: list[Row] = connection.execute(
-        f"SELECT id, status, children > 0, {READY}, session_id FROM task WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+        "SELECT id, status, children > 0, status = 'pending' AND children = 0 AND open_dependencies = 0, session_id"
+        " FROM task WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
         (f"{_TASK}{digits}", f"{_TASK}{digits}g", LOOKED_AT_MAX + 1),
     ).fetchall()
     mine = [row for row in rows[:LOOKED_AT_MAX] if session_id in {None, row[4]}]
