@@ -92,7 +92,7 @@ class Place:
 
     def state(self) -> list[list[tuple[Any, ...]]]:
         """Give everything that a refused call must leave as it is."""
-        tables = ("session", "task", "dependency", "artifact", "event", "command")
+        tables = ("session", "task", "dependency", "artifact", "event", "command", "job")
         # What an HTTP server keeps of its streams comes and goes on its own, and records itself.
         ours = {"command": " WHERE origin NOT LIKE 'http~_%' ESCAPE '~'"}
         return [
