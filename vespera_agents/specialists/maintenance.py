@@ -255,22 +255,17 @@ async def _prepare_handover(job: Job, told: _Told) -> None:
             told.changes.append(f"an artifact {name!r} would be made")
             continue
         key = job.call.about(f"handover/{session.id}")
-        if await store.read(queries.recorded_result, key) is None:
+        # The same call again made what it made then.
+        recorded = await store.read(queries.recorded_result, key)
+        ids = cast("list[str]", recorded) if isinstance(recorded, list) else []
+        if not ids:
             data = write_handover(rows).encode()
             sha256 = await store.artifacts.save(data)
             new = NewArtifact(ArtifactKind.DOCUMENTATION, name, "text/markdown", len(data), sha256)
             ids = await store.execute(AddArtifacts(job.call.by, session.id, None, (new,)), key)
-        else:
-            # The same call again: what it made then is what it made.
-            ids = await store.read(_recorded_ids, job, session)
         artifact = await store.read(queries.artifact, ids[0])
         told.changes.append(f"{artifact.id}: {name}")
         told.uris.append(f"vespera://artifact/{artifact.sha256}")
-
-
-def _recorded_ids(connection: sqlite3.Connection, job: Job, session: Session) -> list[str]:
-    recorded = queries.recorded_result(connection, job.call.about(f"handover/{session.id}"))
-    return [str(name) for name in cast("list[object]", recorded)] if isinstance(recorded, list) else []
 
 
 def _handover_rows(connection: sqlite3.Connection, session: Session) -> HandoverRows:

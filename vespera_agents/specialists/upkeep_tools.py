@@ -15,7 +15,7 @@ from vespera_agents.store import queries
 from vespera_agents.store.commands.upkeep import Reason
 from vespera_agents.work.errors import InvalidInput
 
-__all__ = ["OLDER_DAYS", "UpkeepTools", "Which"]
+__all__ = ["OLDER_DAYS", "OLDER_DAYS_MAX", "UpkeepTools", "Which"]
 
 Which = Literal["orphaned", "old", "completed", "all"]
 OLDER_DAYS: Final = 30

@@ -47,7 +47,8 @@ _BRIEFING_TRIES: Final = 3
 _RESTART_SECONDS: Final = 1.0
 """How long a try waits for a session that is going down."""
 _FILES_MAX: Final = 50
-_PREVIEW_MAX: Final = 2_000
+_PREVIEW_MAX: Final = 1_000
+"""Characters, so at most 4 KB of an artifact: the rest is a resource."""
 _ARTIFACTS_SHOWN: Final = 50
 
 NextAction = Literal["complete", "continue", "needs_revision", "blocked"]

@@ -58,10 +58,11 @@ def document() -> str:
 
 
 def _tool(tool: Tool, rows: list[Row]) -> str:
-    lines = [f"### {tool.name}", "", tool.description, "", "| Parameter | Takes | Meaning |", "|---|---|---|"]
+    lines = [f"### {tool.name}", "", tool.description, ""]
     schema: Schema = input_schema(tool.parameters, every_bound=True)
     required = set(schema.get("required", []))
-    properties: Mapping[str, Schema] = schema["properties"]
+    properties: Mapping[str, Schema] = schema.get("properties", {})
+    lines += ["| Parameter | Takes | Meaning |", "|---|---|---|"] if properties else ["It takes nothing."]
     for name, told in properties.items():
         needed = " (required)" if name in required else ""
         lines.append(f"| `{name}` | {_takes(told)}{needed} | {_cell(told.get('description', ''))} |")
