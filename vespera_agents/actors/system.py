@@ -290,12 +290,15 @@ class ActorSystem:
         """Return, for each living actor by name, the lines at which it waits, outermost first."""
         return {cell.endpoint.name: await_stack(cell.endpoint.task) for cell in self._names}
 
+    def living(self) -> list[ActorStatistics]:
+        """Return a picture of each actor that has not ended."""
+        return [cell.endpoint.statistics() for cell in self._names if cell.endpoint.state is not ActorState.STOPPED]
+
     def statistics(self) -> SystemStatistics:
         """Return a picture of all actors as they are now, by kind."""
         living: dict[str, list[ActorStatistics]] = {kind: [] for kind in sorted(self._switchboard.kinds)}
-        for cell in self._names:
-            if cell.endpoint.state is not ActorState.STOPPED:
-                living[cell.endpoint.counts.kind].append(cell.endpoint.statistics())
+        for actor in self.living():
+            living[actor.kind].append(actor)
         return SystemStatistics(
             name=self.name,
             kinds={kind: freeze(self._switchboard.kinds[kind], actors) for kind, actors in living.items()},

@@ -23,6 +23,7 @@ from vespera_agents.cli.outcomes import EXIT_DONE
 from vespera_agents.cli.wording import counted, one_line, printable
 from vespera_agents.serving.control import ask_server, tree_of
 from vespera_agents.specialists.answers import SessionLine, StatusAnswer
+from vespera_agents.specialists.gathering import read_standing
 from vespera_agents.specialists.session_tools import read_sessions, status_answer
 from vespera_agents.store import ArtifactFiles, queries
 from vespera_agents.store.writer import connect, unavailable
@@ -67,8 +68,8 @@ def show_status(directory: Path, reference: str | None, *, as_json: bool) -> int
             session = _choose(found, reference)
             if session is not None:
                 tasks = queries.session_tasks(connection, session.id)
-                dependencies = queries.dependencies_of(connection, [task.id for task in tasks])
-                answer = status_answer(session, tasks, dependencies, now=time.time(), limit=len(tasks))
+                standing = read_standing(connection, session.id, len(tasks))
+                answer = status_answer(session, standing, now=time.time(), limit=len(tasks))
         lines = [line for _, line in read_sessions(workspace)]
     elif reference is not None:
         raise NotFound(f"there is no session in {workspace.directory} yet", "Run a plan: `vespera run PLAN`.")

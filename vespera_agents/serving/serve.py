@@ -27,7 +27,7 @@ from mcp.server.lowlevel.server import Server
 from supervisors import ChildSpec, Restart
 from vespera_agents.serving.control import control_spec
 from vespera_agents.serving.protocol.eras import converse
-from vespera_agents.serving.protocol.server import build_server
+from vespera_agents.serving.protocol.server import OrchestratorServer, build_server
 from vespera_agents.serving.tools.catalogue import tool_set
 from vespera_agents.serving.tools.tool import Tool
 from vespera_agents.serving.transports.stdio import StdioReadEnd, StdioWire, StdioWriteEnd, open_stdio
@@ -61,7 +61,7 @@ class Door(Protocol):
         ...
 
 
-MakeDoor = Callable[[Server[dict[str, object]], OpenWorkspace], Door]
+MakeDoor = Callable[[OrchestratorServer, OpenWorkspace], Door]
 
 
 @final
@@ -147,7 +147,9 @@ async def _serve_http(
             workspace,
             metrics,
             tools,
-            lambda server, opened: HttpDoor(server, listening, opened.store, announce=_announce),
+            lambda server, opened: HttpDoor(
+                server, listening, opened.store, announce=_announce, at_stop=server.at_stop
+            ),
             signals,
         )
 

@@ -1,11 +1,13 @@
 """Specialists and the orchestrator that leads them.
 
 orchestrator                    the facade that the MCP tools and the commands both call
-session_, task_, work_tools     its three sets of tools; answers is what they give, calls who asks
+session_, task_, work_, upkeep_tools  its sets of tools; answers is what they give, calls who asks
 running, conductor              a plan from text to report; the walk over the graph of ready tasks
 runtime, sessions               the tree at run time, and the subtrees of workspaces and sessions
 specialist, roles, briefing     the actor, what it is told about itself, what it is told about a task
 standing, synthesis             how work stands, and what came of it
+cleaning, maintenance           sessions put away; what is left over in a workspace, and whether it holds together
+handover, documents             what is written for whoever goes on, and for people
 claims                          who holds claims, and when they lapse
 gating, gathering               the gates before a task completes; what briefings and syntheses read
 

@@ -120,6 +120,8 @@ class BlockedTask(Answer):
 
     id: str
     title: str
+    status: str
+    """blocked, or pending behind others."""
     blocked_by: list[str]
     """`<id> <title>: <status>` of the failed, cancelled or blocked tasks at the root of it."""
 
@@ -201,6 +203,8 @@ class StatusAnswer(Answer):
     ready: list[TaskView]
     blocked: list[BlockedTask]
     in_progress: list[TaskView]
+    has_more: bool
+    """A list was cut at the limit."""
     specialists: list[SpecialistView]
     jobs: list[str]
     """The newest long work: `<task id> <status> <done>/<total>: <what>`."""

@@ -61,6 +61,10 @@ class Call:
         self._steps += 1
         return self.key.step(self._steps)
 
+    def about(self, thing: str) -> CommandKey:
+        """Name the one command of this call about a thing, however many others there are and in whatever order."""
+        return CommandKey(self.key.origin, f"{self.key.key}/{thing}")
+
 
 def _unheard(_done: float, _total: float | None, _doing: str) -> None:
     """Hear the progress of a call for a client that did not ask for it."""

@@ -1,4 +1,4 @@
-"""What briefings and syntheses read: rows around one task, and rows of a whole piece of work.
+"""What briefings, syntheses and the state of a session read: rows around one task, of a whole piece of work, or counts.
 
 Queries of several steps, each run in one transaction by `Store.read`. What was written about the work (briefings,
 reports, syntheses) is no result of it and is left out. Neighbours: `briefing` and `synthesis` turn the rows to text.
@@ -7,21 +7,40 @@ reports, syntheses) is no result of it and is left out. Neighbours: `briefing` a
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, final
 
+from vespera_agents.specialists.answers import BlockedTask
 from vespera_agents.specialists.briefing import Surroundings
 from vespera_agents.specialists.standing import blocked_tasks
 from vespera_agents.specialists.synthesis import WorkRows
 from vespera_agents.store import queries
-from vespera_agents.work.models import Artifact, Task
+from vespera_agents.work.models import Artifact, Task, TaskStatus
 
-__all__ = ["BRIEFING_NAME", "REPORT_NAME", "SYNTHESIS_NAME", "artifact_files", "read_rows", "surroundings_of"]
+__all__ = [
+    "BRIEFING_NAME",
+    "HANDOVER_NAME",
+    "REPORT_NAME",
+    "SYNTHESIS_NAME",
+    "Standing",
+    "artifact_files",
+    "counts_in",
+    "read_rows",
+    "read_standing",
+    "surroundings_of",
+]
+
+_LATEST: Final = 20
+"""Completed tasks and artifacts that are read, the latest ones."""
 
 BRIEFING_NAME: Final = "briefing"
 """The artifact that holds a prepared task's briefing."""
 REPORT_NAME: Final = "report"
 """The artifact that holds the report of a run."""
+HANDOVER_NAME: Final = "hand-over of "
+"""How the names of artifacts begin that a hand-over was written into."""
 SYNTHESIS_NAME: Final = "synthesis of "
 """How the names of artifacts begin that orchestrator_synthesize_results made."""
 
@@ -49,6 +68,53 @@ def surroundings_of(connection: sqlite3.Connection, task_id: str) -> tuple[Task,
     )
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a session stands: counts of everything, and the first tasks of each kind, none of them containers."""
+
+    counts: dict[str, int]
+    """By status; `waived` apart from `cancelled`."""
+    ready: list[Task]
+    in_progress: list[Task]
+    in_review: list[Task]
+    completed: list[Task]
+    """The latest first."""
+    blocked: list[BlockedTask]
+    artifacts: list[Artifact]
+    """The latest first."""
+    oldest: dict[str, float]
+    """For each live status, since when its oldest task has stood there, in seconds since the epoch."""
+
+
+def counts_in(connection: sqlite3.Connection, session_id: str) -> dict[str, int]:
+    """Count a session's tasks that are no containers by status; `waived` apart from `cancelled`."""
+    counts = Counter[str]()
+    for status, _, waived, number in queries.status_counts(connection, session_id):
+        counts["waived" if waived else status] += number
+    return dict(sorted(counts.items()))
+
+
+def read_standing(connection: sqlite3.Connection, session_id: str, most: int) -> Standing:
+    """Read how a session stands, with the first `most` tasks of each kind, at one price for any size."""
+
+    def first(*statuses: TaskStatus, ready: bool | None = None) -> list[Task]:
+        wanted = queries.TaskFilter(session_id=session_id, status=statuses, ready=ready, leaves=True)
+        return queries.first_tasks(connection, wanted, most)
+
+    stuck, dependencies = queries.stuck_tasks(connection, session_id)
+    return Standing(
+        counts=counts_in(connection, session_id),
+        ready=first(ready=True),
+        in_progress=first(TaskStatus.IN_PROGRESS),
+        in_review=first(TaskStatus.REVIEW),
+        completed=queries.latest_completed(connection, session_id, min(most, _LATEST)),
+        blocked=blocked_tasks(stuck, dependencies, most),
+        artifacts=queries.latest_artifacts(connection, session_id, min(most, _LATEST)),
+        oldest=dict(queries.oldest_waiting(connection, session_id)),
+    )
+
+
 def read_rows(connection: sqlite3.Connection, session_id: str, root: str | None, title: str) -> WorkRows:
     """Read everything that a synthesis of a subtree, or of a whole session, needs."""
     tasks = queries.session_tasks(connection, session_id, root)
@@ -70,5 +136,5 @@ def _results(artifacts: Iterable[Artifact]) -> list[Artifact]:
     return [
         one
         for one in artifacts
-        if one.name not in {BRIEFING_NAME, REPORT_NAME} and not one.name.startswith(SYNTHESIS_NAME)
+        if one.name not in {BRIEFING_NAME, REPORT_NAME} and not one.name.startswith((SYNTHESIS_NAME, HANDOVER_NAME))
     ]

@@ -1,6 +1,6 @@
 """The orchestrator: the facade that the MCP tools and the commands both call.
 
-Three sets of tools over one runtime; each method is a tool of the contract, takes plain values and gives an answer of
+Sets of tools over one runtime; each method is a tool of the contract, takes plain values and gives an answer of
 `answers`. What a client can do wrong is raised as a Refusal, WorkspaceError, PlanError or StoreError, whose message
 says what to do next. Not here: transports and schemas (`serving`), printing (`cli`).
 """
@@ -17,6 +17,7 @@ from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.session_tools import SessionTools
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.specialists.task_tools import TaskTools
+from vespera_agents.specialists.upkeep_tools import UpkeepTools
 from vespera_agents.specialists.work_tools import GATES_WAIT_SECONDS, WorkTools
 from vespera_agents.work.models import Artifact
 
@@ -49,6 +50,8 @@ class Orchestrator:
         """Execute, complete, synthesize."""
         self.agents = Agents(self.lookup, self.jobs)
         """Execute by the server's own specialists."""
+        self.upkeep = UpkeepTools(self.lookup)
+        """Clean up, maintain."""
 
     async def home_workspace(self) -> OpenWorkspace:
         """Open the workspace that is meant where a call names none.

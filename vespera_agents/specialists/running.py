@@ -7,9 +7,7 @@ resumed by running it again. Neighbours: `conductor` walks the graph, `synthesis
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +18,7 @@ import trio
 
 from vespera_agents.specialists.conducting import CONCURRENCY_DEFAULT, CONCURRENCY_MAX, conduct, run_lock
 from vespera_agents.specialists.conductor import Conductor, RunEvent, RunEventKind, RunListener
+from vespera_agents.specialists.documents import replace_document
 from vespera_agents.specialists.gathering import REPORT_NAME, artifact_files, read_rows
 from vespera_agents.specialists.plan_files import plan_container
 from vespera_agents.specialists.sessions import OpenSession, OpenWorkspace
@@ -31,7 +30,6 @@ from vespera_agents.store.commands import OpenSession as OpenSessionCommand
 from vespera_agents.work.errors import NotFound
 from vespera_agents.work.models import ArtifactKind, Session, SessionStatus, Task, TaskStatus
 from vespera_agents.work.plans import Plan
-from vespera_agents.workspace import WorkspaceError
 
 __all__ = ["PlanRun", "RunOptions", "RunResult", "TaskOutcome"]
 
@@ -184,7 +182,7 @@ class PlanRun:
         )
         await store.execute(AddArtifacts("run", session.id, root, (new,)), self._opened.key())
         path = self._opened.workspace.reports / f"{_file_name(session.name)}.md"
-        await trio.to_thread.run_sync(_replace, path, data)
+        await trio.to_thread.run_sync(replace_document, path, data)
         self._listener(RunEvent(RunEventKind.REPORTED, text=str(path)))
         outcome = outcome_of(result.counts)
         if outcome in {"completed", "cancelled"}:
@@ -245,19 +243,3 @@ def _duration(task: Task) -> float | None:
 def _file_name(name: str) -> str:
     """Make a file name of a session's name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "report"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise WorkspaceError(
-            f"the report {path} cannot be written ({error.strerror}). Free some space and run again with --resume."
-        ) from error

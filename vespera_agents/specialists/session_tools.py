@@ -11,14 +11,14 @@ import binascii
 import contextlib
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, final
 
 import trio
+from pydantic import BaseModel
 
 from supervisors import SupervisorError
-from vespera_agents.context.budget import estimate_tokens
 from vespera_agents.specialists.answers import (
     ResumeAnswer,
     SessionAnswer,
@@ -31,15 +31,16 @@ from vespera_agents.specialists.answers import (
     task_view,
 )
 from vespera_agents.specialists.calls import Call, Lookup
+from vespera_agents.specialists.fitting import within
+from vespera_agents.specialists.gathering import Standing, counts_in, read_standing
 from vespera_agents.specialists.job_tools import JobTools, job_line
 from vespera_agents.specialists.sessions import OpenSession, OpenWorkspace
-from vespera_agents.specialists.standing import blocked_tasks, counts_of
 from vespera_agents.specialists.task_tools import LIMIT_MAX
 from vespera_agents.store import StoreError, queries
 from vespera_agents.store.commands import OpenSession as OpenSessionCommand
 from vespera_agents.store.writer import connect
 from vespera_agents.work.errors import InvalidInput
-from vespera_agents.work.models import Artifact, Dependency, Session, Task, TaskStatus
+from vespera_agents.work.models import Session
 from vespera_agents.workspace import Workspace
 
 __all__ = ["SessionTools", "read_sessions", "status_answer"]
@@ -137,12 +138,18 @@ class SessionTools:
         opened, found = await self._lookup.session(session)
         return await self._answer(opened, found, created_now=False, released=[])
 
-    async def resume(self, session: str | None = None, context_tokens_max: int = 8_000) -> ResumeAnswer:
+    async def resume(
+        self,
+        session: str | None = None,
+        context_tokens_max: int = 8_000,
+        measure: Callable[[ResumeAnswer], str] = BaseModel.model_dump_json,
+    ) -> ResumeAnswer:
         """Give the working context that a new client needs, within a budget of tokens.
 
         Args:
             session: its id; the only open one of the server's workspace unless given.
             context_tokens_max: how large the answer may be; what has no room is named in `left_out`.
+            measure: writes an answer as the caller will, to be counted.
 
         Raises:
             NotFound, Conflict: no such session, or several to choose from.
@@ -151,24 +158,20 @@ class SessionTools:
         opened, found = await self._lookup.session(session)
         await opened.release_dead_claims()
         await opened.session(found.id)
-        tasks, dependencies, artifacts = await _rows_of(opened, found.id)
-        leaves = [task for task in tasks if not task.is_container]
-        completed = sorted(
-            (task for task in leaves if task.status is TaskStatus.COMPLETED), key=lambda task: -(task.finished or 0)
-        )
+        standing = await opened.store.read(read_standing, found.id, LIMIT_MAX)
         answer = ResumeAnswer(
-            session=_line(found, tasks),
-            in_progress=[task_view(task) for task in leaves if task.status is TaskStatus.IN_PROGRESS],
-            in_review=[task_view(task) for task in leaves if task.status is TaskStatus.REVIEW],
-            ready=[task_view(task) for task in leaves if task.ready],
-            blocked=blocked_tasks(tasks, dependencies),
-            recent_artifacts=[artifact_link(artifact) for artifact in artifacts],
-            recently_completed=[task_view(task) for task in completed[:_ROWS_SHOWN]],
+            session=_line(found, standing.counts),
+            in_progress=[task_view(task) for task in standing.in_progress],
+            in_review=[task_view(task) for task in standing.in_review],
+            ready=[task_view(task) for task in standing.ready],
+            blocked=standing.blocked,
+            recent_artifacts=[artifact_link(artifact) for artifact in standing.artifacts],
+            recently_completed=[task_view(task) for task in standing.completed],
             context_tokens=0,
             left_out=[],
-            next_action=_next_action(leaves),
+            next_action=_next_action(standing),
         )
-        return _within(answer, context_tokens_max)
+        return within(answer, context_tokens_max, measure)
 
     async def get_status(self, session: str | None = None, limit: int = _ROWS_SHOWN) -> StatusAnswer:
         """Say what runs, what is ready, what is blocked and why, and for how long.
@@ -181,75 +184,58 @@ class SessionTools:
         opened, found = await self._lookup.session(session)
         # First, because a job whose server is gone is decided now, and its tasks are given back.
         jobs = await self._jobs.of_session(opened, found.id)
-        tasks, dependencies, _ = await _rows_of(opened, found.id)
+        # One more than is shown tells whether there is more.
+        standing = await opened.store.read(read_standing, found.id, limit + 1)
         open_session = opened.sessions.get(found.id)
         specialists = _specialists(open_session) if open_session is not None else []
-        answer = status_answer(found, tasks, dependencies, now=time.time(), specialists=specialists, limit=limit)
+        answer = status_answer(found, standing, now=time.time(), specialists=specialists, limit=limit)
         answer.jobs = [job_line(job) for job in jobs[:limit]]
         return answer
 
     async def _answer(
         self, opened: OpenWorkspace, session: Session, *, created_now: bool, released: list[str]
     ) -> SessionAnswer:
-        tasks, dependencies, _ = await _rows_of(opened, session.id)
+        standing = await opened.store.read(read_standing, session.id, _ROWS_SHOWN)
         directory = opened.workspace.directory
-        leaves = [task for task in tasks if not task.is_container]
         return SessionAnswer(
-            **_line(session, tasks).model_dump(),
+            **_line(session, standing.counts).model_dump(),
             created_now=created_now,
-            ready=[task_view(task) for task in leaves if task.ready][:_READY_SHOWN],
-            blocked=blocked_tasks(tasks, dependencies)[:_ROWS_SHOWN],
+            ready=[task_view(task) for task in standing.ready[:_READY_SHOWN]],
+            blocked=standing.blocked,
             roles=list(opened.roles()),
             git_root=_git_root(directory),
             markers=[name for name in _MARKERS if (directory / name).exists()],
             released=released,
-            next_action=_next_action(leaves),
+            next_action=_next_action(standing),
         )
 
 
 def status_answer(
     session: Session,
-    tasks: Sequence[Task],
-    dependencies: Sequence[Dependency],
+    standing: Standing,
     *,
     now: float,
     specialists: Sequence[SpecialistView] = (),
     limit: int = _ROWS_SHOWN,
 ) -> StatusAnswer:
     """Say how a session stands that was read at `now`, seconds since the epoch. Pure."""
-    leaves = [task for task in tasks if not task.is_container]
-    oldest: dict[str, float] = {}
-    for task in leaves:
-        if task.status in {TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED, TaskStatus.REVIEW}:
-            oldest[task.status] = max(oldest.get(task.status, 0.0), round(now - task.updated, 3))
-    in_progress = [task_view(task, full=True) for task in leaves if task.status is TaskStatus.IN_PROGRESS]
+    in_progress = [task_view(task, full=True) for task in standing.in_progress[:limit]]
+    longest = max(len(standing.ready), len(standing.blocked), len(standing.in_progress))
     return StatusAnswer(
-        session=_line(session, tasks),
-        ready=[task_view(task) for task in leaves if task.ready][:limit],
-        blocked=blocked_tasks(tasks, dependencies)[:limit],
-        in_progress=in_progress[:limit],
+        session=_line(session, standing.counts),
+        ready=[task_view(task) for task in standing.ready[:limit]],
+        blocked=standing.blocked[:limit],
+        in_progress=in_progress,
+        has_more=longest > limit,
         specialists=list(specialists),
         jobs=[],
-        oldest_waiting_seconds=oldest,
+        oldest_waiting_seconds={status: max(0.0, round(now - since, 3)) for status, since in standing.oldest.items()},
         at=iso(now),
-        next_action=_next_action(leaves),
+        next_action=_next_action(standing),
     )
 
 
-async def _rows_of(opened: OpenWorkspace, session_id: str) -> tuple[list[Task], list[Dependency], list[Artifact]]:
-    def query(connection: sqlite3.Connection) -> tuple[list[Task], list[Dependency], list[Artifact]]:
-        tasks = queries.session_tasks(connection, session_id)
-        dependencies = queries.dependencies_of(connection, [task.id for task in tasks])
-        return tasks, dependencies, queries.latest_artifacts(connection, session_id, _ROWS_SHOWN)
-
-    return await opened.store.read(query)
-
-
-def _line(session: Session, tasks: Sequence[Task]) -> SessionLine:
-    return _line_of_counts(session, counts_of(tasks))
-
-
-def _line_of_counts(session: Session, counts: dict[str, int]) -> SessionLine:
+def _line(session: Session, counts: dict[str, int]) -> SessionLine:
     return SessionLine(
         id=session.id,
         name=session.name,
@@ -266,69 +252,26 @@ def read_sessions(workspace: Workspace) -> list[tuple[_Place, SessionLine]]:
     if not workspace.database.exists():
         return []
     with contextlib.closing(connect(workspace.database, read_only=True)) as connection:
-        lines: list[tuple[_Place, SessionLine]] = []
-        for session in queries.sessions(connection):
-            counts: dict[str, int] = {}
-            for status, _, waived, number in queries.status_counts(connection, session.id):
-                name = "waived" if waived else status
-                counts[name] = counts.get(name, 0) + number
-            line = _line_of_counts(session, dict(sorted(counts.items())))
-            lines.append(((-session.created, session.id), line))
-        return lines
+        return [
+            ((-session.created, session.id), _line(session, counts_in(connection, session.id)))
+            for session in queries.sessions(connection)
+        ]
 
 
-def _next_action(leaves: Sequence[Task]) -> str:
+def _next_action(standing: Standing) -> str:
     """Say what a client should do next."""
-    if not leaves:
+    counts = standing.counts
+    if not counts:
         return "Plan the work with orchestrator_plan_task."
-    ready = next((task for task in leaves if task.ready), None)
-    if ready is not None:
-        return f"Claim a ready task, for example orchestrator_execute_task(task_id={ready.id!r})."
-    if any(task.status is TaskStatus.REVIEW for task in leaves):
+    if standing.ready:
+        return f"Claim a ready task, for example orchestrator_execute_task(task_id={standing.ready[0].id!r})."
+    if counts.get("review"):
         return "Review what is in review, then complete or reopen it."
-    if any(task.status is TaskStatus.IN_PROGRESS for task in leaves):
+    if counts.get("in_progress"):
         return "Finish what is in progress with orchestrator_complete_task."
-    if any(task.status in {TaskStatus.FAILED, TaskStatus.BLOCKED} for task in leaves):
+    if counts.get("failed") or counts.get("blocked"):
         return "Look at what failed or is blocked; set it to pending with orchestrator_update_task to try it again."
     return "All work has ended: gather it with orchestrator_synthesize_results."
-
-
-def _within(answer: ResumeAnswer, context_tokens_max: int) -> ResumeAnswer:
-    """Leave out the least needed parts until the answer fits the budget.
-
-    Raises:
-        InvalidInput: not even an answer without them does.
-    """
-
-    def fits() -> bool:
-        # The number of its own tokens is a part of the answer.
-        answer.context_tokens = context_tokens_max
-        return estimate_tokens(answer.model_dump_json()) <= context_tokens_max
-
-    # The last to be named is the last to go.
-    for name in ("recently_completed", "recent_artifacts", "blocked", "ready", "in_review", "in_progress"):
-        if fits():
-            break
-        rows: list[object] = getattr(answer, name)
-        whole, before = list(rows), list(answer.left_out)
-        room, over = 0, len(whole)
-        while over - room > 1:
-            middle = (room + over) // 2
-            rows[:] = whole[:middle]
-            answer.left_out = [*before, f"{len(whole) - middle} of {name}"]
-            room, over = (middle, over) if fits() else (room, middle)
-        rows[:] = whole[:room]
-        if whole:
-            answer.left_out = [*before, f"{len(whole) - room} of {name}"]
-    if not fits():
-        # The number itself may take a few digits more than the one that was refused.
-        needed = estimate_tokens(answer.model_dump_json()) + 2
-        raise InvalidInput(
-            f"{context_tokens_max} tokens are too few for this session: its name, directory and counts take {needed}",
-            f"Give context_tokens_max={needed} or more.",
-        )
-    answer.context_tokens = estimate_tokens(answer.model_dump_json())
-    return answer
 
 
 def _specialists(session: OpenSession) -> list[SpecialistView]:

@@ -202,7 +202,7 @@ class OpenWorkspace:
             self.store,
             server=lambda: self.record.id,
             key=self.key,
-            worked_on=self._gated_tasks,
+            worked_on=self.worked_on,
             lease_seconds=lease_seconds,
         )
         self.is_open = False
@@ -313,7 +313,7 @@ class OpenWorkspace:
         """Give back what those had claimed who are gone, as `Claims.release_abandoned` does; lists the tasks."""
         return await self.claims.release_abandoned()
 
-    def _gated_tasks(self) -> frozenset[str]:
+    def worked_on(self) -> frozenset[str]:
         """Give the tasks whose gates run now."""
         live = [session for session in self._sessions.values() if not session.ended.is_set()]
         names = (child.id for session in live for child in session.supervisor.which_children())

@@ -65,8 +65,10 @@ def inherited_edges(tasks: Sequence[Task], own: Mapping[str, Sequence[str]]) -> 
     return edges
 
 
-def blocked_tasks(tasks: Sequence[Task], dependencies: Sequence[Dependency]) -> list[BlockedTask]:
-    """List the tasks that cannot go on by themselves, with those at the root of it."""
+def blocked_tasks(
+    tasks: Sequence[Task], dependencies: Sequence[Dependency], most: int | None = None
+) -> list[BlockedTask]:
+    """List the tasks that cannot go on by themselves, with those at the root of it; no more than `most`."""
     by_id = {task.id: task for task in tasks}
     broken = {
         task.id
@@ -78,15 +80,19 @@ def blocked_tasks(tasks: Sequence[Task], dependencies: Sequence[Dependency]) -> 
     edges = edges_of(tasks, dependencies)
     found: list[BlockedTask] = []
     for task in tasks:
+        if len(found) == most:
+            break
         if task.is_container:
             continue
         if task.status is TaskStatus.BLOCKED:
-            found.append(
-                BlockedTask(id=task.id, title=task.title, blocked_by=[task.status_reason or "no reason given"])
-            )
+            found.append(_blocked(task, [task.status_reason or "no reason given"]))
         elif task.status is TaskStatus.PENDING and task.open_dependencies:
             culprits = [by_id[identifier] for identifier in root_blockers(edges, broken, task.id)]
             if culprits:
                 names = [f"{culprit.id} {culprit.title}: {culprit.status}" for culprit in culprits[:_SHOWN]]
-                found.append(BlockedTask(id=task.id, title=task.title, blocked_by=names))
+                found.append(_blocked(task, names))
     return found
+
+
+def _blocked(task: Task, blocked_by: list[str]) -> BlockedTask:
+    return BlockedTask(id=task.id, title=task.title, status=task.status, blocked_by=blocked_by)

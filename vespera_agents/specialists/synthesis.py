@@ -17,7 +17,7 @@ from vespera_agents.specialists.standing import blocked_tasks, counts_of, inheri
 from vespera_agents.work.graph import topological_order
 from vespera_agents.work.models import Artifact, Dependency, DependencyKind, Task, TaskStatus
 
-__all__ = ["Synthesis", "WorkRows", "open_questions", "outcome_word", "synthesize"]
+__all__ = ["Synthesis", "WorkRows", "bullet", "cell", "open_questions", "outcome_word", "synthesize"]
 
 _CELL_MAX: Final = 160
 _SPECIAL: Final = re.compile(r"[\\|<\[\]`*]")
@@ -73,13 +73,13 @@ def synthesize(rows: WorkRows) -> Synthesis:
     questions = open_questions(leaves)
     told = ", ".join(f"{number} {name}" for name, number in counts.items())
     parts = [
-        f"# {_cell(rows.title)}",
+        f"# {cell(rows.title)}",
         f"**Outcome: {outcome}.** {told or 'no tasks'}.",
         _outcome_table(ordered, by_task, blame, rows.files),
         _failures(ordered, blame),
         _summaries(ordered),
         _timeline(ordered),
-        "## Open questions\n\n" + "\n".join(_bullet("", question) for question in questions) if questions else "",
+        "## Open questions\n\n" + "\n".join(bullet("", question) for question in questions) if questions else "",
     ]
     return Synthesis("\n\n".join(part for part in parts if part) + "\n", outcome, counts, questions)
 
@@ -117,7 +117,7 @@ def _outcome_table(
         links = ", ".join(_link(artifact, files) for artifact in artifacts.get(task.id, ()))
         word = outcome_word(task, blame)
         outcome = "waits for a client" if word == "waiting" else word
-        lines.append(f"| {_cell(task.title)} | {outcome} | {_duration(task)} | {_cell(task.specialist)} | {links} |")
+        lines.append(f"| {cell(task.title)} | {outcome} | {_duration(task)} | {cell(task.specialist)} | {links} |")
     return "\n".join(lines)
 
 
@@ -137,17 +137,17 @@ def _failures(tasks: Sequence[Task], blame: Mapping[str, str]) -> str:
     for task in tasks:
         reason = task.status_reason or "no reason was recorded"
         if task.status is TaskStatus.FAILED:
-            lines.append(_bullet(f"**{_cell(task.title)}** failed: ", reason))
+            lines.append(bullet(f"**{cell(task.title)}** failed: ", reason))
         elif task.waived or task.status is TaskStatus.CANCELLED:
             word = "waived" if task.waived else "cancelled"
-            lines.append(_bullet(f"**{_cell(task.title)}** was {word}: ", reason))
+            lines.append(bullet(f"**{cell(task.title)}** was {word}: ", reason))
         elif task.id in blame:
-            lines.append(_bullet(f"**{_cell(task.title)}** is blocked by: ", blame[task.id]))
+            lines.append(bullet(f"**{cell(task.title)}** is blocked by: ", blame[task.id]))
     return "## Failed, blocked and waived\n\n" + "\n".join(lines) if lines else ""
 
 
 def _summaries(tasks: Sequence[Task]) -> str:
-    lines = [_bullet(f"**{_cell(task.title)}**: ", task.summary) for task in tasks if task.summary]
+    lines = [bullet(f"**{cell(task.title)}**: ", task.summary) for task in tasks if task.summary]
     return "## What was done\n\n" + "\n".join(lines) if lines else ""
 
 
@@ -156,13 +156,13 @@ def _timeline(tasks: Sequence[Task]) -> str:
         [(task.started, 0, f"{task.title} began") for task in tasks if task.started is not None]
         + [(task.finished, 1, f"{task.title}: {task.status}") for task in tasks if task.finished is not None]
     )
-    lines = [f"- {iso(at)} {_cell(text)}" for at, _, text in moments]
+    lines = [f"- {iso(at)} {cell(text)}" for at, _, text in moments]
     return "## Timeline\n\n" + "\n".join(lines) if lines else ""
 
 
 def _link(artifact: Artifact, files: Mapping[str, str]) -> str:
     target = files.get(artifact.sha256, f"vespera://artifact/{artifact.sha256}")
-    return f"[{_cell(artifact.name)}]({target}) `{artifact.sha256[:12]}`"
+    return f"[{cell(artifact.name)}]({target}) `{artifact.sha256[:12]}`"
 
 
 def _duration(task: Task) -> str:
@@ -171,7 +171,7 @@ def _duration(task: Task) -> str:
     return f"{task.finished - task.started:.1f} s"
 
 
-def _bullet(head: str, text: str) -> str:
+def bullet(head: str, text: str) -> str:
     """Write a list item; what a client wrote stays inside of it, whatever Markdown it is."""
     first, *more = text.strip().splitlines() or [""]
     beginning = f"{head}{_line(first)}" if head else _inert(_line(first))
@@ -189,7 +189,7 @@ def _line(text: str) -> str:
     return "".join([*parts, _escaped(text[end:])])
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Write a text as a part of one line: a cell, a heading, the text of a link."""
     flat = " ".join(text.split())
     return _escaped(flat if len(flat) <= _CELL_MAX else f"{flat[: _CELL_MAX - 1]}…")

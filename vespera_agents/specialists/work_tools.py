@@ -47,7 +47,8 @@ _BRIEFING_TRIES: Final = 3
 _RESTART_SECONDS: Final = 1.0
 """How long a try waits for a session that is going down."""
 _FILES_MAX: Final = 50
-_PREVIEW_MAX: Final = 2_000
+_PREVIEW_MAX: Final = 1_000
+"""Characters, so at most 4 KB of an artifact: the rest is a resource."""
 _ARTIFACTS_SHOWN: Final = 50
 
 NextAction = Literal["complete", "continue", "needs_revision", "blocked"]
@@ -336,14 +337,13 @@ def _read_file(name: str, path: Path) -> bytes:
 
 
 async def _finished(opened: OpenWorkspace, task: Task, finished: Finished) -> CompleteAnswer:
-    def query(connection: sqlite3.Connection) -> tuple[list[Task], list[Artifact], Task | None, list[Task]]:
+    def query(connection: sqlite3.Connection) -> tuple[list[Task], list[Artifact], Task | None, tuple[int, int]]:
         parent = queries.task(connection, task.parent_id) if task.parent_id else None
-        below = queries.session_tasks(connection, parent.session_id, parent.id) if parent else []
+        below = queries.leaves_below(connection, parent.id) if parent else (0, 0)
         artifacts = [one for one in queries.artifacts_of(connection, [task.id]) if one.id in finished["artifact_ids"]]
-        leaves = [member for member in below if not member.is_container]
-        return queries.tasks(connection, finished["ready"]), artifacts, parent, leaves
+        return queries.tasks(connection, finished["ready"]), artifacts, parent, below
 
-    ready, artifacts, parent, siblings = await opened.store.read(query)
+    ready, artifacts, parent, (done, leaves) = await opened.store.read(query)
     return CompleteAnswer(
         task_id=task.id,
         outcome=_OUTCOMES[TaskStatus(finished["status"])],
@@ -352,8 +352,8 @@ async def _finished(opened: OpenWorkspace, task: Task, finished: Finished) -> Co
         ready=[task_view(one) for one in ready],
         parent_task_id=task.parent_id,
         parent_status=parent.status if parent else None,
-        parent_done=sum(one.status in TERMINAL for one in siblings),
-        parent_total=len(siblings),
+        parent_done=done,
+        parent_total=leaves,
         next_action=(
             f"Claim the next task: orchestrator_execute_task(task_id={ready[0].id!r})."
             if ready

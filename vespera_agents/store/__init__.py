@@ -5,6 +5,7 @@ commands     every way in which the durable state can change
 queries      every way in which it is read
 jobs         long work as rows, and how it is read
 artifacts    files by content hash, durable before the row that names them
+strays       files that no row names, and when they may go
 writer       the one writing thread and its group commit
 transaction  what a command sees; command keys
 changes      what follows from a status, shared by commands

@@ -2,11 +2,13 @@
 
 A file is written under a temporary name, synced, renamed, and its directory synced; a crash at any moment leaves
 either nothing or the whole file. The same bytes are kept once. Rows are the store's business; a file that no row
-names is harmless. Neighbours: `commands.claims.NewArtifact` is the row to be.
+names is harmless, and `strays` finds and removes it. Neighbours: `commands.claims.NewArtifact` is the row to be.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
@@ -18,11 +20,12 @@ import trio
 from vespera_agents.store.errors import ArtifactMissing, StoreUnavailable
 from vespera_agents.work.errors import InvalidInput
 
-__all__ = ["ARTIFACT_BYTES_MAX", "ArtifactFiles", "ArtifactWriter"]
+__all__ = ["ARTIFACT_BYTES_MAX", "INCOMING", "ArtifactFiles", "ArtifactWriter"]
 
 ARTIFACT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bytes in one artifact."""
-_TEMPORARY: Final = "incoming-"
+INCOMING: Final = "incoming-"
+"""How the names of files begin that are on their way; each is locked as long as its writer lives."""
 
 
 @final
@@ -31,6 +34,11 @@ class ArtifactFiles:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+
+    @property
+    def directory(self) -> Path:
+        """Where they lie."""
+        return self._directory
 
     def path(self, sha256: str) -> Path:
         """Name the file of a content hash."""
@@ -84,7 +92,7 @@ class ArtifactWriter:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._path = directory / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        self._path = directory / f"{INCOMING}{secrets.token_hex(8)}"
         self._hash = hashlib.sha256()
         self._size = 0
         self._failure: OSError | None = None
@@ -95,6 +103,9 @@ class ArtifactWriter:
             self._file = self._path.open("xb")
         except OSError as error:
             raise _unavailable(error) from error
+        # A command may say nothing for hours: its file is old then, and yet nobody's to remove.
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -142,6 +153,8 @@ class ArtifactWriter:
             if self._failure is not None:
                 raise self._failure
             self._file.flush()
+            # The time by which `strays` tells what somebody is about to name in a row.
+            os.utime(self._file.fileno())
             os.fsync(self._file.fileno())
             self._close()
             if not target.parent.exists():

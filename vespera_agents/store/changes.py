@@ -16,6 +16,7 @@ from vespera_agents.work.machine import TERMINAL, check_transition, container_st
 from vespera_agents.work.models import DependencyState, Task, TaskStatus
 
 __all__ = [
+    "BY_CONDITION",
     "add_dependency",
     "check_no_path",
     "children_of",
@@ -27,7 +28,7 @@ __all__ = [
     "waive_dependency",
 ]
 
-_BY_CONDITION = "when"
+BY_CONDITION = "when"
 """`dependency.waived_by` of an edge that was waived because the task's own condition did not hold."""
 _WORKED_ON = frozenset({TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED, TaskStatus.REVIEW})
 """From where an end is the end of a claim's work."""
@@ -182,9 +183,9 @@ def _follow(transaction: Transaction, task: Task, status: TaskStatus, *, waived:
         "SELECT task_id, mandatory, state, waived_by FROM dependency WHERE on_task_id=?", (task.id,)
     ).fetchall()
     for dependent, mandatory, before, waived_by in edges:
-        if before == state or (before == DependencyState.WAIVED and waived_by != _BY_CONDITION):
+        if before == state or (before == DependencyState.WAIVED and waived_by != BY_CONDITION):
             continue
-        waiver = (_BY_CONDITION, detail) if state is DependencyState.WAIVED else (None, None)
+        waiver = (BY_CONDITION, detail) if state is DependencyState.WAIVED else (None, None)
         transaction.execute(
             "UPDATE dependency SET state=?, waived_by=?, waived_why=? WHERE task_id=? AND on_task_id=?",
             (state, *waiver, dependent, task.id),
@@ -218,7 +219,7 @@ def add_dependency(transaction: Transaction, task_id: str, on: Task, kind: str, 
     binding = mandatory and kind != "related"
     transaction.execute(
         "INSERT INTO dependency(task_id, on_task_id, kind, mandatory, state, waived_by) VALUES (?,?,?,?,?,?)",
-        (task_id, on.id, kind, binding, state, _BY_CONDITION if state is DependencyState.WAIVED else None),
+        (task_id, on.id, kind, binding, state, BY_CONDITION if state is DependencyState.WAIVED else None),
     )
     if holds(binding, state):
         _hold(transaction, task_id, 1)

@@ -6,14 +6,13 @@ is shaped for a client (`specialists.answers`).
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
+from vespera_agents.store.pages import EXACT_TOTAL_MAX, TaskFilter, TaskPage, first_tasks, task_page
 from vespera_agents.store.rows import (
     ARTIFACT_COLUMNS,
     DEPENDENCY_COLUMNS,
@@ -28,7 +27,7 @@ from vespera_agents.store.rows import (
     task_of,
 )
 from vespera_agents.store.transaction import CommandKey, only_open_session, resolve_task_id
-from vespera_agents.work.errors import InvalidInput, NotFound
+from vespera_agents.work.errors import NotFound
 from vespera_agents.work.models import Artifact, Dependency, Event, Session, Task
 
 __all__ = [
@@ -39,11 +38,15 @@ __all__ = [
     "artifact",
     "artifacts_of",
     "claims",
+    "decisions",
     "dependencies_of",
     "dependents_of",
     "events_of",
+    "first_tasks",
     "latest_artifacts",
+    "latest_completed",
     "leases",
+    "leaves_below",
     "oldest_waiting",
     "open_session",
     "ready_tasks",
@@ -52,49 +55,15 @@ __all__ = [
     "session_tasks",
     "sessions",
     "status_counts",
+    "stuck_tasks",
     "task",
     "task_page",
     "tasks",
 ]
 
-EXACT_TOTAL_MAX: Final = 1_000
-"""Totals are counted up to here."""
-_SEQ_DIGITS_MAX: Final = 18
-"""Digits that are sure to fit SQLite's integers."""
-_READY: Final = "status='pending' AND children=0 AND open_dependencies=0"
 
-
-@final
-@dataclass(frozen=True, slots=True)
-class TaskFilter:
-    """What a query asks for; every field works alone and with the others."""
-
-    session_id: str | None = None
-    status: tuple[str, ...] = ()
-    task_type: tuple[str, ...] = ()
-    specialist: tuple[str, ...] = ()
-    complexity: tuple[str, ...] = ()
-    parent_id: str | None = None
-    include_children: bool = False
-    """With parent_id: everything below it, not only its direct children."""
-    ready: bool | None = None
-    text: str | None = None
-    """Stands in the title, the description or the summary, letter case aside."""
-    created_after: float | None = None
-    created_before: float | None = None
-    updated_after: float | None = None
-    updated_before: float | None = None
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class TaskPage:
-    """One page of tasks in the order of their creation."""
-
-    tasks: tuple[Task, ...]
-    total: int
-    total_is_exact: bool
-    next_cursor: str | None
+STUCK_MAX: Final = 500
+"""Broken tasks from which the search for what they hold up begins; it ends with twice as many."""
 
 
 @final
@@ -161,7 +130,9 @@ def session_tasks(connection: sqlite3.Connection, session_id: str, root: str | N
     """Read every task of a session, or of one subtree, in the order of the plan: containers before their contents."""
     if root is None:
         rows = connection.execute(
-            f"SELECT {TASK_COLUMNS} FROM task WHERE session_id=? ORDER BY seq", (session_id,)
+            f"SELECT {TASK_COLUMNS} FROM task WHERE seq IN (SELECT seq FROM cell_task WHERE cell IN"
+            " (SELECT id FROM cell WHERE session_id=?)) ORDER BY seq",
+            (session_id,),
         ).fetchall()
     else:
         rows = connection.execute(
@@ -175,40 +146,7 @@ def session_tasks(connection: sqlite3.Connection, session_id: str, root: str | N
 
 def ready_tasks(connection: sqlite3.Connection, session_id: str, limit: int) -> list[Task]:
     """Read the tasks of a session that can be claimed now, the oldest first."""
-    rows = connection.execute(
-        f"SELECT {TASK_COLUMNS} FROM task WHERE session_id=? AND {_READY} ORDER BY seq LIMIT ?", (session_id, limit)
-    ).fetchall()
-    return [task_of(row) for row in rows]
-
-
-def task_page(connection: sqlite3.Connection, wanted: TaskFilter, limit: int, cursor: str | None) -> TaskPage:
-    """Read one page of the tasks that a filter lets through.
-
-    Args:
-        connection: where to read.
-        wanted: the filter.
-        limit: tasks on the page.
-        cursor: the `next_cursor` of the page before.
-
-    Raises:
-        InvalidInput: the cursor is not one of ours.
-    """
-    conditions, parameters = _conditions(wanted)
-    where = " AND ".join(conditions) or "1"
-    total = connection.execute(
-        f"SELECT count(*) FROM (SELECT 1 FROM task WHERE {where} LIMIT {EXACT_TOTAL_MAX + 1})", parameters
-    ).fetchone()[0]
-    rows = connection.execute(
-        f"SELECT {TASK_COLUMNS}, seq FROM task WHERE ({where}) AND seq > ? ORDER BY seq LIMIT ?",
-        (*parameters, _after(cursor), limit + 1),
-    ).fetchall()
-    page = rows[:limit]
-    return TaskPage(
-        tasks=tuple(task_of(row[:-1]) for row in page),
-        total=min(total, EXACT_TOTAL_MAX),
-        total_is_exact=total <= EXACT_TOTAL_MAX,
-        next_cursor=_cursor(page[-1][-1]) if len(rows) > limit else None,
-    )
+    return first_tasks(connection, TaskFilter(session_id=session_id, ready=True), limit)
 
 
 def dependencies_of(connection: sqlite3.Connection, ids: Iterable[str]) -> list[Dependency]:
@@ -268,21 +206,34 @@ def events_of(connection: sqlite3.Connection, session_id: str, after: int = 0, l
     return [event_of(row) for row in rows]
 
 
+def decisions(connection: sqlite3.Connection, session_id: str, limit: int) -> list[Event]:
+    """Read the last changes of status for which somebody gave a reason; that one claimed a task is no decision."""
+    rows = connection.execute(
+        f"SELECT {EVENT_COLUMNS} FROM event WHERE session_id=? AND what='status' AND detail IS NOT NULL"
+        " AND after NOT IN ('completed') AND actor != 'supervision' AND detail != 'follows its subtasks'"
+        " AND detail NOT LIKE 'claimed by %' ORDER BY seq DESC LIMIT ?",
+        (session_id, limit),
+    ).fetchall()
+    return [event_of(row) for row in reversed(rows)]
+
+
 def status_counts(connection: sqlite3.Connection, session_id: str | None = None) -> list[tuple[str, str, bool, int]]:
     """Count tasks that are no containers by (status, specialist, waived)."""
     rows: list[Row] = connection.execute(
-        "SELECT status, specialist, waived, count(*) FROM task WHERE children=0 AND (? IS NULL OR session_id=?)"
-        " GROUP BY status, specialist, waived",
-        (session_id, session_id),
+        "SELECT status, specialist, waived, sum(n) FROM cell WHERE n > 0 AND NOT container"
+        f"{'' if session_id is None else ' AND session_id = ?'} GROUP BY status, specialist, waived",
+        () if session_id is None else (session_id,),
     ).fetchall()
     return [(str(row[0]), str(row[1]), bool(row[2]), int(row[3])) for row in rows]
 
 
-def oldest_waiting(connection: sqlite3.Connection) -> list[tuple[str, float]]:
-    """Give, for each live status, the time since which its oldest task has stood there."""
+def oldest_waiting(connection: sqlite3.Connection, session_id: str | None = None) -> list[tuple[str, float]]:
+    """Give, for each live status, the time since which its oldest task that is no container has stood there."""
     rows: list[Row] = connection.execute(
-        "SELECT status, min(updated) FROM task WHERE children=0"
-        " AND status IN ('pending', 'in_progress', 'blocked', 'review') GROUP BY status"
+        "SELECT status, min((SELECT updated FROM cell_task WHERE cell = cell.id ORDER BY updated LIMIT 1)) FROM cell"
+        " WHERE n > 0 AND NOT container AND +status IN ('pending', 'in_progress', 'blocked', 'review')"
+        f"{'' if session_id is None else ' AND session_id = ?'} GROUP BY status",
+        () if session_id is None else (session_id,),
     ).fetchall()
     return [(str(row[0]), float(row[1])) for row in rows]
 
@@ -301,68 +252,69 @@ def leases(connection: sqlite3.Connection) -> list[Lease]:
     return [Lease(*row) for row in rows]
 
 
+def latest_completed(connection: sqlite3.Connection, session_id: str, limit: int) -> list[Task]:
+    """Read the tasks that were completed last and are no containers, the latest first."""
+    rows: list[Row] = connection.execute(
+        f"SELECT {TASK_COLUMNS} FROM task WHERE seq IN (SELECT seq FROM cell CROSS JOIN cell_task ON cell = cell.id"
+        " AND updated >= coalesce((SELECT updated FROM cell_task WHERE cell = cell.id"
+        " ORDER BY updated DESC LIMIT 1 OFFSET ?), 0)"
+        " WHERE cell.session_id = ? AND status = 'completed' AND NOT container AND n > 0)"
+        " ORDER BY finished DESC, seq LIMIT ?",
+        (limit, session_id, limit),
+    ).fetchall()
+    return [task_of(row) for row in rows]
+
+
+def stuck_tasks(connection: sqlite3.Connection, session_id: str) -> tuple[list[Task], list[Dependency]]:
+    """Read the tasks of a session that are broken or wait for such, in the order of the plan, and their dependencies.
+
+    From the broken ones, the newest first, along what waits for them, up to STUCK_MAX: how long it takes depends on
+    what is stuck, not on the size of the session. These rows say as much about who is to blame as all rows would.
+    """
+    broken = connection.execute(
+        "SELECT id FROM task WHERE seq IN (SELECT seq FROM cell_task WHERE cell IN (SELECT id FROM cell"
+        " WHERE session_id = ? AND +status IN ('failed', 'cancelled', 'blocked') AND NOT waived AND NOT container"
+        " AND n > 0) ORDER BY seq DESC LIMIT ?) ORDER BY seq DESC",
+        (session_id, STUCK_MAX),
+    ).fetchall()
+    found: dict[str, None] = dict.fromkeys(row[0] for row in broken)
+    frontier = list(found)
+    while frontier and len(found) < 2 * STUCK_MAX:
+        following = connection.execute(
+            "WITH RECURSIVE here(id) AS (SELECT value FROM json_each(?)), below(id) AS ("
+            " SELECT task_id FROM dependency JOIN here ON on_task_id = here.id"
+            " WHERE mandatory AND kind != 'related' AND state IN ('open', 'failed')"
+            # A container that waits holds everything in it.
+            " UNION SELECT task.id FROM below JOIN task ON task.parent_id = below.id)"
+            # A container waits for what is in it.
+            " SELECT id FROM below UNION SELECT parent_id FROM task JOIN here USING (id) WHERE parent_id IS NOT NULL"
+            " LIMIT ?",
+            (json.dumps(frontier), 2 * STUCK_MAX),
+        ).fetchall()
+        frontier = [row[0] for row in following if row[0] not in found]
+        found.update(dict.fromkeys(frontier))
+    rows = _by_ids(connection, f"SELECT {TASK_COLUMNS}, seq FROM task WHERE id", list(found))
+    rows.sort(key=lambda row: int(row[-1]))
+    return _in_tree_order([task_of(row[:-1]) for row in rows], None), dependencies_of(connection, found)
+
+
+def leaves_below(connection: sqlite3.Connection, container_id: str) -> tuple[int, int]:
+    """Count the tasks below a container that are no containers: how many have ended, and how many there are."""
+    row = connection.execute(
+        "WITH RECURSIVE box(id) AS (SELECT ? UNION ALL"
+        " SELECT task.id FROM box CROSS JOIN task INDEXED BY task_container"
+        " WHERE task.parent_id = box.id AND task.parent_id IS NOT NULL AND task.children > 0)"
+        " SELECT coalesce(sum(status IN ('completed', 'failed', 'cancelled', 'archived')), 0), count(*)"
+        " FROM box JOIN task ON task.parent_id = box.id WHERE children = 0",
+        (container_id,),
+    ).fetchone()
+    return int(row[0]), int(row[1])
+
+
 def recorded_result(connection: sqlite3.Connection, key: CommandKey) -> object:
     """Give the recorded result of a command by its key, None if there is none: whether a call was made before."""
     row = connection.execute("SELECT result FROM command WHERE origin=? AND key=?", (key.origin, key.key)).fetchone()
     return None if row is None else json.loads(row[0])
-
-
-def _conditions(wanted: TaskFilter) -> tuple[list[str], list[object]]:
-    """Put a filter into SQL conditions and their parameters."""
-    pairs: list[tuple[str, tuple[object, ...]]] = [
-        (f"{column} IN ({','.join('?' * len(values))})", values)
-        for column, values in (
-            ("status", wanted.status),
-            ("task_type", wanted.task_type),
-            ("specialist", wanted.specialist),
-            ("complexity", wanted.complexity),
-        )
-        if values
-    ]
-    direct_parent = None if wanted.include_children else wanted.parent_id
-    pairs.extend(
-        (condition, (value,))
-        for condition, value in (
-            ("session_id=?", wanted.session_id),
-            ("parent_id=?", direct_parent),
-            ("created >= ?", wanted.created_after),
-            ("created < ?", wanted.created_before),
-            ("updated >= ?", wanted.updated_after),
-            ("updated < ?", wanted.updated_before),
-        )
-        if value is not None
-    )
-    if wanted.include_children and wanted.parent_id is not None:
-        below = (
-            "id IN (WITH RECURSIVE below(id) AS (SELECT id FROM task WHERE parent_id=? UNION ALL"
-            " SELECT task.id FROM task JOIN below ON task.parent_id = below.id) SELECT id FROM below)"
-        )
-        pairs.append((below, (wanted.parent_id,)))
-    if wanted.ready is not None:
-        pairs.append((f"({_READY})" if wanted.ready else f"NOT ({_READY})", ()))
-    if wanted.text:
-        # instr() takes the text as it is; LIKE would read % and _ as wildcards, and lower() knows ASCII only.
-        text = "instr(casefold(title || char(10) || description || char(10) || coalesce(summary, '')), ?) > 0"
-        pairs.append((text, (wanted.text.casefold(),)))
-    return [condition for condition, _ in pairs], [value for _, values in pairs for value in values]
-
-
-def _cursor(seq: int) -> str:
-    return base64.urlsafe_b64encode(f"task:{seq}".encode()).decode()
-
-
-def _after(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    try:
-        kind, _, number = base64.urlsafe_b64decode(cursor.encode()).decode().partition(":")
-        if kind == "task" and number.isdecimal() and len(number) <= _SEQ_DIGITS_MAX:
-            return int(number)
-    except (ValueError, binascii.Error):
-        pass
-    raise InvalidInput(
-        f"the cursor {cursor!r} is not one that was given out", "Leave it out to begin at the first page."
-    )
 
 
 def _by_ids(connection: sqlite3.Connection, select: str, ids: Sequence[str]) -> list[Row]:

@@ -8,8 +8,10 @@ transaction; released ones are never edited, only followed. Not here: what rows 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Generator
 from typing import Final
 
+from vespera_agents.store import derived
 from vespera_agents.store.errors import SchemaTooNew
 
 __all__ = ["MIGRATIONS", "migrate"]
@@ -27,9 +29,9 @@ MIGRATIONS: Final = (
         version INTEGER NOT NULL DEFAULT 1
     ) WITHOUT ROWID;
     CREATE TABLE task (
-        seq INTEGER PRIMARY KEY,
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
         id TEXT NOT NULL UNIQUE,
-        session_id TEXT NOT NULL REFERENCES session(id),
+        session_id TEXT NOT NULL,
         parent_id TEXT,
         key TEXT,
         position INTEGER NOT NULL,
@@ -57,8 +59,8 @@ MIGRATIONS: Final = (
         finished REAL,
         version INTEGER NOT NULL DEFAULT 1
     );
-    CREATE INDEX task_by_session ON task(session_id, status, seq);
-    CREATE INDEX task_by_parent ON task(parent_id, position) WHERE parent_id IS NOT NULL;
+    CREATE INDEX task_by_parent ON task(parent_id) WHERE parent_id IS NOT NULL;
+    CREATE INDEX task_container ON task(parent_id) WHERE parent_id IS NOT NULL AND children > 0;
     CREATE INDEX task_claimed ON task(claimed_by) WHERE claimed_by IS NOT NULL;
     CREATE TABLE dependency (
         task_id TEXT NOT NULL,
@@ -115,8 +117,6 @@ MIGRATIONS: Final = (
         PRIMARY KEY (stream, number)
     );
     CREATE INDEX stream_event_by_age ON stream_event(at);
-    """,
-    """
     CREATE TABLE lease (
         holder TEXT PRIMARY KEY,
         boot TEXT NOT NULL,
@@ -148,7 +148,8 @@ MIGRATIONS: Final = (
     CREATE INDEX job_live ON job(server) WHERE status IN ('working', 'input_required');
     CREATE INDEX job_by_session ON job(session_id, seq) WHERE session_id IS NOT NULL;
     CREATE INDEX job_ended ON job(updated) WHERE status NOT IN ('working', 'input_required');
-    """,
+    """
+    + derived.SCRIPT,
 )
 """Each entry brings a database from the version of its index to the next."""
 
@@ -174,15 +175,24 @@ def migrate(connection: sqlite3.Connection) -> int:
         try:
             # Another process may have migrated while this one waited for the lock.
             if _version(connection) < number:
-                for statement in script.split(";"):
-                    if statement.strip():
-                        connection.execute(statement)
+                for statement in _statements(script):
+                    connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {number}")
             connection.execute("COMMIT")
         except sqlite3.Error:
             connection.execute("ROLLBACK")
             raise
     return before
+
+
+def _statements(script: str) -> Generator[str]:
+    """Cut a script into its statements; a trigger holds several and is one."""
+    statement = ""
+    for part in script.split(";")[:-1]:
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _version(connection: sqlite3.Connection) -> int:

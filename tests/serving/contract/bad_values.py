@@ -1,4 +1,4 @@
-"""Values that each parameter of each tool refuses, read off the tool's own input schema.
+"""Values that each parameter of each tool refuses, read off its schema with every bound, told or not.
 
 So a parameter that is added is covered on the day on which it appears. Values that are read kindly (one text for a
 list, null for an absent value, `In Progress`) are no bad values.
@@ -14,9 +14,8 @@ DATES = "ISO 8601"
 
 def bad_values(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
     """Give (parameter, value, what is wrong with it) for each property of an input schema."""
-    definitions = schema.get("$defs", {})
     for name, told in schema.get("properties", {}).items():
-        for value, wrong in _bad(told, definitions):
+        for value, wrong in _bad(told):
             yield name, value, wrong
 
 
@@ -25,9 +24,7 @@ def missing(schema: Mapping[str, Any]) -> list[str]:
     return list(schema.get("required", []))
 
 
-def _bad(told: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:
-    if "$ref" in told:
-        told = {**definitions[told["$ref"].rpartition("/")[2]], **told}
+def _bad(told: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:
     kind = told.get("type")
     if "enum" in told or "const" in told:
         yield "no-such-word", "is none of the words"

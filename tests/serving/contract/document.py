@@ -15,6 +15,7 @@ from typing import Any, Final
 from tests.serving.contract.all_rows import ROWS
 from tests.serving.contract.table import OK, Row
 from vespera_agents.serving.tools.catalogue import TOOLS
+from vespera_agents.serving.tools.schemas import input_schema
 from vespera_agents.serving.tools.tool import Tool
 
 DOCUMENT: Final = Path(__file__).resolve().parents[3] / "docs" / "tools.md"
@@ -57,13 +58,14 @@ def document() -> str:
 
 
 def _tool(tool: Tool, rows: list[Row]) -> str:
-    lines = [f"### {tool.name}", "", tool.description, "", "| Parameter | Takes | Meaning |", "|---|---|---|"]
-    required = set(tool.input_schema.get("required", []))  # type: ignore[call-overload]
-    shared: Schema = tool.input_schema.get("$defs", {})  # type: ignore[assignment]
-    properties: Mapping[str, Schema] = tool.input_schema["properties"]  # type: ignore[assignment]
+    lines = [f"### {tool.name}", "", tool.description, ""]
+    schema: Schema = input_schema(tool.parameters, every_bound=True)
+    required = set(schema.get("required", []))
+    properties: Mapping[str, Schema] = schema.get("properties", {})
+    lines += ["| Parameter | Takes | Meaning |", "|---|---|---|"] if properties else ["It takes nothing."]
     for name, told in properties.items():
         needed = " (required)" if name in required else ""
-        lines.append(f"| `{name}` | {_takes(told, shared)}{needed} | {_cell(told.get('description', ''))} |")
+        lines.append(f"| `{name}` | {_takes(told)}{needed} | {_cell(told.get('description', ''))} |")
     lines += ["", f"Hints: {_hints(tool)}.", "", f"Gives {', '.join(_gives(tool.output_schema))}.", ""]
     if tool.name in NOTES:
         lines += [NOTES[tool.name]]
@@ -72,9 +74,7 @@ def _tool(tool: Tool, rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _takes(told: Schema, shared: Schema) -> str:
-    if "$ref" in told:
-        told = {**shared[told["$ref"].rpartition("/")[2]], **told}
+def _takes(told: Schema) -> str:
     kind = told.get("type")
     default = f"; default `{_plain(told['default'])}`" if "default" in told else ""
     if "enum" in told or "const" in told:
@@ -100,6 +100,8 @@ def _entries(items: Schema) -> str:
         return ", ".join(f"`{word}`" for word in items["enum"])
     if "$ref" in items:
         return "objects"
+    if not items:
+        return "texts or objects"
     kinds = [arm.get("type", "object") for arm in items.get("anyOf", [items])]
     return " or ".join({"string": "texts", "object": "objects"}.get(kind, str(kind)) for kind in kinds)
 
@@ -114,12 +116,8 @@ def _plain(value: object) -> str:
 
 def _gives(schema: Schema) -> Iterator[str]:
     """Name the keys of a result; those of the objects in it behind them."""
-    shared = schema.get("$defs", {})
     for name, told in schema.get("properties", {}).items():
-        inner = told.get("items", told)
-        if "$ref" in inner:
-            inner = shared[inner["$ref"].rpartition("/")[2]]
-        below = list(inner.get("properties", {}))
+        below = list(told.get("items", told).get("properties", {}))
         yield f"`{name}`" + (f" ({', '.join(below)})" if below else "")
 
 

@@ -41,7 +41,9 @@ def _kept(name: str, *artifacts: str) -> Check:
 
 
 def _gathered(world: World, answer: dict[str, Any]) -> None:
-    assert world.place.rows("SELECT count(*) FROM artifact WHERE id=?", answer["artifact"]["id"]) == [(1,)]
+    assert world.place.rows("SELECT count(*) FROM artifact WHERE sha256=?", answer["artifact"].rpartition("/")[2]) == [
+        (1,)
+    ]
 
 
 ROWS: tuple[Row, ...] = (

@@ -15,6 +15,7 @@ logs           messages for a client's log
 jobs           the tasks extension: handles to long work
 connections    what outlives a request
 identity       who sent a request, as far as its transport knows
+fairness       turns, so that no client starves another
 callers        who calls, and under which command keys
 roots          the directory that a client works in
 """

@@ -63,7 +63,8 @@ class Callers:
         key = None if meta is None else meta.get(KEY_META)
         if key is None:
             return Call(f"mcp:{name}", CommandKey(self._origin(), str(next(self._numbers))), holder=holder)
-        return Call(f"mcp:{name}", CommandKey(f"client:{name}", _text(KEY_META, key)), holder=holder)
+        origin = f"client:{_known(identity, name)}"
+        return Call(f"mcp:{name}", CommandKey(origin, _text(KEY_META, key)), holder=holder)
 
 
 def holder_of(identity: Identity, name: str, meta: Mapping[str, object] | None) -> Holder | None:
@@ -81,13 +82,18 @@ def holder_of(identity: Identity, name: str, meta: Mapping[str, object] | None) 
     told = None if own is None else _text(CLIENT_META, own)
     if identity.transport == "stdio":
         return None
-    known = name if identity.principal is None else f"{client_name(identity.principal)}:{name}"
+    known = _known(identity, name)
     if identity.connection is not None:
         told = f"connection {identity.connection}"
     if told is None:
         return Holder(known, certain=False)
     # Everybody may read who holds a claim, and nobody shall learn from it how to pass for that client.
     return Holder(f"{known}#{hashlib.blake2b(told.encode(), digest_size=6).hexdigest()}")
+
+
+def _known(identity: Identity, name: str) -> str:
+    """Give whose claims and keys these are; a name holds no colon, so that nobody passes for a principal."""
+    return name if identity.principal is None else f"{client_name(identity.principal)}:{name}"
 
 
 def _text(name: str, value: object) -> str:

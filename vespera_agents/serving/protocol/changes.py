@@ -227,8 +227,8 @@ class Changes:
         for directory, opened in self._orchestrator.runtime.workspaces.items():
             if directory not in self._followed and opened.is_open:
                 self._followed[directory] = followed = Followed(opened, self._wake)
-                # It was opened while we followed the others: what happened in it until now was not seen.
-                followed.missed = self._following
+                # It was opened while we followed others: what it lists may be new.
+                followed.late = self._following
         self._following = True
 
     def _wake(self) -> None:
@@ -250,9 +250,10 @@ class Changes:
             if followed.seen is None:
                 seen = await store.read(last_event)
                 followed.seen = seen if followed.seen is None else followed.seen
-                if followed.missed:
-                    followed.missed = False
-                    self._tell_of(directory, Changed(seen, *self._names(directory), listed=True))
+                missed = self._names(directory) if followed.missed else ()
+                if followed.missed or followed.late:
+                    self._tell_of(directory, Changed(seen, *missed, listed=True))
+                followed.missed = followed.late = False
                 return
             changed = await store.read(changed_since, followed.seen, *before)
             if changed.last == followed.seen:

@@ -15,12 +15,11 @@ from typing import Final, final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import trio
-import yaml
 
 from supervisors import TreeNode
 from vespera_agents.serving.protocol.pages import cursor_of, place_of
 from vespera_agents.specialists.orchestrator import Orchestrator
-from vespera_agents.specialists.roles import Role
+from vespera_agents.specialists.roles import Role, role_text
 from vespera_agents.store.listing import artifacts_before, sessions_before
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, Session, role_name
@@ -209,7 +208,7 @@ async def read_resource(orchestrator: Orchestrator, uri: str) -> Content:
     if address.kind == "tree":
         return Content(uri, _JSON, json.dumps(_bounded(orchestrator.runtime.root.snapshot(), TREE_NODES_MAX), indent=1))
     if address.kind == "role":
-        return Content(uri, _YAML, _role_text(await _role(orchestrator, address.name)))
+        return Content(uri, _YAML, role_text(await _role(orchestrator, address.name)))
     if address.kind == "session":
         shown = await orchestrator.sessions.status(address.name)
     else:
@@ -225,12 +224,6 @@ async def _role(orchestrator: Orchestrator, name: str) -> Role:
         near = difflib.get_close_matches(name, roles, 3, 0.5) or sorted(roles)
         raise NotFound(f"there is no role {name[:80]!r}", f"Read one of: {', '.join(near)}.")
     return found
-
-
-def _role_text(role: Role) -> str:
-    """Write a role as a file below `.vespera/roles` would define it."""
-    fields = role.model_dump(mode="json", exclude={"name"}, exclude_none=True)
-    return yaml.safe_dump({role.name: fields}, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _bounded(node: TreeNode, nodes_max: int) -> dict[str, object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeVar, final
 
@@ -53,7 +53,8 @@ from vespera_agents.serving.protocol.complaints import (
     about_unknown_tool,
     about_unserved_tool,
 )
-from vespera_agents.serving.protocol.identity import identity_of
+from vespera_agents.serving.protocol.fairness import Fairness, TooManyCalls, client_of
+from vespera_agents.serving.protocol.identity import Identity, identity_of
 from vespera_agents.serving.protocol.jobs import LongCalls, handle
 from vespera_agents.serving.protocol.logs import LOGGER_NAME, log_to_client, set_level
 from vespera_agents.serving.protocol.pages import PAGE_ENTRIES, page_of
@@ -68,7 +69,7 @@ from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.errors import StoreError
 from vespera_agents.store.jobs import Job
 
-__all__ = ["ERROR_META", "INSTRUCTIONS", "SERVER_NAME", "build_server"]
+__all__ = ["ERROR_META", "INSTRUCTIONS", "SERVER_NAME", "OrchestratorServer", "build_server"]
 
 SERVER_NAME: Final = "vespera-agents"
 ERROR_META: Final = "io.vespera/error"
@@ -102,21 +103,29 @@ logger = logging.getLogger(LOGGER_NAME)
 
 
 def build_server(
-    orchestrator: Orchestrator, tools: Mapping[str, Tool] = TOOLS, *, page_entries: int = PAGE_ENTRIES
-) -> Server[dict[str, object]]:
+    orchestrator: Orchestrator,
+    tools: Mapping[str, Tool] = TOOLS,
+    *,
+    page_entries: int = PAGE_ENTRIES,
+    changes: Changes | None = None,
+) -> OrchestratorServer:
     """Make an MCP server of an orchestrator; it serves any number of connections, one after another or at once.
 
     Args:
         orchestrator: who answers.
         tools: those that are listed and may be called, by name.
         page_entries: how many entries a page of a list has.
+        changes: what clients are told of; those of the orchestrator's workspaces unless given.
     """
-    return _Serving(orchestrator, tools, page_entries).server()
+    return _Serving(orchestrator, tools, page_entries, changes or Changes(orchestrator)).server()
 
 
 @final
-class _Server(Server[dict[str, object]]):
+class OrchestratorServer(Server[dict[str, object]]):
     """The library's server, which says that its lists may change over handshake connections, too."""
+
+    at_stop: Callable[[], None] | None = None
+    """Ends the streams of those who listen: for a transport of many clients that is about to end."""
 
     def create_initialization_options(
         self,
@@ -139,18 +148,22 @@ class _Server(Server[dict[str, object]]):
 class _Serving:
     """The requests of MCP, answered by an orchestrator."""
 
-    def __init__(self, orchestrator: Orchestrator, tools: Mapping[str, Tool], page_entries: int) -> None:
+    def __init__(
+        self, orchestrator: Orchestrator, tools: Mapping[str, Tool], page_entries: int, changes: Changes
+    ) -> None:
         self._orchestrator = orchestrator
+        self._changes = changes
         self._tools = tools
         self._page_entries = page_entries
         # Until the home workspace is open nothing is recorded, so this name is only a stand-in.
         self._stand_in = f"srv_{secrets.token_hex(6)}"
         self._callers = Callers(self._origin)
+        self._fairness = Fairness()
         self._long = LongCalls(orchestrator, self._answer_of)
 
-    def server(self) -> Server[dict[str, object]]:
+    def server(self) -> OrchestratorServer:
         """Give the library's server."""
-        server = _Server(
+        server = OrchestratorServer(
             SERVER_NAME,
             version=_version(),
             title="Vespera Agents",
@@ -173,11 +186,12 @@ class _Serving:
         server.answer("prompts/list", PaginatedRequestParams, reading.list_prompts)
         server.answer("prompts/get", GetPromptRequestParams, reading.get_prompt)
         server.answer("completion/complete", CompleteRequestParams, reading.complete)
-        hearing = Subscriptions(Changes(self._orchestrator))
+        hearing = Subscriptions(self._changes)
         server.answer("resources/subscribe", SubscribeRequestParams, hearing.subscribe)
         server.answer("resources/unsubscribe", UnsubscribeRequestParams, hearing.unsubscribe)
         server.answer("subscriptions/listen", SubscriptionsListenRequestParams, hearing.listen)
         server.add_notification_handler("notifications/initialized", NotificationParams, hearing.initialized)
+        server.at_stop = hearing.end
         return server
 
     async def _call_tool(
@@ -187,6 +201,21 @@ class _Serving:
         if tool is None:
             served, exists = tuple(self._tools), params.name in TOOLS
             return _failed((about_unserved_tool if exists else about_unknown_tool)(params.name, served))
+        client = ctx.session.client_params
+        name, identity = None if client is None else client.client_info.name, identity_of(ctx)
+        who = client_of(identity, name)
+        try:
+            await self._fairness.begin(who)
+        except TooManyCalls as error:
+            return _failed(about_failure(error))
+        try:
+            return await self._work(ctx, params, tool, name, identity)
+        finally:
+            self._fairness.end(who)
+
+    async def _work(
+        self, ctx: Context, params: CallToolRequestParams, tool: Tool, name: str | None, identity: Identity
+    ) -> CallToolResult | InputRequiredResult | dict[str, object]:
         arguments: Mapping[str, object] = params.arguments or {}
         try:
             if tool is INITIALIZE_SESSION and not {"working_directory", "session_id"} & arguments.keys():
@@ -194,8 +223,7 @@ class _Serving:
                 if isinstance(root, InputRequiredResult):
                     return root
                 arguments = arguments if root is None else {**arguments, "working_directory": root}
-            client = ctx.session.client_params
-            call = self._callers.call(None if client is None else client.client_info.name, ctx.meta, identity_of(ctx))
+            call = self._callers.call(name, ctx.meta, identity)
             if call.holder is not None:
                 await self._orchestrator.heard(call)
             telling = await tool.invoke(self._orchestrator, call, arguments)

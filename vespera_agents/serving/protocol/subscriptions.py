@@ -48,6 +48,10 @@ class Subscriptions:
         # A server that ends tells those who listen that this was on purpose.
         changes.at_end = self._listen.close
 
+    def end(self) -> None:
+        """End the streams of those who listen: on purpose, as they are told."""
+        self._listen.close()
+
     async def initialized(self, ctx: Context, _: NotificationParams) -> None:
         """Begin to tell a connection of resources that come and go."""
         connection = connection_of(ctx)

@@ -123,7 +123,9 @@ class Followed:
         self.seen: int | None = None
         """The last event that was looked at; None before the first look."""
         self.missed = False
-        """Whether something may have changed before the first look, which will not find it."""
+        """Whether something was committed before the first look, which will not find it."""
+        self.late = False
+        """Whether it was opened while others were followed already."""
         self.stop: Final = opened.store.subscribe_commits(self._hear)
         """Hear of its commits no more."""
         self._committed = committed

@@ -2,7 +2,7 @@
 
 Every tool of a list is paid for in every conversation: `core` is what daily work needs, `full` is everything, a list of
 names is what somebody wants. Not the protocol (`protocol`), not the work (`specialists.orchestrator`).
-Neighbours: `sessions`, `tasks`, `work`.
+Neighbours: `sessions`, `tasks`, `work`, `upkeep`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from typing import Final
 from vespera_agents.serving.tools.sessions import SESSION_TOOLS
 from vespera_agents.serving.tools.tasks import TASK_TOOLS
 from vespera_agents.serving.tools.tool import Tool
+from vespera_agents.serving.tools.upkeep import UPKEEP_TOOLS
 from vespera_agents.serving.tools.work import WORK_TOOLS
 from vespera_agents.work.errors import InvalidInput
 
 __all__ = ["CORE", "TOOLS", "TOOL_NAMES", "tool_set"]
 
-TOOLS: Final[Mapping[str, Tool]] = {tool.name: tool for tool in (*SESSION_TOOLS, *TASK_TOOLS, *WORK_TOOLS)}
+TOOLS: Final[Mapping[str, Tool]] = {
+    tool.name: tool for tool in (*SESSION_TOOLS, *TASK_TOOLS, *WORK_TOOLS, *UPKEEP_TOOLS)
+}
 """Every tool by its name."""
 
 TOOL_NAMES: Final[tuple[str, ...]] = tuple(TOOLS)

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, TypeVar, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
+from vespera_agents.serving.tools.schemas import KNOWN, TOLD
+from vespera_agents.serving.tools.tool import Parameters
 from vespera_agents.work.drafts import DependencyDraft, TaskDraft
 from vespera_agents.work.errors import InvalidInput
 from vespera_agents.work.models import (
@@ -37,13 +39,21 @@ __all__ = [
     "GateInput",
     "Gates",
     "Kind",
+    "KnownDifficulty",
+    "KnownGates",
+    "KnownKind",
+    "KnownWaiting",
+    "KnownWords",
     "Limit",
     "Listed",
+    "Moment",
+    "NewRole",
     "Role",
     "SessionRef",
     "Status",
     "Subtask",
     "Subtasks",
+    "TaskKey",
     "TaskRef",
     "Texts",
     "Title",
@@ -103,57 +113,50 @@ T = TypeVar("T")
 Word = BeforeValidator(_word)
 Listed = BeforeValidator(_listed)
 
-TaskRef = Annotated[
-    str, Field(min_length=1, max_length=64, description="Task id or unique prefix"), BeforeValidator(_stripped)
-]
-SessionRef = Annotated[
-    str,
-    Field(min_length=1, max_length=64, description="Session id; default: the only open one here"),
-    BeforeValidator(_stripped),
-]
-Limit = Annotated[int, Field(ge=1, le=200, description="Entries on a page")]
-Cursor = Annotated[str, Field(max_length=200, description="next_cursor of the page before")]
-Detail = Annotated[Literal["concise", "full"], Word, Field(description="full: every field")]
+# A description is left out where the name says it all, and where the tool's own description does.
+TaskRef = Annotated[str, Field(min_length=1, max_length=64), BeforeValidator(_stripped)]
+"""A task's id or a unique prefix of it."""
+SessionRef = Annotated[str, Field(min_length=1, max_length=64), BeforeValidator(_stripped)]
+"""A session's id; without one the only open session of the server's workspace is meant."""
+Limit = Annotated[int, Field(ge=1, le=200, json_schema_extra=TOLD)]
+Cursor = Annotated[str, Field(max_length=200)]
+Detail = Annotated[Literal["concise", "full"], Word]
 Texts = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=1_000)], ...], Field(max_length=LIST_MAX), Listed]
 Words = Annotated[tuple[Annotated[T, Word], ...], Field(max_length=20), Listed]
-Due = Annotated[
+KnownWords = Annotated[tuple[Annotated[T, Field(json_schema_extra=KNOWN), Word], ...], Field(max_length=20), Listed]
+Moment = Annotated[
     Annotated[float, Field(ge=-1e11, le=1e11)] | None,
     BeforeValidator(_moment, json_schema_input_type=Annotated[str, Field(max_length=40)]),
-    Field(description="ISO 8601"),
 ]
-Title = Annotated[
-    str, Field(min_length=1, max_length=TITLE_MAX, description="What, in a line"), BeforeValidator(_stripped)
-]
-Description = Annotated[str, Field(max_length=DESCRIPTION_MAX, description="Everything needed to do it")]
-Effort = Annotated[str, Field(max_length=100, description="Such as 2h")]
-Kind = Annotated[TaskType, Word, Field(description="Kind of work")]
-Difficulty = Annotated[Complexity, Word, Field(description="How hard")]
-Status = Annotated[TaskStatus, Word, Field(description="Where it shall stand")]
-Role = Annotated[
-    str,
-    Field(min_length=1, max_length=64, description="Role: architect, implementer, tester, ..."),
-    BeforeValidator(_stripped),
-]
+"""A date or time in ISO 8601, as seconds since the epoch."""
+Due = Annotated[Moment, Field(description="ISO 8601")]
+Title = Annotated[str, Field(min_length=1, max_length=TITLE_MAX, json_schema_extra=TOLD), BeforeValidator(_stripped)]
+Description = Annotated[str, Field(max_length=DESCRIPTION_MAX)]
+Effort = Annotated[str, Field(max_length=100)]
+Kind = Annotated[TaskType, Word]
+KnownKind = Annotated[TaskType, Field(json_schema_extra=KNOWN), Word]
+Difficulty = Annotated[Complexity, Word]
+KnownDifficulty = Annotated[Complexity, Field(json_schema_extra=KNOWN), Word]
+Status = Annotated[TaskStatus, Word]
+Role = Annotated[str, Field(min_length=1, max_length=64), BeforeValidator(_stripped)]
+NewRole = Annotated[Role, Field(description="Role, e.g. architect, implementer, tester")]
+TaskKey = Annotated[str, Field(min_length=1, max_length=200, description="For dependencies on it")]
 
 
-class _Input(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-
-class DependencyInput(_Input):
+class DependencyInput(Parameters):
     """A wish to wait for another task."""
 
-    on: Annotated[str, Field(min_length=1, max_length=200, description="Local key, task id or unique prefix")]
+    on: Annotated[str, Field(min_length=1, max_length=200, description="Key, id or title")]
     kind: Annotated[DependencyKind, Word] = DependencyKind.COMPLETION
     mandatory: bool = True
 
 
-class GateInput(_Input):
+class GateInput(Parameters):
     """A command that must succeed before the task completes."""
 
     command: Annotated[str, Field(min_length=1, max_length=8_000)]
     timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600.0
-    shell: Annotated[bool, Field(description="Run by /bin/sh instead of as an argument list")] = False
+    shell: bool = False
 
 
 Waits = Annotated[
@@ -169,25 +172,29 @@ Gate = Annotated[
         lambda value: {"command": value} if isinstance(value, str) else value, json_schema_input_type=str | GateInput
     ),
 ]
-Waiting = Annotated[
-    tuple[Waits, ...], Field(max_length=LIST_MAX, description="What it waits for: local keys or task ids"), Listed
-]
+Waiting = Annotated[tuple[Waits, ...], Field(max_length=LIST_MAX, description="What it waits for"), Listed]
 Gates = Annotated[
-    tuple[Gate, ...], Field(max_length=20, description="Commands that must succeed before it completes"), Listed
+    tuple[Gate, ...], Field(max_length=20, description="Commands that must succeed at completion"), Listed
 ]
 
 
-class Subtask(_Input):
+KnownWaiting = Annotated[tuple[Waits, ...], Field(max_length=LIST_MAX, json_schema_extra=KNOWN), Listed]
+KnownGates = Annotated[
+    tuple[Gate, ...],
+    Field(max_length=20, description="As in plan_task; replace all", json_schema_extra=KNOWN),
+    Listed,
+]
+
+
+class Subtask(Parameters):
     """One task of a breakdown."""
 
     title: Title
-    key: Annotated[str, Field(min_length=1, max_length=200, description="Local key, used in dependencies")] | None = (
-        None
-    )
+    key: TaskKey | None = None
     description: Description = ""
     task_type: Kind = TaskType.STANDARD
     complexity: Difficulty = Complexity.MODERATE
-    specialist: Role = "generic"
+    specialist: NewRole = "generic"
     estimated_effort: Effort | None = None
     due: Due = None
     dependencies: Waiting = ()
@@ -195,11 +202,7 @@ class Subtask(_Input):
     subtasks: Subtasks = ()
 
 
-Subtasks = Annotated[
-    tuple[Subtask, ...],
-    Field(max_length=SUBTASKS_MAX, description="A breakdown, nested; created whole or not at all"),
-    Listed,
-]
+Subtasks = Annotated[tuple[Subtask, ...], Field(max_length=SUBTASKS_MAX), Listed]
 Subtask.model_rebuild()
 
 

@@ -10,9 +10,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from vespera_agents.serving.tools import results, shaping
 from vespera_agents.serving.tools.parameters import Cursor, Limit, SessionRef, Word
+from vespera_agents.serving.tools.schemas import TOLD
 from vespera_agents.serving.tools.texts import blocked_lines, counted, joined, session_line, shown, task_lines
-from vespera_agents.serving.tools.tool import Effects, Parameters, Tool, make_tool
+from vespera_agents.serving.tools.tool import Effects, Parameters, Shape, Tool, make_tool
 from vespera_agents.specialists.answers import (
     ArtifactLink,
     ResumeAnswer,
@@ -37,21 +39,21 @@ class InitializeParameters(Parameters):
             Field(
                 min_length=1,
                 max_length=4_096,
-                description="Project directory; default: the client's root, else the server's workspace",
+                description="Default: the client's root, else the server's workspace",
             ),
         ]
         | None
     ) = None
-    name: Annotated[str, Field(min_length=1, max_length=200, description="Reopens an open session of that name")] | (
+    name: Annotated[str, Field(min_length=1, max_length=200, description="Reopens an open one of that name")] | (
         None
     ) = None
-    session_id: Annotated[str, Field(min_length=1, max_length=64, description="Session to reopen")] | None = None
+    session_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
 
 class ListParameters(Parameters):
     """Arguments of orchestrator_list_sessions."""
 
-    status: Annotated[Literal["open", "closed"], Word, Field(description="Only these")] | None = None
+    status: Annotated[Literal["open", "closed"], Word] | None = None
     limit: Limit = 50
     cursor: Cursor | None = None
 
@@ -59,8 +61,8 @@ class ListParameters(Parameters):
 class ResumeParameters(Parameters):
     """Arguments of orchestrator_resume_session."""
 
-    session: SessionRef | None = None
-    context_tokens_max: Annotated[int, Field(ge=500, le=100_000, description="Size of the answer, about")] = 8_000
+    session: Annotated[SessionRef, Field(description="Default: the only open one")] | None = None
+    context_tokens_max: Annotated[int, Field(ge=500, le=100_000, json_schema_extra=TOLD)] = 8_000
 
 
 class SessionStatusParameters(Parameters):
@@ -73,7 +75,7 @@ class StatusParameters(Parameters):
     """Arguments of orchestrator_get_status."""
 
     session: SessionRef | None = None
-    limit: Annotated[Limit, Field(description="Tasks in each list")] = 20
+    limit: Annotated[Limit, Field(description="Tasks of each kind")] = 20
 
 
 async def _initialize(orchestrator: Orchestrator, call: Call, given: InitializeParameters) -> SessionAnswer:
@@ -85,7 +87,11 @@ async def _list(orchestrator: Orchestrator, _: Call, given: ListParameters) -> S
 
 
 async def _resume(orchestrator: Orchestrator, _: Call, given: ResumeParameters) -> ResumeAnswer:
-    return await orchestrator.sessions.resume(given.session, given.context_tokens_max)
+    return await orchestrator.sessions.resume(given.session, given.context_tokens_max, _as_returned)
+
+
+def _as_returned(answer: ResumeAnswer) -> str:
+    return shaping.resumed(answer).model_dump_json(exclude_none=True)
 
 
 async def _session_status(orchestrator: Orchestrator, _: Call, given: SessionStatusParameters) -> SessionAnswer:
@@ -158,13 +164,13 @@ def _resume_links(answer: ResumeAnswer) -> Sequence[ArtifactLink]:
 INITIALIZE_SESSION: Final = make_tool(
     "orchestrator_initialize_session",
     "Initialize a session",
-    "Create a session in a project directory, or reopen the one that is there. Call this first: tasks live in a "
-    "session. Gives its id, task counts, roles, what is ready, and what to do next.",
+    "Create or reopen the session of a project directory. Call this first: tasks live in a session.",
     Effects(),
     parameters=InitializeParameters,
     answer=SessionAnswer,
     run=_initialize,
     tell=_tell_session,
+    shape=Shape(results.Session, shaping.session),
 )
 
 SESSION_TOOLS: Final[tuple[Tool, ...]] = (
@@ -172,45 +178,46 @@ SESSION_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_list_sessions",
         "List sessions",
-        "List the sessions of every known workspace, newest first. Use it to find earlier work or a session id.",
+        "List the sessions of every known workspace, newest first. Use it to find earlier work.",
         _READS,
         parameters=ListParameters,
         answer=SessionsAnswer,
         run=_list,
         tell=_tell_sessions,
+        shape=Shape(results.Sessions, shaping.sessions),
     ),
     make_tool(
         "orchestrator_resume_session",
         "Resume a session",
-        "Give the working context of a session within a token budget: open tasks, blockers, recent artifacts. Use it "
-        "to go on with work that somebody, or you, began earlier.",
+        "Give the working context of a session within a token budget. Use it to go on with earlier work.",
         _READS,
         parameters=ResumeParameters,
         answer=ResumeAnswer,
         run=_resume,
         tell=_tell_resume,
+        shape=Shape(results.Resumed, shaping.resumed),
         links=_resume_links,
     ),
     make_tool(
         "orchestrator_session_status",
         "Session status",
-        "Show one session: task counts, what is ready or blocked, roles, facts of the workspace. Use it to look at a "
-        "session without changing it.",
+        "Show one session with its counts, roles and facts of its workspace. Use it to look without changing anything.",
         _READS,
         parameters=SessionStatusParameters,
         answer=SessionAnswer,
         run=_session_status,
         tell=_tell_session,
+        shape=Shape(results.Session, shaping.session),
     ),
     make_tool(
         "orchestrator_get_status",
         "Work status",
-        "Show how the work stands: tasks in progress, ready and blocked with reasons, specialists, how long things "
-        "wait. Use it to decide what to do next.",
+        "Show what is in progress, ready and blocked by what, and who works. Use it to decide what to do next.",
         _READS,
         parameters=StatusParameters,
         answer=StatusAnswer,
         run=_get_status,
         tell=_tell_status,
+        shape=Shape(results.Status, shaping.status),
     ),
 )

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from vespera_agents.serving.tools import results, shaping
 from vespera_agents.serving.tools.parameters import (
     Cursor,
     Description,
@@ -19,12 +20,20 @@ from vespera_agents.serving.tools.parameters import (
     Effort,
     Gates,
     Kind,
+    KnownDifficulty,
+    KnownGates,
+    KnownKind,
+    KnownWaiting,
+    KnownWords,
     Limit,
+    Moment,
+    NewRole,
     Role,
     SessionRef,
     Status,
     Subtask,
     Subtasks,
+    TaskKey,
     TaskRef,
     Texts,
     Title,
@@ -36,7 +45,7 @@ from vespera_agents.serving.tools.parameters import (
     subtask_drafts,
 )
 from vespera_agents.serving.tools.texts import counted, joined, one_line, shown, task_lines
-from vespera_agents.serving.tools.tool import Effects, Parameters, Tool, make_tool
+from vespera_agents.serving.tools.tool import Effects, Parameters, Shape, Tool, make_tool
 from vespera_agents.specialists.answers import (
     ArtifactLink,
     CancelAnswer,
@@ -60,13 +69,14 @@ Reason = Annotated[str, Field(max_length=2_000)]
 
 
 class PlanParameters(Parameters):
-    """Arguments of orchestrator_plan_task."""
+    """Arguments of orchestrator_plan_task: those of a Subtask, and what only the whole can be told."""
 
     title: Title | None = None
+    key: TaskKey | None = None
     description: Description = ""
     task_type: Kind = TaskType.STANDARD
     complexity: Difficulty = Complexity.MODERATE
-    specialist: Role = "generic"
+    specialist: NewRole = "generic"
     estimated_effort: Effort | None = None
     due: Due = None
     dependencies: Waiting = ()
@@ -74,7 +84,7 @@ class PlanParameters(Parameters):
     subtasks: Subtasks = ()
     parent_task_id: Annotated[TaskRef, Field(description="Container to put it in")] | None = None
     plan_path: (
-        Annotated[str, Field(min_length=1, max_length=4_096, description="Plan or PRP file, instead of title")] | None
+        Annotated[str, Field(min_length=1, max_length=4_096, description="A plan or PRP file instead")] | None
     ) = None
     session: SessionRef | None = None
 
@@ -83,45 +93,43 @@ class UpdateParameters(Parameters):
     """Arguments of orchestrator_update_task."""
 
     task_id: TaskRef
-    expected_version: (
-        Annotated[int, Field(ge=1, description="Refuse if somebody else changed the task since")] | None
-    ) = None
+    expected_version: Annotated[int, Field(ge=1, description="Refuse if changed since")] | None = None
     title: Title | None = None
     description: Description | None = None
-    task_type: Kind | None = None
-    complexity: Difficulty | None = None
+    task_type: KnownKind | None = None
+    complexity: KnownDifficulty | None = None
     specialist: Role | None = None
     estimated_effort: Effort | None = None
     due: Due = None
     status: Status | None = None
-    reason: Annotated[Reason, Field(description="Needed to block, reopen or waive")] | None = None
-    gates: Annotated[Gates, Field(description="Replaces all gates")] | None = None
-    add_dependencies: Annotated[Waiting, Field(description="What else it waits for")] = ()
-    remove_dependencies: Annotated[Texts, Field(description="Tasks it never had to wait for")] = ()
-    waive_dependencies: Annotated[Texts, Field(description="Tasks it shall wait for no longer")] = ()
-    clear: Annotated[Words[Literal["estimated_effort", "due"]], Field(description="Fields to empty")] = ()
+    reason: Annotated[Reason, Field(description="To block, reopen or waive")] | None = None
+    gates: KnownGates | None = None
+    add_dependencies: KnownWaiting = ()
+    remove_dependencies: Annotated[Texts, Field(description="Never needed")] = ()
+    waive_dependencies: Annotated[Texts, Field(description="No longer awaited")] = ()
+    clear: Words[Literal["estimated_effort", "due"]] = ()
     session: SessionRef | None = None
 
 
 class QueryParameters(Parameters):
     """Arguments of orchestrator_query_tasks."""
 
-    status: Annotated[Words[TaskStatus], Field(description="Any of these")] = ()
-    task_type: Annotated[Words[TaskType], Field(description="Any of these")] = ()
-    specialist: Annotated[Texts, Field(description="Any of these roles")] = ()
-    complexity: Annotated[Words[Complexity], Field(description="Any of these")] = ()
-    ready: Annotated[bool, Field(description="Only tasks that can be claimed now, or only others")] | None = None
+    status: Words[TaskStatus] = ()
+    task_type: KnownWords[TaskType] = ()
+    specialist: Texts = ()
+    complexity: KnownWords[Complexity] = ()
+    ready: bool | None = None
     text: (
-        Annotated[str, Field(min_length=1, max_length=200, description="Found in title, description or summary")] | None
+        Annotated[str, Field(min_length=1, max_length=200, description="Whole words, or auth* for beginnings")] | None
     ) = None
-    parent_task_id: Annotated[TaskRef, Field(description="Its direct subtasks")] | None = None
-    include_children: Annotated[bool, Field(description="With parent_task_id: all levels below")] = False
-    created_after: Due = None
-    created_before: Due = None
-    updated_after: Due = None
-    updated_before: Due = None
+    parent_task_id: Annotated[TaskRef, Field(description="Its subtasks")] | None = None
+    include_children: Annotated[bool, Field(description="All levels below")] = False
+    created_after: Moment = None
+    created_before: Moment = None
+    updated_after: Moment = None
+    updated_before: Moment = None
     detail: Detail = "concise"
-    include_artifacts: Annotated[bool, Field(description="Link each task's artifacts")] = False
+    include_artifacts: bool = False
     limit: Limit = 50
     cursor: Cursor | None = None
     session: SessionRef | None = None
@@ -131,9 +139,9 @@ class CancelParameters(Parameters):
     """Arguments of orchestrator_cancel_task."""
 
     task_id: TaskRef
-    reason: Annotated[Reason, Field(min_length=1, description="Why; kept with the task")]
-    cascade: Annotated[bool, Field(description="Its live subtasks too")] = False
-    preserve_work: Annotated[bool, Field(description="Keep its artifacts")] = True
+    reason: Annotated[Reason, Field(min_length=1)]
+    cascade: Annotated[bool, Field(description="Its subtasks too")] = False
+    preserve_work: Annotated[bool, Field(description="Keep artifacts")] = True
     session: SessionRef | None = None
 
 
@@ -142,7 +150,7 @@ class DeleteParameters(Parameters):
 
     task_id: TaskRef
     mode: Annotated[Literal["archive", "delete"], Word, Field(description="delete: for good")] = "archive"
-    force: Annotated[bool, Field(description="Even while others wait for it; needed for mode=delete")] = False
+    force: Annotated[bool, Field(description="To delete, or while others wait for it")] = False
     session: SessionRef | None = None
 
 
@@ -312,42 +320,44 @@ TASK_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_plan_task",
         "Plan tasks",
-        "Create one task, a whole breakdown (nested `subtasks`, local `key`s used in `dependencies`), or the tasks of "
-        "a plan file, all in one atomic call. Use it to turn a goal into work. Gives the tree and what is ready.",
+        "Create a task, a breakdown (nested `subtasks`, `dependencies` by `key`) or the tasks of a plan file, all "
+        "or none. Use it to turn a goal into work.",
         Effects(),
         parameters=PlanParameters,
         answer=PlanAnswer,
         run=_plan,
         tell=_tell_plan,
+        shape=Shape(results.Planned, shaping.planned),
     ),
     make_tool(
         "orchestrator_update_task",
         "Update a task",
-        "Change fields, gates, dependencies or status of a task, all or none; says what changed. Use it to correct a "
-        "plan, block, release or retry. To finish work call orchestrator_complete_task.",
+        "Change a task's fields, dependencies or status, all or none. Use it to correct, block, release or retry; "
+        "orchestrator_complete_task finishes work.",
         Effects(destructive=True, idempotent=True),
         parameters=UpdateParameters,
         answer=UpdateAnswer,
         run=_update,
         tell=_tell_update,
+        shape=Shape(results.Updated, shaping.updated),
     ),
     make_tool(
         "orchestrator_query_tasks",
         "Find tasks",
-        "Find tasks by any mix of filters, in the order of their creation. Use ready=true to find the next work, "
-        "detail=full to read a task with its dependencies.",
+        "Find tasks by any mix of filters, oldest first. Use ready=true to find the next work, detail=full to "
+        "read a task.",
         Effects(read_only=True, idempotent=True),
         parameters=QueryParameters,
         answer=QueryAnswer,
         run=_query,
         tell=_tell_query,
+        shape=Shape(results.Queried, shaping.queried),
         links=_query_links,
     ),
     make_tool(
         "orchestrator_cancel_task",
         "Cancel a task",
-        "Cancel a task that has not ended, with its subtasks on request; says what is blocked by that. Use it when "
-        "work is no longer wanted.",
+        "Cancel a task that has not ended, and say what that blocks. Use it when work is no longer wanted.",
         Effects(destructive=True, idempotent=True),
         parameters=CancelParameters,
         answer=CancelAnswer,
@@ -357,8 +367,7 @@ TASK_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_delete_task",
         "Archive or delete a task",
-        "Archive a task and all below it, or delete them for good with mode=delete and force; live work is cancelled "
-        "first. Refused while others wait for it, unless forced. Use it to tidy up.",
+        "Archive a task and all below it, or delete them for good; live work is cancelled first. Use it to tidy up.",
         Effects(destructive=True, idempotent=True),
         parameters=DeleteParameters,
         answer=DeleteAnswer,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeVar, cast, final
+from typing import Generic, TypeVar, cast, final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,7 +18,7 @@ from vespera_agents.specialists.answers import Answer, ArtifactLink
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator
 
-__all__ = ["Effects", "Parameters", "Telling", "Tool", "make_tool"]
+__all__ = ["Effects", "Parameters", "Shape", "Telling", "Tool", "make_tool"]
 
 
 class Parameters(BaseModel):
@@ -65,7 +65,7 @@ class Tool:
     description: str
     effects: Effects
     parameters: type[Parameters]
-    answer: type[Answer]
+    result: type[Answer]
     invoke: Callable[[Orchestrator, Call, Mapping[str, object]], Awaitable[Telling]]
     """Check the arguments, call the facade, tell.
 
@@ -82,7 +82,7 @@ class Tool:
     @property
     def output_schema(self) -> Mapping[str, object]:
         """The schema of the result."""
-        return _output_schema(self.answer)
+        return _output_schema(self.result)
 
 
 _input_schema = cache(input_schema)
@@ -90,6 +90,15 @@ _output_schema = cache(output_schema)
 
 P = TypeVar("P", bound=Parameters)
 A = TypeVar("A", bound=Answer)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Shape(Generic[A]):
+    """How a tool's result is made of the facade's answer."""
+
+    result: type[Answer]
+    make: Callable[[A], Answer]
 
 
 def make_tool(
@@ -102,6 +111,7 @@ def make_tool(
     answer: type[A],
     run: Callable[[Orchestrator, Call, P], Awaitable[A]],
     tell: Callable[[A], str],
+    shape: Shape[A] | None = None,
     links: Callable[[A], Sequence[ArtifactLink]] = lambda _: (),
 ) -> Tool:
     """Make a tool of a function of the facade.
@@ -112,21 +122,23 @@ def make_tool(
         description: for models, below 300 characters, with when to use it.
         effects: what it may change.
         parameters: the model of its arguments.
-        answer: the model of its result.
+        answer: the model of what the facade answers.
         run: the call.
         tell: the short text beside the result.
+        shape: how the result is made of that answer; without one the answer is the result.
         links: the artifacts that the result speaks of.
     """
 
     async def invoke(orchestrator: Orchestrator, call: Call, arguments: Mapping[str, object]) -> Telling:
         return telling(await run(orchestrator, call, parameters.model_validate(arguments)))
 
-    def telling(result: A) -> Telling:
-        # None says nothing that absence does not say; the schema lists such fields as optional.
+    def telling(given: A) -> Telling:
+        result = given if shape is None else shape.make(given)
+        # None says nothing that absence does not say.
         structured = cast("dict[str, object]", result.model_dump(mode="json", exclude_none=True))
-        return Telling(tell(result), structured, tuple(links(result)))
+        return Telling(tell(given), structured, tuple(links(given)))
 
     def retell(kept: Mapping[str, object]) -> Telling:
         return telling(answer.model_validate(kept))
 
-    return Tool(name, title, description, effects, parameters, answer, invoke, retell)
+    return Tool(name, title, description, effects, parameters, shape.result if shape else answer, invoke, retell)

@@ -10,9 +10,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from vespera_agents.serving.tools import results, shaping
 from vespera_agents.serving.tools.parameters import Listed, SessionRef, TaskRef, Word
+from vespera_agents.serving.tools.schemas import TOLD
 from vespera_agents.serving.tools.texts import counted, joined, one_line, shown, task_lines
-from vespera_agents.serving.tools.tool import Effects, Parameters, Tool, make_tool
+from vespera_agents.serving.tools.tool import Effects, Parameters, Shape, Tool, make_tool
 from vespera_agents.specialists.answers import ArtifactLink, ClaimAnswer, CompleteAnswer, SynthesisAnswer
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator
@@ -28,7 +30,7 @@ class ExecuteParameters(Parameters):
     mode: Annotated[
         Literal["client", "agent"],
         Word,
-        Field(description="client: you do the work; agent: the server runs its commands, subtasks too"),
+        Field(description="agent: the server runs its commands"),
     ] = "client"
     session: SessionRef | None = None
 
@@ -37,26 +39,31 @@ class CompleteParameters(Parameters):
     """Arguments of orchestrator_complete_task."""
 
     task_id: TaskRef
-    summary: Annotated[str, Field(min_length=1, max_length=4_000, description="What came of it; dependents read it")]
-    detailed_work: Annotated[str, Field(max_length=8_000_000, description="The work itself; kept as an artifact")] = ""
+    summary: Annotated[
+        str,
+        Field(
+            min_length=1, max_length=4_000, description="What came of it; dependents read it", json_schema_extra=TOLD
+        ),
+    ]
+    detailed_work: Annotated[str, Field(max_length=8_000_000, description="Kept as an artifact")] = ""
     next_action: Annotated[
         Literal["complete", "continue", "needs_revision", "blocked"],
         Word,
-        Field(description="complete or continue: done; needs_revision: to review; blocked: summary says by what"),
+        Field(description="complete, continue: done; needs_revision: to review; blocked: summary says by what"),
     ]
     file_paths: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=4_096)], ...],
-        Field(max_length=50, description="Files of the workspace to keep as artifacts"),
+        Field(max_length=50, description="Files of the workspace to keep"),
         Listed,
     ] = ()
-    artifact_type: Annotated[ArtifactKind, Word, Field(description="What the artifacts hold")] = ArtifactKind.GENERAL
+    artifact_type: Annotated[ArtifactKind, Word] = ArtifactKind.GENERAL
     session: SessionRef | None = None
 
 
 class SynthesizeParameters(Parameters):
     """Arguments of orchestrator_synthesize_results."""
 
-    parent_task_id: Annotated[TaskRef, Field(description="Default: the whole session")] | None = None
+    parent_task_id: Annotated[TaskRef, Field(description="Default: the session")] | None = None
     session: SessionRef | None = None
 
 
@@ -137,37 +144,40 @@ WORK_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_execute_task",
         "Claim a task",
-        "Claim a ready task, or one in review, so that nobody else gets it, and receive the specialist's briefing, "
-        "gates and what it builds on. Use it before you work on a task; or have the server run one with mode=agent.",
+        "Claim a ready task, or one in review, and get its briefing and gates. Use it before you work on a task, or "
+        "with mode=agent to have it done.",
         Effects(idempotent=True, open_world=True),
         parameters=ExecuteParameters,
         answer=ClaimAnswer,
         run=_execute,
         tell=_tell_claim,
+        shape=Shape(results.Claimed, shaping.claimed),
         links=_claim_links,
     ),
     make_tool(
         "orchestrator_complete_task",
         "Hand in work",
-        "Hand in the work of a claimed task: it is kept as artifacts, the gates run, then the status changes. Use it "
-        "when you are done, stuck (blocked) or want a review (needs_revision). Gives what is ready next.",
+        "Hand in a claimed task's work: it is kept, the gates run, the status changes. Use it when you are done, "
+        "stuck (blocked) or want a review (needs_revision).",
         Effects(open_world=True),
         parameters=CompleteParameters,
         answer=CompleteAnswer,
         run=_complete,
         tell=_tell_complete,
+        shape=Shape(results.Completed, shaping.completed),
         links=_complete_links,
     ),
     make_tool(
         "orchestrator_synthesize_results",
         "Synthesize results",
-        "Gather outcomes, artifacts, failures, timeline and open questions of a task and all below it, or of the whole "
-        "session, into one Markdown artifact. Use it when a piece of work has ended.",
+        "Gather outcomes, failures and open questions of a task, or of the session, into one Markdown artifact. "
+        "Use it when work has ended.",
         Effects(),
         parameters=SynthesizeParameters,
         answer=SynthesisAnswer,
         run=_synthesize,
         tell=_tell_synthesis,
+        shape=Shape(results.Synthesized, shaping.synthesized),
         links=_synthesis_links,
     ),
 )

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vespera_agents.work.errors import InvalidInput
 from vespera_agents.work.models import role_name
 
-__all__ = ["CONTEXT_TOKENS_MAX", "Role", "load_roles"]
+__all__ = ["CONTEXT_TOKENS_MAX", "Role", "load_roles", "role_text"]
 
 CONTEXT_TOKENS_MAX: Final = 100_000
 """The default context limit of a role."""
@@ -64,6 +64,14 @@ def _packaged() -> dict[str, dict[str, Any]]:
     """Read the packaged roles, once: YAML takes 20 ms to read, and every briefing needs a role."""
     text = files("vespera_agents.specialists.roles").joinpath("packaged.yaml").read_text("utf-8")
     return _mapping(text, "packaged.yaml")
+
+
+def role_text(role: Role) -> str:
+    """Write a role as a role file defines it."""
+    fields = role.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+    import yaml  # noqa: PLC0415 - as in reading them
+
+    return yaml.safe_dump({role.name: fields}, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _read(path: Path) -> str:

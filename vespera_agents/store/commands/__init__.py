@@ -5,6 +5,7 @@ planning   create tasks
 claims     take, end, release; artifacts
 leases     renew, let lapse
 editing    update, cancel, archive, delete
+upkeep     put away, give back, remove what is left over
 jobs       begin, ask, answer, end: long work that outlives its call
 streaming  messages to HTTP clients that may resume
 """
@@ -34,6 +35,14 @@ from vespera_agents.store.commands.leases import ReleaseLapsed, RenewLease
 from vespera_agents.store.commands.planning import PlannedTasks, PlanTasks
 from vespera_agents.store.commands.sessions import OpenedSession, OpenSession, SetSessionStatus
 from vespera_agents.store.commands.streaming import KeepStreamEvents
+from vespera_agents.store.commands.upkeep import (
+    Cleaned,
+    CleanSession,
+    ReleaseStale,
+    Removed,
+    RemoveOrphans,
+    RemoveStrays,
+)
 
 __all__ = [
     "AddArtifacts",
@@ -43,6 +52,8 @@ __all__ = [
     "Cancelled",
     "ClaimTask",
     "Claimed",
+    "CleanSession",
+    "Cleaned",
     "DeleteTask",
     "Deleted",
     "EndJob",
@@ -59,7 +70,11 @@ __all__ = [
     "PlannedTasks",
     "ReleaseClaims",
     "ReleaseLapsed",
+    "ReleaseStale",
     "Released",
+    "RemoveOrphans",
+    "RemoveStrays",
+    "Removed",
     "RenewLease",
     "SetSessionStatus",
     "StartJob",

@@ -26,7 +26,9 @@ __all__ = ["PlanTasks", "PlannedTasks"]
 _INSERT_TASK = (
     "INSERT INTO task(id, session_id, parent_id, key, position, title, description, task_type, complexity, specialist,"
     " estimated_effort, due, status, run, condition, gates, children, open_dependencies, created, updated)"
-    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,"
+    # Never before the task that was created last, even when the clock was set back: a range of times is one of rows.
+    "max(?, coalesce((SELECT created FROM task ORDER BY seq DESC LIMIT 1), 0)),?)"
 )
 _DRAFTS: Final = TypeAdapter(tuple[TaskDraft, ...]).serializer
 
@@ -133,15 +135,15 @@ class PlanTasks:
             )
         if parent is None:
             return int(row[0]) - number
-        # Not the number of children: after a deletion that would be somebody's place.
-        (first,) = transaction.execute(
-            "SELECT coalesce(max(position) + 1, 0) FROM task WHERE parent_id=?", (parent.id,)
+        # Not the number of children: after a deletion that would be somebody's place. The last one created is the last.
+        last = transaction.execute(
+            "SELECT position FROM task WHERE parent_id=? ORDER BY seq DESC LIMIT 1", (parent.id,)
         ).fetchone()
         transaction.execute(
             "UPDATE task SET children=children+?, updated=?, version=version+1 WHERE id=?",
             (number, transaction.now, parent.id),
         )
-        return int(first)
+        return 0 if last is None else int(last[0]) + 1
 
     def _row(
         self,

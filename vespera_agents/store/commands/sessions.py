@@ -10,7 +10,7 @@ from vespera_agents.store.transaction import Transaction, fingerprint_of
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import SessionStatus
 
-__all__ = ["OpenSession", "OpenedSession", "SetSessionStatus"]
+__all__ = ["OpenSession", "OpenedSession", "SetSessionStatus", "close_session"]
 
 NAME_MAX = 200
 
@@ -116,6 +116,11 @@ class SetSessionStatus:
         if row[0] != self.status:
             _set_status(transaction, self.session_id, self.status, SessionStatus(row[0]))
         return {"session_id": self.session_id, "status": self.status}
+
+
+def close_session(transaction: Transaction, session_id: str) -> None:
+    """Close an open session as a part of another command."""
+    _set_status(transaction, session_id, SessionStatus.CLOSED, SessionStatus.OPEN)
 
 
 def _set_status(transaction: Transaction, session_id: str, status: SessionStatus, before: SessionStatus) -> None:

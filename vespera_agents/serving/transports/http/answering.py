@@ -57,7 +57,7 @@ class EventStream:
             nursery.start_soon(self._watch, nursery.cancel_scope)
             await self._send({"type": "http.response.start", "status": 200, "headers": [*_HEAD, *self._headers]})
             if primed:
-                begun = missed[0][0] - 1 if missed else self._stream.sent - len(self._sink.waiting)
+                begun = missed[0][0] - 1 if missed else self._sink.begun
                 await self._write(f"id: {self._id(begun)}\r\nretry: {RETRY_MS}\r\ndata: \r\n\r\n")
             for number, text in missed:
                 await self._event(number, text)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast, final
 
@@ -20,19 +21,19 @@ from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
+from mcp.server._streamable_http_modern import handle_modern_request
 from mcp.server.lowlevel.server import Server
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from vespera_agents.serving.transports.http.connections import FULL, AnyStream, bounded
-from vespera_agents.serving.transports.http.events import EventLog
-from vespera_agents.serving.transports.http.guard import Guard, Receive, Scope, Send, headers_of
+from vespera_agents.serving.transports.http.connections import FULL, LINK, AnyStream, Link, bounded
+from vespera_agents.serving.transports.http.events import EventLog, EventLogStatistics
+from vespera_agents.serving.transports.http.guard import Guard, GuardStatistics, Receive, Scope, Send, headers_of
 from vespera_agents.serving.transports.http.limits import ORDINARY, Limits
 from vespera_agents.serving.transports.http.listening import Listening
 from vespera_agents.serving.transports.http.sessions import Sessions
 from vespera_agents.store import Store
 
-__all__ = ["HttpDoor"]
+__all__ = ["HttpDoor", "HttpStatistics"]
 
 HANDSHAKE_SECONDS: Final = 10.0
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -48,6 +49,23 @@ def _say_nothing(_: str) -> None:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class HttpStatistics:
+    """What came through the door."""
+
+    connections: int
+    """Open now."""
+    turned_away: int
+    """Connections beyond the limit."""
+    sessions: int
+    """Open now, of the handshake era."""
+    guard: GuardStatistics | None
+    """Requests; None before the door runs."""
+    events: EventLogStatistics
+    """Messages for clients that lost their stream."""
+
+
+@final
 class HttpDoor:
     """Serves HTTP clients until it is told to stop."""
 
@@ -58,6 +76,7 @@ class HttpDoor:
         store: Store,
         *,
         announce: Callable[[str], None] = _say_nothing,
+        at_stop: Callable[[], None] | None = None,
         limits: Limits = ORDINARY,
     ) -> None:
         """Say what it works with.
@@ -67,6 +86,7 @@ class HttpDoor:
             listening: where clients connect.
             store: keeps messages for clients that lost their stream.
             announce: hears the address once clients can connect.
+            at_stop: ends what the server itself streams.
             limits: how much, and for how long.
         """
         self.ended = trio.Event()
@@ -74,18 +94,18 @@ class HttpDoor:
         self._server = server
         self._listening = listening
         self._announce = announce
+        self._at_stop = at_stop
         self._limits = limits
         self._stopping = trio.Event()
         self._log = EventLog(store)
         self._guard: Guard | None = None
         self._sessions: Sessions | None = None
-        self._connections: set[AnyStream] = set()
+        self._connections: set[Link] = set()
         self._gone = trio.Event()
         self._turned_away = 0
 
     async def run(self, *, task_status: trio.TaskStatus[HttpDoor]) -> None:
         """Serve until `stop`: a child for a supervisor."""
-        modern = StreamableHTTPSessionManager(self._server, max_request_body_size=self._limits.body_bytes_max)
         self._sessions = sessions = Sessions(self._server, self._log, self._limits)
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,10 +113,11 @@ class HttpDoor:
             if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
                 await sessions.answer(scope, receive, send)
             else:
-                await modern.handle_request(scope, receive, send)
+                # The hosts were looked at, and our server has no lifespan of its own, so there is no state of one.
+                await handle_modern_request(self._server, None, False, {}, scope, receive, send)
 
         self._guard = Guard(self._listening, answer, self._limits)
-        async with modern.run(), trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(self._log.run)
             nursery.start_soon(sessions.run)
             await self._serve(self._guard, sessions, task_status)
@@ -110,16 +131,27 @@ class HttpDoor:
             self.ended.set()
         self._stopping.set()
 
+    def statistics(self) -> HttpStatistics:
+        """Count what came through the door so far."""
+        return HttpStatistics(
+            connections=len(self._connections),
+            turned_away=self._turned_away,
+            sessions=0 if self._sessions is None else self._sessions.count,
+            guard=None if self._guard is None else self._guard.statistics(),
+            events=self._log.statistics(),
+        )
+
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""
-        detail: dict[str, str | int | float] = {"url": self._listening.url, "connections": len(self._connections)}
-        if self._turned_away:
-            detail["turned_away"] = self._turned_away
-        if self._sessions is not None:
-            detail["sessions"] = self._sessions.count
-        if self._guard is not None:
-            counted = self._guard.statistics()
-            detail |= {"requests": counted.requests, "in_flight": counted.in_flight, "refused": counted.refused}
+        counted = self.statistics()
+        detail: dict[str, str | int | float] = {
+            "url": self._listening.url,
+            "connections": counted.connections,
+            "sessions": counted.sessions,
+        }
+        if counted.guard is not None:
+            refused = counted.guard.refused + counted.turned_away
+            detail |= {"requests": counted.guard.requests, "in_flight": counted.guard.in_flight, "refused": refused}
         return detail
 
     async def _serve(self, guard: Guard, sessions: Sessions, task_status: trio.TaskStatus[HttpDoor]) -> None:
@@ -132,13 +164,15 @@ class HttpDoor:
         async def connection(stream: AnyStream) -> None:
             # A cast, because hypercorn says that it takes encrypted streams only.
             patient = cast("trio.SSLStream[trio.SocketStream]", bounded(stream, self._limits.send_seconds))
-            state = ConnectionState({})
-            await self._connection(stream, TCPServer(cast("AppWrapper", guard), config, context, state, patient))
+            link = Link(stream)
+            state = ConnectionState({LINK: link})
+            await self._connection(link, TCPServer(cast("AppWrapper", guard), config, context, state, patient))
 
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 accept = partial(trio.serve_listeners, connection, [listener], handler_nursery=connections)
                 accepting.start_soon(accept)
+                accepting.start_soon(self._cut_idle)
                 self._announce(self._listening.url)
                 task_status.started(self)
                 await self._stopping.wait()
@@ -146,28 +180,30 @@ class HttpDoor:
             # Idle connections end now, busy ones with their answer, streams now.
             await context.terminated.set()
             sessions.end_streams()
+            if self._at_stop is not None:
+                self._at_stop()
             await self._until_gone(self._limits.last_answers_seconds)
             sessions.close()
             await self._until_gone(CUT_SECONDS)
             self._cut()
             connections.cancel_scope.cancel()
 
-    async def _connection(self, stream: AnyStream, serving: TCPServer) -> None:
+    async def _connection(self, link: Link, serving: TCPServer) -> None:
         if len(self._connections) >= self._limits.connections_max:
             self._turned_away += 1
             with trio.move_on_after(self._limits.send_seconds):
-                await _turn_away(stream)
+                await _turn_away(link.stream)
             return
-        self._connections.add(stream)
+        self._connections.add(link)
         try:
             await serving
         except Exception:  # the boundary of a connection: what breaks it must not end the others
             logger.exception("a connection broke")
         finally:
-            self._connections.discard(stream)
+            self._connections.discard(link)
             if not self._connections:
                 self._gone.set()
-            await trio.aclose_forcefully(stream)
+            await trio.aclose_forcefully(link.stream)
 
     async def _until_gone(self, seconds: float) -> None:
         with trio.move_on_after(seconds):
@@ -177,9 +213,17 @@ class HttpDoor:
 
     def _cut(self) -> None:
         """Close what is left: hypercorn shields its writes, so that cancelling alone would wait for the peer."""
-        for stream in self._connections:
-            plain = stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
-            plain.socket.close()
+        for link in self._connections:
+            link.cut()
+
+    async def _cut_idle(self) -> None:
+        """Close connections over which nothing is answered, whatever hypercorn waits for."""
+        while True:
+            await trio.sleep(self._limits.idle_seconds / 4)
+            limit = trio.current_time() - 1.5 * self._limits.idle_seconds
+            for link in self._connections:
+                if not link.busy and link.idle_since < limit:
+                    link.cut()
 
 
 async def _turn_away(stream: AnyStream) -> None:

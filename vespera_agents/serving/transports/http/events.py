@@ -59,6 +59,7 @@ class EventLog:
         self._settled = 0
         self._wake = trio.Event()
         self._progress = trio.Event()
+        self._keys = 0
         self._kept = 0
         self._commands = 0
         self._lost = 0
@@ -103,16 +104,15 @@ class EventLog:
 
     def statistics(self) -> EventLogStatistics:
         """Count what became of messages."""
-        return EventLogStatistics(self._kept, self._commands, self._lost, len(self._pending))
+        return EventLogStatistics(self._kept, self._commands, self._lost, self._appended - self._settled)
 
     async def _write(self, batch: tuple[StreamEvent, ...]) -> None:
-        self._commands += 1
+        self._keys += 1
         try:
-            await self._store.execute(
-                KeepStreamEvents("server", batch), CommandKey(self._origin, f"events/{self._commands}")
-            )
+            await self._store.execute(KeepStreamEvents("server", batch), CommandKey(self._origin, str(self._keys)))
         except StoreError as error:
             self._lost += len(batch)
             logger.warning("messages are not kept for clients that resume: %s", error)
         else:
+            self._commands += 1
             self._kept += len(batch)

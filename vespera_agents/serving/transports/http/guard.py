@@ -15,6 +15,7 @@ from typing import Final, cast, final
 import trio
 
 from vespera_agents.serving.protocol.identity import Identity, put_identity
+from vespera_agents.serving.transports.http.connections import LINK, Link
 from vespera_agents.serving.transports.http.limits import Limits
 from vespera_agents.serving.transports.http.listening import ENDPOINT, Listening
 
@@ -59,6 +60,7 @@ class Guard:
         self._requests = 0
         self._refused = 0
         self._in_flight = 0
+        self._identities: dict[str | None, Identity] = {}
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, _spawn: object = None, _soon: object = None
@@ -71,11 +73,14 @@ class Guard:
         if not await self._let_in(scope, send):
             self._refused += 1
             return
+        link = cast("dict[str, Link]", scope["state"])[LINK]
         self._requests += 1
         self._in_flight += 1
+        link.begin()
         try:
             await self._serve(scope, receive, send)
         finally:
+            link.end()
             self._in_flight -= 1
 
     def statistics(self) -> GuardStatistics:
@@ -86,7 +91,7 @@ class Guard:
         headers = headers_of(scope)
         known = self._listening
         principal: str | None = None
-        if scope["path"] != ENDPOINT:
+        if str(scope["path"]).removesuffix("/") != ENDPOINT:
             await refuse(send, 404, f"there is nothing here. The MCP endpoint is {ENDPOINT}.")
         elif not known.hosts.serves(headers.get(b"host")):
             await refuse(
@@ -106,9 +111,15 @@ class Guard:
             words = f"{most} requests are open already. Close streams that nobody reads, and try again."
             await refuse(send, 503, words, (b"retry-after", str(RETRY_SECONDS).encode()))
         else:
-            put_identity(scope, Identity(principal, None, "http"))
+            put_identity(scope, self._identity(principal))
             return True
         return False
+
+    def _identity(self, principal: str | None) -> Identity:
+        found = self._identities.get(principal)
+        if found is None:
+            found = self._identities[principal] = Identity(principal, None, "http")
+        return found
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _body(receive, send, self._limits)

@@ -124,8 +124,8 @@ class HttpSession:
             request_context=HttpRequest(scope), on_request_unanswered=partial(self._unanswered, request.id)
         )
         if closable:
-            about.close_sse_stream = partial(_close, stream)
-            about.close_standalone_sse_stream = partial(_close, self.stream)
+            about.close_sse_stream = partial(_interrupt, stream)
+            about.close_standalone_sse_stream = partial(_interrupt, self.stream)
         await self._feed(SessionMessage(request, about))
 
     async def tell(self, message: JSONRPCMessage, scope: Scope) -> None:
@@ -162,8 +162,8 @@ class HttpSession:
         self.deliver(SessionMessage(JSONRPCError(jsonrpc="2.0", id=request, error=error)))
 
 
-async def _close(stream: Stream) -> None:
-    stream.close()
+async def _interrupt(stream: Stream) -> None:
+    stream.interrupt()
 
 
 @final

@@ -41,7 +41,9 @@ class Outgoing:
 class Sink:
     """What a connection takes messages from."""
 
-    def __init__(self) -> None:
+    def __init__(self, begun: int) -> None:
+        self.begun: Final = begun
+        """The number of the last message before it."""
         self._waiting: deque[Outgoing] = deque()
         self._changed = trio.Event()
         self.closed = False
@@ -108,7 +110,7 @@ class Stream:
         """Let a new connection carry it from here on; another one that still does ends."""
         if self._sink is not None:
             self._sink.close()
-        self._sink = Sink()
+        self._sink = Sink(self.sent)
         return self._sink
 
     def detach(self, sink: Sink) -> None:
@@ -135,9 +137,14 @@ class Stream:
                 self._sink.close()
 
     def close(self) -> None:
-        """End the connection that carries it; the client may come back for the rest."""
+        """End the connection that carries it."""
         if self._sink is not None:
             self._sink.close()
+
+    def interrupt(self) -> None:
+        """End the connection that carries it before the stream ends: the client will come back for the rest."""
+        self.keep()
+        self.close()
 
     def end(self) -> None:
         """End it, with its session."""

@@ -1,0 +1,185 @@
+"""What the tests of HTTP share: a door in this process with tools that do as told, and a client without manners.
+
+Not a test. `kit.http_server` starts real server processes instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import trio
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel.server import Server
+from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams, TextContent
+from mcp_types import Tool as ListedTool
+
+from vespera_agents.serving.protocol.identity import Identity, identity_of
+from vespera_agents.serving.transports.http.door import HttpDoor
+from vespera_agents.serving.transports.http.limits import ORDINARY, Limits
+from vespera_agents.serving.transports.http.listening import listen
+from vespera_agents.serving.transports.http.wishes import HttpWish
+from vespera_agents.store import Store
+
+HEADERS = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+LEGACY = "2025-11-25"
+MODERN = "2026-07-28"
+
+
+@dataclass
+class Bench:
+    """A server whose tools wait for the test, and what became of their calls."""
+
+    go: trio.Event = field(default_factory=trio.Event)
+    begun: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    identities: list[Identity] = field(default_factory=list)
+    changed: trio.Event = field(default_factory=trio.Event)
+
+    def server(self) -> Server[dict[str, object]]:
+        return Server("bench", on_list_tools=_listed, on_call_tool=self._call)
+
+    async def until(self, where: list[str], count: int) -> None:
+        with trio.fail_after(20):
+            while len(where) < count:
+                self.changed = trio.Event()
+                await self.changed.wait()
+
+    async def _call(
+        self, ctx: ServerRequestContext[dict[str, object]], params: CallToolRequestParams
+    ) -> CallToolResult:
+        self.identities.append(identity_of(ctx))
+        self.begun.append(params.name)
+        self.changed.set()
+        try:
+            await self._act(ctx, params.name)
+        except trio.Cancelled:
+            self.cancelled.append(params.name)
+            raise
+        else:
+            self.ended.append(params.name)
+        finally:
+            self.changed.set()
+        return CallToolResult(content=[TextContent(text=f"{params.name} is done")])
+
+    async def _act(self, ctx: ServerRequestContext[dict[str, object]], name: str) -> None:
+        if name == "wait":
+            await self.go.wait()
+        if name in {"count", "count_and_wait"}:
+            for number in (1, 2, 3):
+                await ctx.session.report_progress(number, 3, f"step {number}")
+        if name == "count_and_wait":
+            await self.go.wait()
+            await ctx.session.report_progress(4, 4, "step 4")
+        if name == "hang_up":
+            assert ctx.close_sse_stream is not None
+            await ctx.close_sse_stream()
+        if name == "announce":
+            await ctx.session.send_tool_list_changed()
+
+
+async def _listed(_: ServerRequestContext[dict[str, object]], __: PaginatedRequestParams | None) -> ListToolsResult:
+    names = ("quick", "wait", "count", "count_and_wait", "hang_up", "announce")
+    return ListToolsResult(tools=[ListedTool(name=name, input_schema={"type": "object"}) for name in names])
+
+
+@dataclass
+class Opened:
+    """A door in this process."""
+
+    door: HttpDoor
+    bench: Bench
+    store: Store
+    url: str
+    port: int
+
+    def client(self, **options: Any) -> httpx2.AsyncClient:
+        headers = HEADERS | options.pop("headers", {})
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=20, **options)
+
+
+@contextlib.asynccontextmanager
+async def open_door(
+    root: Path, limits: Limits = ORDINARY, *, clock: Callable[[], float] = time.time, **wish: Any
+) -> AsyncIterator[Opened]:
+    """Serve the bench over HTTP in this process, and end in good order."""
+    (root / "artifacts").mkdir(exist_ok=True)
+    store, bench = Store(root / "events.db", root / "artifacts", clock=clock), Bench()
+    address = wish.pop("address", "127.0.0.1:0")
+    with listen(HttpWish(address, **wish)) as listening:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(store.run)
+            door = HttpDoor(bench.server(), listening, store, limits=limits)
+            await nursery.start(door.run)
+            try:
+                yield Opened(door, bench, store, listening.url, listening.socket.getsockname()[1])
+            finally:
+                with trio.CancelScope(shield=True), trio.fail_after(20):
+                    door.stop()
+                    await door.ended.wait()
+                nursery.cancel_scope.cancel()
+
+
+def request(method: str, identifier: int = 1, **params: object) -> dict[str, object]:
+    return {"jsonrpc": "2.0", "id": identifier, "method": method, "params": params}
+
+
+def call(name: str, identifier: int = 1, **meta: object) -> dict[str, object]:
+    return request("tools/call", identifier, name=name, arguments={}, **({"_meta": meta} if meta else {}))
+
+
+async def handshake(client: httpx2.AsyncClient, version: str = LEGACY) -> dict[str, str]:
+    """Open a session and give the headers that name it."""
+    hello = request(
+        "initialize", 0, protocolVersion=version, capabilities={}, clientInfo={"name": "raw", "version": "1"}
+    )
+    answer = await client.post("", json=hello)
+    assert answer.status_code == 200, answer.text
+    about = {"mcp-session-id": answer.headers["mcp-session-id"], "mcp-protocol-version": version}
+    done = await client.post("", json={"jsonrpc": "2.0", "method": "notifications/initialized"}, headers=about)
+    assert done.status_code == 202
+    return about
+
+
+@dataclass
+class Event:
+    """One server-sent event."""
+
+    id: str | None
+    retry: int | None
+    data: Any
+    """Its message; None without data."""
+
+
+async def events(response: httpx2.Response) -> AsyncIterator[Event]:
+    """Read the events of a stream until it ends, comments left out."""
+    fields: dict[str, str] = {}
+    async for line in response.aiter_lines():
+        if not line and fields:
+            data = fields.get("data", "")
+            retry = fields.get("retry")
+            yield Event(fields.get("id"), None if retry is None else int(retry), json.loads(data) if data else None)
+            fields = {}
+        elif not line.startswith(":") and line:
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
+
+
+async def raw(port: int, data: bytes, *, host: str = "127.0.0.1", seconds: float = 20.0) -> bytes:
+    """Send bytes and read until the server closes."""
+    with trio.fail_after(seconds):
+        async with await trio.open_tcp_stream(host, port) as stream:
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.send_all(data)
+            received = b""
+            with contextlib.suppress(trio.BrokenResourceError):
+                async for chunk in stream:
+                    received += chunk
+            return received

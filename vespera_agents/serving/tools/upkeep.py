@@ -1,0 +1,184 @@
+"""The three tools that keep the house: put sessions away, look after a workspace, tell the server's health.
+
+Each says what it takes and how its result reads; the work is the facade's, the health is measured by `health`.
+Neighbours: `catalogue` lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from vespera_agents.health.checks import Grade, grade
+from vespera_agents.health.vitals import measure
+from vespera_agents.serving.tools.parameters import SessionRef, Word
+from vespera_agents.serving.tools.texts import counted, joined, one_line
+from vespera_agents.serving.tools.tool import Effects, Parameters, Tool, make_tool
+from vespera_agents.specialists.answers import Answer
+from vespera_agents.specialists.calls import Call
+from vespera_agents.specialists.orchestrator import Orchestrator
+from vespera_agents.specialists.upkeep_answers import Action, CleanupAnswer, MaintenanceAnswer
+from vespera_agents.specialists.upkeep_tools import OLDER_DAYS, OLDER_DAYS_MAX, Which
+
+__all__ = ["UPKEEP_TOOLS"]
+
+_LINES_MAX: Final = 20
+_MAILBOXES_SHOWN: Final = 5
+_SUPERVISORS_SHOWN: Final = 10
+
+
+class CleanupParameters(Parameters):
+    """Arguments of orchestrator_cleanup_sessions."""
+
+    which: Annotated[
+        Which, Word, Field(description="orphaned: empty or directory gone; completed: all tasks ended; old: untouched")
+    ]
+    older_than_days: Annotated[int, Field(ge=1, le=OLDER_DAYS_MAX, description="What is old")] = OLDER_DAYS
+    dry_run: Annotated[bool, Field(description="Only say what would be done")] = True
+    session: Annotated[SessionRef, Field(description="Only this one")] | None = None
+
+
+class MaintenanceParameters(Parameters):
+    """Arguments of orchestrator_maintenance_coordinator."""
+
+    action: Annotated[
+        Action, Word, Field(description="scan_cleanup: stale claims, orphans, stray files; handover: an artifact")
+    ]
+    scope: Annotated[Literal["session", "workspace"], Word, Field(description="session: one only")] = "workspace"
+    validation_level: Annotated[Literal["basic", "full"], Word, Field(description="full: read every byte")] = "basic"
+    dry_run: Annotated[bool, Field(description="Default: true for scan_cleanup only")] | None = None
+    session: SessionRef | None = None
+
+
+class HealthParameters(Parameters):
+    """Arguments of orchestrator_health_check."""
+
+
+class HealthAnswer(Answer):
+    """How well the server is, measured now."""
+
+    status: Grade
+    reasons: list[str]
+    """Each names the component to blame, the worst first."""
+    loop_lag_seconds: float
+    commit_seconds: dict[str, float]
+    """Of each open workspace: what a synced commit took just now."""
+    queue_depth: int
+    """Commands that wait for the disk."""
+    store_errors: int
+    """Since the server began."""
+    mailboxes: dict[str, float]
+    """The fullest by the name of the actor, 0 to 1."""
+    restarts_left: dict[str, int]
+    """Of the supervisors that are nearest to giving up."""
+    disk_free_bytes: dict[str, int]
+    providers: dict[str, str]
+    """The circuit of each model provider."""
+
+
+async def _cleanup(orchestrator: Orchestrator, call: Call, given: CleanupParameters) -> CleanupAnswer:
+    return await orchestrator.upkeep.cleanup(
+        call, given.which, given.older_than_days, dry_run=given.dry_run, session=given.session
+    )
+
+
+async def _maintain(orchestrator: Orchestrator, call: Call, given: MaintenanceParameters) -> MaintenanceAnswer:
+    return await orchestrator.upkeep.maintain(
+        call, given.action, given.scope, given.validation_level, dry_run=given.dry_run, session=given.session
+    )
+
+
+async def _check_health(orchestrator: Orchestrator, _: Call, __: HealthParameters) -> HealthAnswer:
+    await orchestrator.home_workspace()
+    measured = await measure(orchestrator.runtime)
+    verdict = grade(measured)
+    return HealthAnswer(
+        status=verdict.grade,
+        reasons=[f"{one.component}: {one.what} ({one.grade})" for one in verdict.reasons[:_LINES_MAX]],
+        loop_lag_seconds=round(measured.loop_lag_seconds, 6),
+        commit_seconds={
+            one.workspace: round(one.commit_seconds, 6) for one in measured.stores if one.commit_seconds is not None
+        },
+        queue_depth=sum(one.queue_depth for one in measured.stores),
+        store_errors=sum(one.errors for one in measured.stores),
+        mailboxes={one.actor: round(one.fill_ratio, 3) for one in measured.mailboxes[:_MAILBOXES_SHOWN]},
+        restarts_left={one.supervisor: one.restarts_left for one in measured.supervisors[:_SUPERVISORS_SHOWN]},
+        disk_free_bytes={one.workspace: one.free_bytes for one in measured.disks},
+        providers=dict(measured.providers),
+    )
+
+
+def _lines(title: str, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    rest = [f"- and {len(lines) - _LINES_MAX} more"] if len(lines) > _LINES_MAX else []
+    return "\n".join([f"{title}:", *(f"- {one_line(line)}" for line in lines[:_LINES_MAX]), *rest])
+
+
+def _tell_cleanup(answer: CleanupAnswer) -> str:
+    verb = "Would close" if answer.dry_run else "Closed"
+    return joined(
+        f"{verb} {counted(answer.sessions, 'session')}, archive{'' if answer.dry_run else 'd'} "
+        f"{counted(answer.tasks, 'task')}, remove{'' if answer.dry_run else 'd'} "
+        f"{counted(answer.artifacts, 'artifact')}.",
+        _lines("Sessions", answer.changes),
+        _lines("Left alone", answer.skipped),
+        answer.next_action,
+    )
+
+
+def _tell_maintenance(answer: MaintenanceAnswer) -> str:
+    return joined(
+        f"{answer.action}: {counted(len(answer.findings), 'finding')}.",
+        _lines("Found", answer.findings),
+        _lines("Would change" if answer.dry_run else "Changed", answer.changes),
+        answer.next_action,
+    )
+
+
+def _tell_health(answer: HealthAnswer) -> str:
+    commits = max(answer.commit_seconds.values(), default=0.0)
+    return joined(
+        f"{answer.status.capitalize()}: loop {answer.loop_lag_seconds * 1_000:.1f} ms late, commit "
+        f"{commits * 1_000:.1f} ms, {answer.queue_depth} waiting for the disk.",
+        _lines("Because", answer.reasons),
+    )
+
+
+UPKEEP_TOOLS: Final[tuple[Tool, ...]] = (
+    make_tool(
+        "orchestrator_cleanup_sessions",
+        "Clean up sessions",
+        "Close sessions that are over, in every known workspace, and archive the finished tasks of old ones; never "
+        "where somebody is at work. Use it when the list of sessions is long; without dry_run=false it only tells.",
+        Effects(destructive=True, idempotent=True),
+        parameters=CleanupParameters,
+        answer=CleanupAnswer,
+        run=_cleanup,
+        tell=_tell_cleanup,
+    ),
+    make_tool(
+        "orchestrator_maintenance_coordinator",
+        "Maintain a workspace",
+        "Give back stale tasks and remove what is left over, check that rows and files hold together, write status "
+        "documents, or prepare a hand-over. Use it to tidy up, or to leave; it tells what it found and changed.",
+        Effects(destructive=True),
+        parameters=MaintenanceParameters,
+        answer=MaintenanceAnswer,
+        run=_maintain,
+        tell=_tell_maintenance,
+    ),
+    make_tool(
+        "orchestrator_health_check",
+        "Health check",
+        "Measure the server now: event loop, commits, mailboxes, supervisors, disk. Use it when calls are slow or "
+        "fail; it names the component to blame.",
+        Effects(read_only=True, idempotent=True),
+        parameters=HealthParameters,
+        answer=HealthAnswer,
+        run=_check_health,
+        tell=_tell_health,
+    ),
+)
