@@ -174,6 +174,48 @@ async def test_a_cancelled_writer_tears_no_line() -> None:
         assert [json.loads(line)["id"] for line in heard.splitlines()] == [1, 2]
 
 
+async def test_nobody_writes_into_the_line_of_another_who_waits() -> None:
+    """The client has just made room, and the writer who waited for it has not woken up yet."""
+    with ends() as pipe:
+        big = SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=1, result={"text": "x" * 300_000}))
+        heard = bytearray()
+
+        async def read() -> None:
+            while heard.count(b"\n") < 2:
+                await trio.lowlevel.wait_readable(pipe.client_in)
+                heard.extend(os.read(pipe.client_in, 1 << 20))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pipe.wire.send, big)
+            await trio.testing.wait_all_tasks_blocked()
+            heard += os.read(pipe.client_in, 1 << 17)
+            # Awaited right here, where nobody else runs in between; a later read makes room for both.
+            nursery.start_soon(read)
+            await pipe.wire.send(answer(2))
+        assert [json.loads(line)["id"] for line in heard.splitlines()] == [1, 2]
+
+
+async def test_a_flood_of_lines_lets_others_run_in_between() -> None:
+    with ends() as pipe:
+        count = 10 * stdio.AT_ONCE_MAX
+        pipe.say(b'{"jsonrpc":"2.0","method":"notifications/none"}\n' * count)
+        runs = [0]
+
+        async def read() -> None:
+            for _ in range(count):
+                assert await pipe.wire.receive() is not None
+                runs[-1] += 1
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            while True:
+                await trio.lowlevel.checkpoint()
+                runs.append(0)
+        assert sum(runs) == count
+        assert max(runs) <= stdio.AT_ONCE_MAX
+
+
 async def test_writers_take_turns() -> None:
     with ends() as pipe:
         heard = bytearray()
