@@ -4,7 +4,7 @@ All servers are processes of their own, driven by the same hand-written clients 
 is the MCP library's own low-level server with a tool that does nothing, over its own transport; ours is the same tool
 behind our whole stack. A durable call is `orchestrator_plan_task` of the real server on a real file; beside it stands
 the sum of what it cannot do without, our own call that does nothing and one synced commit of bare SQLite on the same
-disk, both measured in the same round.
+disk, both measured in the same round. The rows of `queries` come last.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from typing import Final
 import trio
 from mcp import Client, StdioServerParameters
 
+from benchmarks import queries
 from benchmarks.harness import Clock, Measure, Options, Row, measured, row_of
+from benchmarks.listing import PUBLISHED_TOKENS, listed_tokens
 from benchmarks.serving.clients import (
     ERAS,
     NO_OP,
@@ -58,7 +60,7 @@ PARTS: Final = {
 
 
 async def run(options: Options) -> list[Row]:
-    """Measure round trips, durable calls, HTTP, and starts with their ends."""
+    """Measure round trips, durable calls, HTTP, starts with their ends, the list of tools, and queries."""
     rows: list[Row] = []
     with environment() as surroundings:
         for era in ERAS:
@@ -68,7 +70,7 @@ async def run(options: Options) -> list[Row]:
             rows += await http_rows(options, surroundings, era)
         rows += await start_rows(options, surroundings)
         rows += await list_rows(surroundings)
-    return rows
+    return rows + await queries.run(options)
 
 
 async def in_turns(options: Options, measures: Mapping[str, Measure], *, slices: int = 1) -> dict[str, list[float]]:
@@ -290,6 +292,28 @@ async def start_rows(options: Options, surroundings: Mapping[str, str]) -> list[
             )
             for how, values in ends.items()
         ),
+    ]
+
+
+async def list_rows(surroundings: Mapping[str, str]) -> list[Row]:
+    """Count what a model sees of the tools that are listed by default, beside the published lists of others."""
+    with tempfile.TemporaryDirectory(prefix="vsp-") as workspace:
+        arguments = ["-m", "vespera_agents", "serve", "--workspace", workspace]
+        parameters = StdioServerParameters(command=sys.executable, args=arguments, env=dict(surroundings))
+        async with Client(parameters) as client:
+            tokens = listed_tokens(await client.list_tools())
+    return [
+        row_of(
+            f"the list of {tokens.tools} tools, as a model sees it",
+            unit="o200k tokens",
+            ours=[tokens.visible],
+            reference=f"{name}, published",
+            references=[published],
+            goal=1.0,
+            goal_is="at most",
+            clock="none",
+        )
+        for name, published in PUBLISHED_TOKENS.items()
     ]
 
 
