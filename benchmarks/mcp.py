@@ -24,7 +24,6 @@ from mcp import Client, StdioServerParameters
 
 from benchmarks import queries
 from benchmarks.harness import Clock, Measure, Options, Row, measured, row_of
-from benchmarks.listing import PUBLISHED_TOKENS, listed_tokens
 from benchmarks.serving.clients import (
     ERAS,
     NO_OP,
@@ -292,28 +291,6 @@ async def start_rows(options: Options, surroundings: Mapping[str, str]) -> list[
             )
             for how, values in ends.items()
         ),
-    ]
-
-
-async def list_rows(surroundings: Mapping[str, str]) -> list[Row]:
-    """Count what a model sees of the tools that are listed by default, beside the published lists of others."""
-    with tempfile.TemporaryDirectory(prefix="vsp-") as workspace:
-        arguments = ["-m", "vespera_agents", "serve", "--workspace", workspace]
-        parameters = StdioServerParameters(command=sys.executable, args=arguments, env=dict(surroundings))
-        async with Client(parameters) as client:
-            tokens = listed_tokens(await client.list_tools())
-    return [
-        row_of(
-            f"the list of {tokens.tools} tools, as a model sees it",
-            unit="o200k tokens",
-            ours=[tokens.visible],
-            reference=f"{name}, published",
-            references=[published],
-            goal=1.0,
-            goal_is="at most",
-            clock="none",
-        )
-        for name, published in PUBLISHED_TOKENS.items()
     ]
 
 
