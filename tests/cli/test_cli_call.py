@@ -148,3 +148,23 @@ def test_gates_are_waited_for_because_they_end_with_the_process(vespera) -> None
     call(vespera, "execute_task", "--arg", f"task_id={task}")
     work = ("--arg", f"task_id={task}", "--arg", "summary=x", "--arg", "next_action=complete")
     assert call(vespera, "complete_task", *work)["outcome"] == "completed"
+
+
+def test_what_the_server_would_do_by_itself_is_done_before_the_call_ends(vespera) -> None:
+    call(vespera, "initialize_session")
+    make, fail = "### make\n```yaml\nrun: touch made\n```\n", '### break\n```yaml\nrun: "false"\n```\n'
+    plan = f"---\nid: ONE\n---\n## Phase 1: Only\n{make}{fail}"
+    (vespera.workspace / "plan.md").write_text(plan)
+    root = call(vespera, "plan_task", "--arg", "plan_path=plan.md")["tasks"][0]["id"]
+    words = ("--arg", f"task_id={root}", "--arg", "mode=agent")
+    refused = vespera("call", "execute_task", *words)
+    assert (refused.returncode, "touch made" in refused.stderr) == (1, True)
+    (vespera.workspace / ".vespera" / "config.toml").write_text('[commands]\nallow = ["touch", "false"]\n')
+    assert vespera("trust", "--yes").returncode == 0
+    assert call(vespera, "execute_task", *words)["outcome"] == "failed"
+    assert (vespera.workspace / "made").exists()
+    assert rows(vespera, "SELECT status FROM job") == [("completed",)]
+    assert dict(rows(vespera, "SELECT title, status FROM task WHERE run IS NOT NULL")) == {
+        "make": "completed",
+        "break": "failed",
+    }

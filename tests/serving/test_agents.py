@@ -10,13 +10,24 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import trio
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp_types import CallToolResult
 
-from tests.serving.kit import ERAS, Place, connected, in_memory, new_place, refuse, succeed
+from tests.serving.kit import (
+    ERAS,
+    Place,
+    connected,
+    http_client,
+    http_server,
+    in_memory,
+    new_place,
+    refuse,
+    succeed,
+)
 from tests.serving.tasks_client import Known, begun, called, request, status, until
 
 EXECUTE = "orchestrator_execute_task"
@@ -56,7 +67,7 @@ async def planned(place: Place, client: Client) -> dict[str, str]:
     """Open a session and read the plan; gives the ids by title."""
     await succeed(client, "orchestrator_initialize_session", working_directory=str(place.project))
     answer = await succeed(client, "orchestrator_plan_task", plan_path="plan.md")
-    return {task["title"]: task["id"] for task in answer["tasks"]} | {"root": answer["root_task_ids"][0]}
+    return {task["title"]: task["id"] for task in answer["tasks"]} | {"root": answer["tasks"][0]["id"]}
 
 
 async def eventually(condition: Any) -> None:
@@ -283,7 +294,7 @@ async def test_a_job_whose_work_was_done_when_its_server_died_is_completed(place
     async with connected(place, extensions=[Known()]) as client:
         found = await status(client, created.task_id)
         assert found["status"] == "completed"
-        assert found["result"]["structuredContent"]["task"]["id"] == ids["root"]
+        assert found["result"]["structuredContent"]["task_id"] == ids["root"]
 
 
 async def test_a_task_is_followed_and_cancelled_from_another_server(place):
@@ -319,7 +330,7 @@ async def test_slow_gates_become_a_task_where_tasks_are_known(place, era):
         await succeed(client, "orchestrator_initialize_session", working_directory=str(place.project))
         gate = "sh -c 'until test -e go; do sleep 0.02; done'"
         answer = await succeed(client, "orchestrator_plan_task", title="gated", gates=[gate])
-        (task_id,) = answer["root_task_ids"]
+        task_id = answer["tasks"][0]["id"]
         place.trust(ALLOW)
         await succeed(client, EXECUTE, task_id=task_id)
         work = {"task_id": task_id, "summary": "done", "next_action": "complete"}
@@ -343,7 +354,7 @@ async def test_a_failed_gate_of_a_task_is_the_refusal_that_its_call_would_have_h
         await succeed(client, "orchestrator_initialize_session", working_directory=str(place.project))
         gate = "sh -c 'until test -e go; do sleep 0.02; done; exit 7'"
         answer = await succeed(client, "orchestrator_plan_task", title="gated", gates=[gate])
-        (task_id,) = answer["root_task_ids"]
+        task_id = answer["tasks"][0]["id"]
         place.trust(ALLOW)
         await succeed(client, EXECUTE, task_id=task_id)
         created = await begun(
@@ -363,7 +374,7 @@ async def test_gates_that_are_cancelled_as_a_task_record_nothing(place):
         answer = await succeed(
             client, "orchestrator_plan_task", title="gated", gates=["sh -c 'echo $$ > pid; sleep 60'"]
         )
-        (task_id,) = answer["root_task_ids"]
+        task_id = answer["tasks"][0]["id"]
         place.trust(ALLOW)
         await succeed(client, EXECUTE, task_id=task_id)
         work = {"task_id": task_id, "summary": "done", "next_action": "complete"}
@@ -381,8 +392,35 @@ async def test_a_synthesis_is_a_task_for_who_knows_tasks(place):
         ids = await planned(place, client)
         created = await begun(client, "orchestrator_synthesize_results", parent_task_id=ids["root"])
         found = await until(client, created.task_id, "completed")
-        assert found["result"]["structuredContent"]["task_id"] == ids["root"]
+        assert found["result"]["structuredContent"]["artifact"].startswith("vespera://artifact/")
         assert found["result"]["content"][1]["type"] == "resource_link"
         created = await begun(client, "orchestrator_synthesize_results", parent_task_id="task_none")
         found = await until(client, created.task_id, "completed")
         assert found["result"]["isError"] is True
+
+
+async def test_tasks_over_http_name_themselves_in_the_header_too(place):
+    place.workspace.make()
+    place.trust(ALLOW)
+    async with http_server(place) as server, http_client(server.url, extensions=[Known()]) as client:
+        ids = await planned(place, client)
+        (place.project / "go").touch()
+        created = await begun(client, EXECUTE, task_id=ids["root"], mode="agent")
+        found = await until(client, created.task_id, "completed")
+        assert found["result"]["structuredContent"]["outcome"] == "waiting"
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
+        }
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"taskId": created.task_id, "_meta": meta}}
+        headers = {
+            "Accept": "application/json, text/event-stream",
+            "MCP-Protocol-Version": "2026-07-28",
+            "Mcp-Method": "tasks/get",
+        }
+        async with httpx2.AsyncClient() as raw:
+            for name, code in ((None, -32020), ("job_other", -32020), (created.task_id, None)):
+                more = {} if name is None else {"Mcp-Name": name}
+                answer = (await raw.post(server.url, json=body, headers={**headers, **more})).json()
+                assert answer.get("error", {}).get("code") == code, answer

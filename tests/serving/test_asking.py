@@ -58,7 +58,7 @@ async def session(place: Place, client: Client, name: str | None = None) -> str:
 async def a_task(place: Place, client: Client) -> str:
     await session(place, client)
     answer = await succeed(client, PLAN, title="whole", subtasks=[{"title": "part", "key": "part"}])
-    return answer["root_task_ids"][0]
+    return answer["tasks"][0]["id"]
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -109,7 +109,7 @@ async def test_nobody_is_asked_who_cannot_be_or_about_what_can_be_undone(place, 
         assert place.state() == before
     user = User(confirm=True)
     async with in_memory(place, era, elicitation_callback=user) as (client, _):
-        (task_id,) = (await succeed(client, PLAN, title="other"))["root_task_ids"]
+        task_id = (await succeed(client, PLAN, title="other"))["tasks"][0]["id"]
         await succeed(client, DELETE, task_id=task_id)
         await refuse(client, DELETE, "not_found", task_id="task_none", mode="delete", force=True)
         await refuse(client, DELETE, "invalid_arguments", task_id=task_id, mode="delete", force=True, more=1)
@@ -121,14 +121,14 @@ async def test_a_plan_that_is_there_is_replaced_when_the_user_wants_it(place, er
     user = User("decline")
     async with in_memory(place, era, elicitation_callback=user) as (client, _):
         await session(place, client)
-        (first,) = (await succeed(client, PLAN, plan_path="plan.md"))["root_task_ids"]
+        first = (await succeed(client, PLAN, plan_path="plan.md"))["tasks"][0]["id"]
         assert user.asked == []
         before = place.state()
         await refuse(client, PLAN, "declined", plan_path="plan.md")
         assert place.state() == before
         assert f"as task {first} (Ship it), pending" in user.asked[0]
         user.action, user.content = "accept", {"confirm": True}
-        (second,) = (await succeed(client, PLAN, plan_path="plan.md"))["root_task_ids"]
+        second = (await succeed(client, PLAN, plan_path="plan.md"))["tasks"][0]["id"]
         states = dict(place.rows("SELECT id, status FROM task WHERE parent_id IS NULL"))
         assert states == {first: "archived", second: "pending"}
 
@@ -181,7 +181,7 @@ async def test_an_answer_counts_for_its_own_question_only_and_survives_a_restart
     user = User(confirm=True)
     async with connected(place, elicitation_callback=user) as client:
         task_id = await a_task(place, client)
-        other = (await succeed(client, PLAN, title="other"))["root_task_ids"][0]
+        other = (await succeed(client, PLAN, title="other"))["tasks"][0]["id"]
         call = {"task_id": task_id, "mode": "delete", "force": True}
         asked = await client.session.call_tool(DELETE, call, allow_input_required=True)
         assert isinstance(asked, InputRequiredResult)

@@ -41,7 +41,7 @@ async def test_long_calls_tell_how_far_they_are(place, era):
         calls = [await heard(client, "orchestrator_initialize_session", working_directory=str(place.project))]
         calls.append(await heard(client, "orchestrator_plan_task", plan_path="plan.md"))
         gates = ["sh -c 'sleep 0.05'", "sh -c 'sleep 0.06'", "sh -c 'sleep 0.07'"]
-        (task_id,) = (await succeed(client, "orchestrator_plan_task", title="a", gates=gates))["root_task_ids"]
+        task_id = (await succeed(client, "orchestrator_plan_task", title="a", gates=gates))["tasks"][0]["id"]
         await succeed(client, "orchestrator_execute_task", task_id=task_id)
         work = {"task_id": task_id, "summary": "done", "next_action": "complete"}
         calls.append(await heard(client, "orchestrator_complete_task", **work))

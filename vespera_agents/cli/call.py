@@ -30,15 +30,18 @@ from vespera_agents.serving.protocol.complaints import (
     Complaint,
     about_arguments,
     about_failure,
+    about_kept,
     about_unknown_tool,
 )
 from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.serving.tools.tool import Telling, Tool
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.claims import Holder
+from vespera_agents.specialists.jobs import REFUSED
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import open_runtime
 from vespera_agents.store import CommandKey
+from vespera_agents.store.jobs import Job
 from vespera_agents.work.errors import InvalidInput
 
 __all__ = ["CallWish", "call_tool", "list_tools"]
@@ -128,10 +131,14 @@ async def _call(tool: Tool, arguments: Mapping[str, object], workspace: Path) ->
         orchestrator = Orchestrator(runtime, opened.workspace.directory, gates_wait_seconds=_GATES_WAIT_SECONDS)
         who = f"cli:{_user()}"
         key = CommandKey(opened.record.id, "call")
-        call = Call(who, key, holder=Holder(who, durable=True), report=_report)
+        holder = Holder(who, durable=True)
+        call = Call(who, key, holder=holder, report=_report)
         try:
-            await orchestrator.heard(call)
+            await orchestrator.heard(holder)
             telling = await tool.invoke(orchestrator, call, arguments)
+            if call.job is not None:
+                # Nobody could ask for it later: long work ends with the process that does it.
+                telling = _came_of(tool, await orchestrator.jobs.wait(call.job, _report))
         except ValidationError as error:
             telling = _Refused(about_arguments(tool.name, tool.parameters, error), EXIT_BAD_INPUT)
         except EXPECTED as error:
@@ -139,6 +146,17 @@ async def _call(tool: Tool, arguments: Mapping[str, object], workspace: Path) ->
     if isinstance(telling, _Refused):
         raise telling
     return telling
+
+
+def _came_of(tool: Tool, job: Job) -> Telling | _Refused:
+    """Tell what a job came to, as its call would have."""
+    if job.result is not None:
+        return tool.retell(job.result)
+    refusal = (job.error or {}).get(REFUSED)
+    if refusal is not None:
+        return _Refused(about_kept(cast("Mapping[str, str]", refusal)), EXIT_FAILED)
+    what = f"it is {job.status}: {(job.message or 'no reason was given').rstrip('.')}"
+    return _Refused(Complaint(job.status, what, "What is done is stored; call again to go on."), EXIT_FAILED)
 
 
 def _report(done: float, total: float | None, doing: str) -> None:

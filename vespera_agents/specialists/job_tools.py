@@ -89,6 +89,23 @@ class JobTools:
         opened, found = await self._find(job_id)
         return await self._settled(opened, found)
 
+    async def wait(self, job_id: str, report: Callable[[float, float | None, str], None]) -> Job:
+        """Wait until a job has ended, telling how far it is, and give it.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        while True:
+            opened, found = await self._find(job_id)
+            found = await self._settled(opened, found)
+            report(found.done, found.total, found.message or "working")
+            if found.ended:
+                return found
+            running = opened.jobs.running(job_id)
+            with trio.move_on_after(found.poll_seconds):
+                # One of another server ends unheard.
+                await (trio.Event() if running is None else running.ended).wait()
+
     async def of_session(self, opened: OpenWorkspace, session_id: str) -> list[Job]:
         """List the newest jobs of a session, as they stand."""
         found = await opened.store.read(job_queries.jobs_of_session, session_id, _SHOWN)
