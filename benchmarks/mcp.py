@@ -19,7 +19,6 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-import trio
 from mcp import Client, StdioServerParameters
 
 from benchmarks import queries
@@ -239,7 +238,7 @@ async def http_rows(options: Options, surroundings: Mapping[str, str], era: str)
         for name, arguments in {"ours": ["-m", OURS, "http", directory], "raw": ["-m", RAW, "http"]}.items():
             port = free_port()
             stack.enter_context(process([*arguments, str(port)], surroundings))
-            await trio.to_thread.run_sync(wait_for_port, port)
+            await wait_for_port(port)
             client = HttpClient(port, era)
             stack.callback(client.close)
             measures[name] = lambda client=client: 1e6 * client.calls(CALLS, NO_OP, {})
