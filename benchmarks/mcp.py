@@ -22,7 +22,7 @@ from typing import Final
 import trio
 from mcp import Client, StdioServerParameters
 
-from benchmarks.harness import Measure, Options, Row, measured, row_of
+from benchmarks.harness import Clock, Measure, Options, Row, measured, row_of
 from benchmarks.serving.clients import (
     ERAS,
     NO_OP,
@@ -98,12 +98,14 @@ async def stdio_rows(options: Options, surroundings: Mapping[str, str], era: str
         for name, arguments in {**{way: ["-m", RAW, way] for way in PARTS}, "ours": ours(stack)}.items():
             client = LineClient(stack.enter_context(process(arguments, surroundings)), era)
             measures[name] = lambda client=client: 1e6 * client.calls(CALLS, NO_OP, {})
+            if name in {"stdio", "ours"}:
+                measures[f"{name} processor"] = lambda client=client: 1e6 * client.processor_seconds(CALLS, NO_OP, {})
         async with AsyncExitStack() as clients:
             for name, arguments in {"their stdio": ["-m", RAW, "stdio"], "their ours": ours(stack)}.items():
                 measures[name] = await clients.enter_async_context(sdk_client(arguments, surroundings, era))
             found = await in_turns(options, measures, slices=slices_of(options))
 
-    def row(name: str, mine: str, reference: str, goal: float | None) -> Row:
+    def row(name: str, mine: str, reference: str, goal: float | None, clock: Clock = "wall") -> Row:
         return row_of(
             f"{name}, {ERAS[era]}",
             unit="us",
@@ -112,10 +114,12 @@ async def stdio_rows(options: Options, surroundings: Mapping[str, str], era: str
             references=found[reference],
             goal=goal,
             goal_is="at most",
+            clock=clock,
         )
 
     return [
         row("stdio round trip", "ours", "stdio", 0.5),
+        row("the server's processor time for it", "ours processor", "stdio processor", None, "processor"),
         row("the same with the library's client", "their ours", "their stdio", None),
         *(row(f"part: {PARTS[way]}", way, "stdio", None) for way in list(PARTS)[1:]),
     ]

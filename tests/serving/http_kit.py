@@ -101,7 +101,8 @@ class Opened:
     port: int
 
     def client(self, **options: Any) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(base_url=self.url, headers=HEADERS, timeout=20, **options)
+        headers = HEADERS | options.pop("headers", {})
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=20, **options)
 
 
 @contextlib.asynccontextmanager

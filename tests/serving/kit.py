@@ -92,7 +92,7 @@ class Place:
 
     def state(self) -> list[list[tuple[Any, ...]]]:
         """Give everything that a refused call must leave as it is."""
-        tables = ("session", "task", "dependency", "artifact", "event", "command")
+        tables = ("session", "task", "dependency", "artifact", "event", "command", "job")
         return [self.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables]  # noqa: S608 - our own names
 
     def status(self, title: str) -> str:

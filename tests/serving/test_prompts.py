@@ -111,10 +111,26 @@ async def test_a_task_is_carried_out_by_its_specialist_with_its_briefing(era: st
 
 
 async def test_a_long_briefing_is_cut_to_what_a_prompt_may_have() -> None:
-    async with planned() as (_, client, ids):
-        await succeed(client, "orchestrator_update_task", task_id=ids["Find out"], description="word " * 4_000)
-        long = await got(client, "execute_task", task_id=ids["Find out"])
-        assert len(long.encode()) < 5 * TOKENS_MAX
+    with new_place() as place:
+        async with in_memory(place) as (client, _):
+            await succeed(client, "orchestrator_initialize_session")
+            names = [f"k{number}" for number in range(12)]
+            subtasks: list[dict[str, object]] = [{"key": name, "title": name} for name in names]
+            subtasks.append(
+                {"key": "last", "title": "Last", "description": "The end of it all.", "dependencies": names}
+            )
+            planned = await succeed(client, "orchestrator_plan_task", title="All", subtasks=subtasks)
+            ids = {one["title"]: one["id"] for one in planned["tasks"]}
+            for name in names:
+                await succeed(client, "orchestrator_execute_task", task_id=ids[name])
+                work = {"summary": "a b " * 1_000, "next_action": "complete"}
+                await succeed(client, "orchestrator_complete_task", task_id=ids[name], **work)
+            text = await got(client, "execute_task", task_id=ids["Last"])
+            assert "The end of it all." in text
+            assert "These parts did not fit into the context: What this builds on." in text
+            assert len(text.encode()) < 5 * TOKENS_MAX
+            claimed = await succeed(client, "orchestrator_execute_task", task_id=ids["Last"])
+            assert len(claimed["prompt"]) > 40_000
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -160,7 +160,7 @@ async def _work_is_claimed_and_handed_in(place: Place, client: Client, ids: dict
     before = place.state()
     await refuse(client, execute, "conflict", task_id=ids["parser"])
     await refuse(client, execute, "not_found", task_id="task_none")
-    await refuse(client, execute, "invalid_arguments", task_id=ids["design"], mode="agent")
+    await refuse(client, execute, "invalid_input", task_id=ids["design"], mode="agent")
     await refuse(client, execute, "conflict", task_id=ids["whole"])
     work: dict[str, Any] = {"summary": "done", "detailed_work": "# The work", "next_action": "complete"}
     await refuse(client, complete, "conflict", task_id=ids["design"], **work)

@@ -128,8 +128,26 @@ async def test_a_plan_file_becomes_one_container_with_its_notes(house, home):
         assert [task.title for task in answer.tasks if task.ready] == ["lint"]
         lint = next(task.id for task in answer.tasks if task.title == "lint")
         assert (await h.show(lint)).run == "true"
-        again = await h.tasks.plan_file(h.call(), "docs/plan.md")
-        assert again.root_task_ids != answer.root_task_ids, "another call is another plan"
+
+
+async def test_a_plan_that_is_there_and_live_is_replaced_only_when_somebody_confirmed_it(house, home):
+    (home / "plan.md").write_text(PLAN)
+    async with house() as h:
+        await h.begin()
+        (first,) = (await h.tasks.plan_file(h.call(), "plan.md")).root_task_ids
+        with pytest.raises(Conflict, match=f"already, as task {first}") as caught:
+            await h.tasks.plan_file(h.call(), "plan.md")
+        assert "orchestrator_delete_task" in caught.value.next_action
+        confirmed = h.call("replace")
+        confirmed.confirmed = True
+        (second,) = (await h.tasks.plan_file(confirmed, "plan.md")).root_task_ids
+        assert (await h.show(first)).status == "archived"
+        assert (await h.show(second)).status == "pending"
+        (again,) = (await h.tasks.plan_file(h.call("replace"), "plan.md")).root_task_ids
+        assert again == second, "a repeated call replaces nothing"
+        await h.tasks.delete(h.call(), second)
+        (third,) = (await h.tasks.plan_file(h.call(), "plan.md")).root_task_ids
+        assert third not in {first, second}, "what has ended is in nobody's way"
 
 
 async def test_a_plan_path_that_leads_outside_or_is_no_plan_is_refused_at_once(house, home, tmp_path):

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from vespera_agents.store.checks import CheckBudget, check_structure
 from vespera_agents.store.commands import (
     CancelTask,
     ClaimTask,
@@ -409,6 +410,10 @@ class StoreMachine(RuleBasedStateMachine):
             """
         ).fetchall()
         assert not wrong
+
+    @invariant()
+    def the_structure_is_in_order(self) -> None:
+        assert check_structure(self.bench.connection, CheckBudget(integrity=False)) == []
 
     @invariant()
     def events_are_only_appended(self) -> None:

@@ -39,7 +39,7 @@ _PATTERN: Final = (
 def count_tokens(text: str) -> int:
     """Count the o200k tokens of a text; what looks like a control token counts as the text that it is.
 
-    A stretch of more than 16,384 characters without a space in it is cut somewhere, and may count a token too many for
+    A stretch of more than 16,384 characters without a space in it is cut somewhere, and may count a few tokens more for
     each cut.
     """
     encoding = _encoding()

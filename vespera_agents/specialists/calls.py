@@ -19,7 +19,7 @@ from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store import CommandKey, StoreError, queries
 from vespera_agents.store.writer import connect
-from vespera_agents.work.errors import NotFound
+from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, Session, Task
 from vespera_agents.workspace import Workspace
 
@@ -30,7 +30,7 @@ __all__ = ["Call", "Lookup"]
 class Call:
     """One wish of a client."""
 
-    __slots__ = ("_steps", "by", "holder", "job", "key", "report")
+    __slots__ = ("_steps", "by", "confirmed", "holder", "job", "key", "report")
 
     def __init__(
         self,
@@ -51,7 +51,9 @@ class Call:
         self.by = by
         self.key = key
         self.holder: Final = holder
-        self.report: Final = report or _unheard
+        self.report = report or _unheard
+        self.confirmed = False
+        """The user was asked and wants it."""
         self.job: str | None = None
         """The job that goes on when the call was answered; set by the tool that began it."""
         self._steps = 0
@@ -89,6 +91,19 @@ class Lookup:
         if self._home is None or not self._home.is_open:
             self._home = await self.runtime.workspace(self.home)
         return self._home
+
+    def directory(self, reference: str) -> Path:
+        """Give the directory that a client means; a relative one lies below the server's own.
+
+        Raises:
+            InvalidInput: it is no path.
+        """
+        if "\0" in reference:
+            raise InvalidInput("a path cannot hold a NUL character", "Give the path of a project directory.")
+        try:
+            return self.home / Path(reference).expanduser()
+        except RuntimeError as error:
+            raise InvalidInput(f"{reference!r} names a home directory that does not exist", "Give its path.") from error
 
     async def session(self, reference: str | None) -> tuple[OpenWorkspace, Session]:
         """Find a session by id in any known workspace; without a reference, the only open one of the home workspace.

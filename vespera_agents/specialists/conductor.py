@@ -24,7 +24,7 @@ from vespera_agents.specialists.sessions import OpenSession
 from vespera_agents.specialists.specialist import CarryOut, WorkOutcome, WriteBriefing
 from vespera_agents.store import StatusChange, StoreError, queries
 from vespera_agents.store.commands import AddArtifacts, ClaimTask, FinishTask, NewArtifact, ReleaseClaims
-from vespera_agents.store.jobs import ready_below
+from vespera_agents.store.plans import ready_below
 from vespera_agents.work.errors import Refusal
 from vespera_agents.work.models import Artifact, ArtifactKind, Task, TaskStatus
 

@@ -7,6 +7,7 @@ Not the rules of who may hand in what (`work_tools`), not the running of a comma
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, final
@@ -15,20 +16,26 @@ import trio
 
 from supervisors import AlreadyPresent, AlreadyStarted, ChildSpec, Restart, SupervisorError
 from vespera_agents.actors import ActorError
+from vespera_agents.specialists.answers import CompleteAnswer
 from vespera_agents.specialists.calls import Call
+from vespera_agents.specialists.jobs import JobStopped, RunningJob
 from vespera_agents.specialists.sessions import GATES_CHILD, OpenWorkspace
 from vespera_agents.specialists.specialist import CheckGates, GateReport
 from vespera_agents.store import StoreError, queries
-from vespera_agents.store.commands import Finished, FinishTask, NewArtifact, NoteTask
+from vespera_agents.store.commands import Finished, FinishTask, NewArtifact, NoteTask, StartJob
 from vespera_agents.work.errors import Conflict, NotFound, Refusal
-from vespera_agents.work.models import Task, TaskStatus
+from vespera_agents.work.models import CommandLine, Task, TaskStatus
 
-__all__ = ["HandedIn", "finish", "gates_running", "pass_gates"]
+__all__ = ["GATES_KIND", "HandedIn", "finish", "gates_running", "pass_gates"]
 
 GATE_GRACE_SECONDS: Final = 60.0
 """What a gate may take beyond its own timeout, the wait for a free specialist included."""
 LOOK_SECONDS: Final = 0.5
 """How often we look whether the task was cancelled or taken away while its gates run."""
+
+GATES_KIND: Final = "orchestrator_complete_task"
+"""The kind of these jobs: the tool that begins them."""
+
 
 _Outcome = Finished | Refusal | StoreError
 
@@ -45,6 +52,8 @@ class HandedIn:
     """What the task becomes if nothing speaks against it."""
     summary: str
     artifacts: tuple[NewArtifact, ...]
+    answer: Callable[[Finished], Awaitable[CompleteAnswer]]
+    """Makes the answer of what was finished, for whoever asks for it later."""
 
 
 def gates_running(opened: OpenWorkspace, task: Task) -> bool:
@@ -75,7 +84,8 @@ async def finish(work: HandedIn, more: tuple[NewArtifact, ...] = ()) -> Finished
 async def pass_gates(work: HandedIn, wait_seconds: float) -> Finished | None:
     """Run the gates of handed-in work and complete the task if they succeed; None when they take longer.
 
-    Cancelled: the gates go on, and their outcome is stored.
+    Cancelled: the gates go on, and their outcome is stored: whoever handed in work wants it done, and a client that
+    gave up waiting asks for the task later. Cancelling the task, or the job of its gates, kills them.
 
     Args:
         work: what was handed in.
@@ -90,7 +100,7 @@ async def pass_gates(work: HandedIn, wait_seconds: float) -> Finished | None:
     send, receive = trio.open_memory_channel[_Outcome](1)
     spec = ChildSpec(_name(work.task), partial(_gate, work, send), restart=Restart.TEMPORARY, shutdown_seconds=10.0)
     interrupted = Conflict(
-        f"the gates of task {work.task.id} were interrupted: the session was restarted",
+        f"the gates of task {work.task.id} were interrupted: they were cancelled, or the session was restarted",
         "Nothing was recorded. Call orchestrator_complete_task again.",
     )
     try:
@@ -115,12 +125,34 @@ async def _gate(
 ) -> None:
     """Be the child: run the gates, store what came of them, and tell whoever still waits."""
     task_status.started()
+    opened, task = work.opened, work.task
+
+    outcome: _Outcome | None = None
+
+    async def pass_them(running: RunningJob) -> dict[str, object]:
+        nonlocal outcome
+        report = await _run_gates(work, running)
+        try:
+            outcome = await _store_outcome(work, report)
+        except (Refusal, StoreError) as error:
+            outcome = error
+        if report.called_off:
+            raise JobStopped(str(outcome))
+        if isinstance(outcome, Exception):
+            raise outcome
+        return (await work.answer(outcome)).model_dump(mode="json")
+
     # Closed however this ends, so that nobody waits for what will not come.
     with answer:
+        begun = StartJob(
+            work.call.by, opened.record.id, GATES_KIND, task.session_id, task.id, len(task.gates), "running its gates"
+        )
         try:
-            answer.send_nowait(await _store_outcome(work, await _run_gates(work)))
+            await opened.jobs.run_here(begun, opened.key(), pass_them)
         except (Refusal, StoreError) as error:
-            answer.send_nowait(error)
+            outcome = error
+        if outcome is not None:
+            answer.send_nowait(outcome)
 
 
 async def _store_outcome(work: HandedIn, report: GateReport) -> _Outcome:
@@ -141,17 +173,22 @@ async def _store_outcome(work: HandedIn, report: GateReport) -> _Outcome:
     )
 
 
-async def _run_gates(work: HandedIn) -> GateReport:
+async def _run_gates(work: HandedIn, running: RunningJob) -> GateReport:
     opened, task = work.opened, work.task
     limit = sum(gate.timeout_seconds + GATE_GRACE_SECONDS for gate in task.gates)
     report = GateReport(called_off=True)
     scope = trio.CancelScope()
+
+    def on_gate(number: int, gate: CommandLine) -> None:
+        for report_to in (running.report, work.call.report):
+            report_to(number, len(task.gates), f"gate `{gate.text}`")
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_call_off_cancelled, work, scope)
         try:
             live = await opened.session(task.session_id)
             async with live.borrow(opened.role(task.specialist)) as specialist:
-                report = await specialist.ask(CheckGates(task, scope), timeout_seconds=limit)
+                report = await specialist.ask(CheckGates(task, scope, on_gate), timeout_seconds=limit)
         except (ActorError, Refusal, StoreError) as error:
             report = GateReport(f"its gates could not be run: {error}")
         finally:

@@ -126,10 +126,12 @@ class JobTools:
             running.look()
         return await self.get(job_id)
 
-    async def cancel_work_on(self, by: str, opened: OpenWorkspace, task_ids: Collection[str], reason: str) -> None:
-        """Cancel the jobs that work on any of these tasks."""
+    async def cancel_work_on(
+        self, by: str, opened: OpenWorkspace, kind: str, task_ids: Collection[str], reason: str
+    ) -> None:
+        """Cancel the jobs of a kind that work on any of these tasks, and wait until they have ended."""
         for one in await opened.store.read(job_queries.live_jobs):
-            if one.task_id in task_ids:
+            if one.kind == kind and one.task_id in task_ids:
                 await self.cancel(by, one.id, reason)
 
     async def _find(self, job_id: str) -> tuple[OpenWorkspace, Job]:

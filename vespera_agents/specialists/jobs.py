@@ -22,7 +22,7 @@ from vespera_agents.store.commands import AskJob, EndJob, NoteJob, StartJob
 from vespera_agents.store.jobs import Job, JobStatus, job
 from vespera_agents.work.errors import Conflict, NotFound, Refusal
 
-__all__ = ["JobFailed", "JobStopped", "Jobs", "RunningJob"]
+__all__ = ["REFUSED", "JobFailed", "JobStopped", "Jobs", "RunningJob"]
 
 LOOK_SECONDS: Final = 0.5
 """How often a job's row is written and read: progress of ours goes out, answers and wishes of others come in."""
@@ -34,6 +34,9 @@ RESULT_BYTES_MAX: Final = 1024 * 1024
 _END_SECONDS: Final = 2.0
 """How long a job that is being stopped tries to write its end; else it is found by its server's absence."""
 _MESSAGE_MAX: Final = 500
+
+REFUSED: Final = "refusal"
+"""Below which key of a failed job's error the refusal lies that ended it: its class, what, and the next action."""
 
 Result = dict[str, object]
 """What a job came to, as JSON can carry it."""
@@ -88,16 +91,18 @@ class RunningJob:
     """A job at work in this server."""
 
     def __init__(
-        self, job_id: str, place: _Place, work: Callable[[RunningJob], Awaitable[Result]], total: float | None
+        self, job_id: str, new: StartJob, place: _Place, work: Callable[[RunningJob], Awaitable[Result]]
     ) -> None:
         self.id: Final = job_id
+        self.kind: Final = new.kind
+        self.task_id: Final = new.task_id
         self.ended: Final = trio.Event()
         """Set when its outcome is in the store, or could not be written."""
         self._place = place
         self._work = work
         self._scope = trio.CancelScope()
         self._stopped: str | None = None
-        self._progress: tuple[float, float | None, str | None] = (0.0, total, None)
+        self._progress: tuple[float, float | None, str | None] = (0.0, new.total, new.message)
         self._written = self._progress
         self._asking = trio.Lock()
         self._answered: trio.Event | None = None
@@ -150,7 +155,7 @@ class RunningJob:
         done, total, _ = self._progress
         return {"done": done} if total is None else {"done": done, "total": total}
 
-    async def run(self, *, task_status: trio.TaskStatus[RunningJob]) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[RunningJob] = trio.TASK_STATUS_IGNORED) -> None:
         """Do the work and write down what came of it: a child for the supervisor of jobs."""
         task_status.started(self)
         end: _End | None = None
@@ -178,7 +183,8 @@ class RunningJob:
         except JobFailed as failed:
             return _End(JobStatus.FAILED, str(failed), error=failed.error)
         except Refusal as refusal:
-            error: Result = {"kind": "refused", "message": refusal.what, "next_action": refusal.next_action}
+            told = {"kind": type(refusal).__name__, "what": refusal.what, "next_action": refusal.next_action}
+            error: Result = {"kind": "refused", REFUSED: told}
             return _End(JobStatus.FAILED, str(refusal), error=error)
         except StoreError as problem:
             return _failed("store", str(problem))
@@ -251,6 +257,11 @@ class Jobs:
         found = self._running.get(job_id)
         return None if found is None or found.ended.is_set() else found
 
+    def working_on(self, kind: str, task_id: str) -> str | None:
+        """Give the id of a job of that kind that is at work here on a task."""
+        mine = (one for one in self._running.values() if (one.kind, one.task_id) == (kind, task_id))
+        return next((one.id for one in mine if not one.ended.is_set()), None)
+
     def abandoned(self, found: Job) -> bool:
         """Say whether a job is in this server's name although nobody works on it here."""
         return found.server == self._place.server and not self._beginning and self.running(found.id) is None
@@ -269,6 +280,31 @@ class Jobs:
             Conflict: too many are at work, or the workspace is being restarted.
             StoreError: it could not be written.
         """
+        running = await self._begin(new, key, work)
+        spec = ChildSpec(running.id, running.run, restart=Restart.TEMPORARY, shutdown_seconds=20.0)
+        try:
+            supervisor = cast("Supervisor", self._supervisor)
+            # A start that has begun is finished whoever waits for it; cancelled, it would go on unknown.
+            with trio.CancelScope(shield=True):
+                await supervisor.start_child(spec)
+        except SupervisorError as error:
+            del self._running[running.id]
+            raise Conflict(
+                "the workspace is just being restarted", "Call again; what was begun is told as failed."
+            ) from error
+        return running
+
+    async def run_here(self, new: StartJob, key: CommandKey, work: Callable[[RunningJob], Awaitable[Result]]) -> None:
+        """Commit that a job begins, and do its work in the calling task, which is somewhere else in the tree.
+
+        Raises:
+            Conflict, StoreError: as for `start`.
+        """
+        await (await self._begin(new, key, work)).run()
+
+    async def _begin(
+        self, new: StartJob, key: CommandKey, work: Callable[[RunningJob], Awaitable[Result]]
+    ) -> RunningJob:
         self._running = {name: one for name, one in self._running.items() if not one.ended.is_set()}
         if len(self._running) + self._beginning >= JOBS_MAX:
             raise Conflict(
@@ -277,19 +313,7 @@ class Jobs:
         self._beginning += 1
         try:
             started = await self._place.store.execute(new, key)
-            running = RunningJob(started["job_id"], self._place, work, new.total)
-            self._running[running.id] = running
-            spec = ChildSpec(running.id, running.run, restart=Restart.TEMPORARY, shutdown_seconds=20.0)
-            try:
-                supervisor = cast("Supervisor", self._supervisor)
-                # A start that has begun is finished whoever waits for it; cancelled, it would go on unknown.
-                with trio.CancelScope(shield=True):
-                    await supervisor.start_child(spec)
-            except SupervisorError as error:
-                del self._running[running.id]
-                raise Conflict(
-                    "the workspace is just being restarted", "Call again; what was begun is told as failed."
-                ) from error
+            running = self._running[started["job_id"]] = RunningJob(started["job_id"], new, self._place, work)
         finally:
             self._beginning -= 1
         return running

@@ -13,6 +13,7 @@ from typing import Final, final
 from vespera_agents.specialists.agents import Agents
 from vespera_agents.specialists.calls import Lookup
 from vespera_agents.specialists.claims import Holder
+from vespera_agents.specialists.doubts import Doubts
 from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.session_tools import SessionTools
@@ -47,12 +48,14 @@ class Orchestrator:
         """Initialize, list, resume, status."""
         self.tasks = TaskTools(self.lookup, self.jobs)
         """Plan, update, query, cancel, delete."""
-        self.work = WorkTools(self.lookup, gates_wait_seconds=gates_wait_seconds)
+        self.work = WorkTools(self.lookup, self.jobs, gates_wait_seconds=gates_wait_seconds)
         """Execute, complete, synthesize."""
         self.agents = Agents(self.lookup, self.jobs)
         """Execute by the server's own specialists."""
         self.upkeep = UpkeepTools(self.lookup)
         """Clean up, maintain."""
+        self.doubts = Doubts(self.lookup)
+        """What a user may want to be asked before."""
 
     async def home_workspace(self) -> OpenWorkspace:
         """Open the workspace that is meant where a call names none.

@@ -5,12 +5,16 @@ Not the reader itself (`work.plans`). Neighbours: `task_tools` and `running` cre
 
 from __future__ import annotations
 
+import trio
+
+from vespera_agents.specialists.sessions import OpenWorkspace
+from vespera_agents.store.plans import live_root
 from vespera_agents.work.drafts import TaskDraft
-from vespera_agents.work.models import TaskType
+from vespera_agents.work.models import Task, TaskType
 from vespera_agents.work.plans import PLAN_BYTES_MAX, Plan, plan_drafts, read_plan_bytes
 from vespera_agents.workspace import Workspace, WorkspaceError, confined
 
-__all__ = ["plan_container", "read_plan_file"]
+__all__ = ["plan_container", "plan_in_the_way", "read_plan_file"]
 
 
 def read_plan_file(workspace: Workspace, plan_path: str) -> Plan:
@@ -33,6 +37,18 @@ def read_plan_file(workspace: Workspace, plan_path: str) -> Plan:
             f"{plan_path!r} cannot be read ({error.strerror}). Give the path of a Markdown file in the workspace."
         ) from error
     return read_plan_bytes(data, name=path.name)
+
+
+async def plan_in_the_way(opened: OpenWorkspace, session_id: str, plan_path: str) -> tuple[Plan, Task | None]:
+    """Read a plan file, and find the live task of a session that this plan was made into before.
+
+    Raises:
+        WorkspaceError: the path leads outside the workspace or cannot be read.
+        PlanError: the file is not a plan.
+    """
+    plan = await trio.to_thread.run_sync(read_plan_file, opened.workspace, plan_path)
+    container = plan_container(plan)
+    return plan, await opened.store.read(live_root, session_id, container.key, container.title)
 
 
 def plan_container(plan: Plan) -> TaskDraft:

@@ -80,19 +80,21 @@ class SessionTools:
             NotFound: the id names no session there.
             InvalidInput: the name is too long, or a role file is not valid.
         """
+        call.report(0, 3, "opening the workspace")
         if working_directory is None and session_id is not None:
             opened, _ = await self._lookup.session(session_id)
         elif working_directory is None:
             opened = await self._lookup.home_workspace()
         else:
-            # A relative directory means one below the server's own.
-            opened = await self._lookup.runtime.workspace(_absolute(self._lookup.home, working_directory))
+            opened = await self._lookup.runtime.workspace(self._lookup.directory(working_directory))
+        call.report(1, 3, f"{opened.workspace.directory} is open")
         # A role file that cannot be read is found before anything is written.
         opened.roles()
         released = await opened.release_dead_claims()
         command = OpenSessionCommand(call.by, str(opened.workspace.directory), name, session_id)
         result = await opened.store.execute(command, call.step())
         await opened.session(result["session_id"])
+        call.report(2, 3, f"session {result['session_id']} is open")
         session = await opened.store.read(queries.session, result["session_id"])
         return await self._answer(opened, session, created_now=result["created"], released=released)
 
@@ -294,15 +296,6 @@ def _specialists(session: OpenSession) -> list[SpecialistView]:
             )
         )
     return views
-
-
-def _absolute(home: Path, directory: str) -> Path:
-    if "\0" in directory:
-        raise InvalidInput("a path cannot hold a NUL character", "Give the path of a project directory.")
-    try:
-        return home / Path(directory).expanduser()
-    except RuntimeError as error:
-        raise InvalidInput(f"{directory!r} names a home directory that does not exist", "Give its path.") from error
 
 
 def _git_root(directory: Path) -> str | None:

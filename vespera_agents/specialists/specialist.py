@@ -91,6 +91,8 @@ class CheckGates(Request[GateReport]):
     task: Task
     scope: trio.CancelScope
     """Cancel it to call the gates off: the command and its group are killed."""
+    on_gate: Callable[[int, CommandLine], None] = lambda _, __: None
+    """Called with the number of gates that have succeeded and the one that begins."""
 
 
 @final
@@ -140,7 +142,7 @@ class Specialist(Actor):
         task = message.task
         with self._at_work_on(task), message.scope:
             with _Log(self._bench.store.artifacts.writer(), lambda _: None) as log:
-                failure = await self._gates(task, log)
+                failure = await self._gates(task, log, message.on_gate)
                 artifact = await log.keep(f"gates of {task.title}", ArtifactKind.TEST)
             return GateReport(failure, (artifact,))
         return GateReport(called_off=True)
@@ -177,9 +179,12 @@ class Specialist(Actor):
         summary = f"`{task.run.text}`: {outcome.describe()}{gates}"
         return WorkOutcome(TaskStatus.COMPLETED, summary=summary, artifacts=(artifact,))
 
-    async def _gates(self, task: Task, log: _Log) -> str | None:
+    async def _gates(
+        self, task: Task, log: _Log, on_gate: Callable[[int, CommandLine], None] = lambda _, __: None
+    ) -> str | None:
         """Run the gates in order; give what is wrong with the first that does not succeed."""
-        for gate in task.gates:
+        for number, gate in enumerate(task.gates):
+            on_gate(number, gate)
             outcome = await self._run(gate, log)
             if not outcome.succeeded:
                 return f"the gate {_sentence(gate, outcome, log)}"

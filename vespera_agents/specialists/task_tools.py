@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal, final
 
-import trio
-
+from vespera_agents.specialists.agents import EXECUTE_KIND
 from vespera_agents.specialists.answers import (
     CancelAnswer,
     DeleteAnswer,
@@ -27,8 +26,8 @@ from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.store import queries
 from vespera_agents.store.commands import CancelTask, DeleteTask, PlannedTasks, PlanTasks, TaskEdit, UpdateTask
 from vespera_agents.work.drafts import DependencyDraft, TaskDraft, walk_drafts
-from vespera_agents.work.errors import InvalidInput, NotFound
-from vespera_agents.work.models import Artifact, CommandLine, Dependency, TaskStatus
+from vespera_agents.work.errors import Conflict, InvalidInput, NotFound
+from vespera_agents.work.models import Artifact, CommandLine, Dependency, Task, TaskStatus
 
 __all__ = ["TaskTools"]
 
@@ -61,19 +60,31 @@ class TaskTools:
     async def plan_file(self, call: Call, plan_path: str, session: str | None = None) -> PlanAnswer:
         """Create the tasks of a plan or PRP file of the workspace, below one container that bears the plan's title.
 
+        A plan that is in the session already, and live, is replaced only when the user has confirmed that.
+
         Raises:
+            Conflict: the plan is there already, and nobody confirmed that it shall be replaced.
             WorkspaceError: the path leads outside the workspace or cannot be read.
             PlanError: the file is not a plan.
             Refusal: the session takes no plan now.
         """
         # The reader of plans takes as long to import as a fifth of all the rest, and a client waits for its server.
-        from vespera_agents.specialists.plan_files import plan_container, read_plan_file  # noqa: PLC0415
+        from vespera_agents.specialists.plan_files import plan_container, plan_in_the_way  # noqa: PLC0415
 
-        opened, _ = await self._lookup.session(session)
-        plan = await trio.to_thread.run_sync(read_plan_file, opened.workspace, plan_path)
+        opened, found = await self._lookup.session(session)
+        call.report(0, 3, f"reading {plan_path}")
+        plan, there = await plan_in_the_way(opened, found.id, plan_path)
+        if there is not None and await opened.store.read(queries.recorded_result, call.key.step(1)) is None:
+            _check_replaces(call, plan_path, there)
         notes = [note.text if note.line is None else f"line {note.line}: {note.text}" for note in plan.notes]
-        drafts = (plan_container(plan),)
-        return await self._create(call, drafts, session, None, notes=notes, unplaced=len(plan.unplaced))
+        container = plan_container(plan)
+        call.report(1, 3, f"creating the tasks of {container.title}")
+        replaces = None if there is None else there.id
+        answer = await self._create(
+            call, (container,), session, None, notes=notes, unplaced=len(plan.unplaced), replaces=replaces
+        )
+        call.report(2, 3, f"{len(answer.tasks)} tasks created")
+        return answer
 
     async def _create(
         self,
@@ -84,6 +95,7 @@ class TaskTools:
         *,
         notes: list[str],
         unplaced: int,
+        replaces: str | None = None,
     ) -> PlanAnswer:
         # Where no session is named the command finds it itself, and its result says all that is answered: a thread
         # that reads before and after it took twice as long as the command with its commit.
@@ -93,7 +105,7 @@ class TaskTools:
         else:
             opened, found = await self._lookup.session(session)
             session_id = found.id
-        command = PlanTasks(call.by, session_id, tuple(drafts), parent)
+        command = PlanTasks(call.by, session_id, tuple(drafts), parent, replaces)
         result = await opened.store.execute(command, call.step())
         return _plan_answer(drafts, result, notes=notes, unplaced=unplaced)
 
@@ -210,7 +222,7 @@ class TaskTools:
         opened, task = await self._lookup.task(task_id, session)
         command = CancelTask(call.by, task.id, reason, None, cascade, preserve_work)
         result = await opened.store.execute(command, call.step())
-        await self._jobs.cancel_work_on(call.by, opened, {task.id, *result["task_ids"]}, reason)
+        await self._jobs.cancel_work_on(call.by, opened, EXECUTE_KIND, {task.id, *result["task_ids"]}, reason)
         blocked = result["blocked_dependents"]
         return CancelAnswer(
             cancelled=result["task_ids"],
@@ -249,6 +261,15 @@ class TaskTools:
         command = DeleteTask(call.by, task.id, None, delete=mode == "delete", force=force)
         result = await opened.store.execute(command, call.step())
         return DeleteAnswer(**result)
+
+
+def _check_replaces(call: Call, plan_path: str, there: Task) -> None:
+    if not call.confirmed:
+        raise Conflict(
+            f"the plan {plan_path} is in this session already, as task {there.id} ({there.title}), {there.status}",
+            f"Go on with it (orchestrator_query_tasks parent_task_id={there.id!r}), or archive it with "
+            f"orchestrator_delete_task(task_id={there.id!r}) and plan again.",
+        )
 
 
 def _plan_answer(drafts: Sequence[TaskDraft], result: PlannedTasks, *, notes: list[str], unplaced: int) -> PlanAnswer:

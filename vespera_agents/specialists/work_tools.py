@@ -7,10 +7,9 @@ the gates before a task completes, `specialist` writes briefings, `gathering` re
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 import sqlite3
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final, Literal, cast, final
 
 import trio
@@ -26,18 +25,20 @@ from vespera_agents.specialists.answers import (
 from vespera_agents.specialists.briefing import Briefing, Surroundings
 from vespera_agents.specialists.calls import Call, Lookup
 from vespera_agents.specialists.gathering import SYNTHESIS_NAME, read_rows, surroundings_of
-from vespera_agents.specialists.gating import HandedIn, finish, gates_running, pass_gates
+from vespera_agents.specialists.gating import GATES_KIND, HandedIn, finish, gates_running, pass_gates
+from vespera_agents.specialists.job_tools import JobTools
+from vespera_agents.specialists.keeping import keep_work
 from vespera_agents.specialists.roles import Role
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.specialists.specialist import WriteBriefing
 from vespera_agents.specialists.synthesis import synthesize
 from vespera_agents.store import KeyConflict, queries
-from vespera_agents.store.artifacts import ARTIFACT_BYTES_MAX
 from vespera_agents.store.commands import AddArtifacts, ClaimTask, Finished, NewArtifact
-from vespera_agents.work.errors import BadTransition, Conflict, InvalidInput
+from vespera_agents.store.jobs import Job
+from vespera_agents.work.errors import BadTransition, Conflict, InvalidInput, NotFound
 from vespera_agents.work.machine import TERMINAL, TRANSITIONS
 from vespera_agents.work.models import Artifact, ArtifactKind, Task, TaskStatus
-from vespera_agents.workspace import WorkspaceError, confined, load_settings
+from vespera_agents.workspace import load_settings
 
 __all__ = ["GATES_WAIT_SECONDS", "WorkTools"]
 
@@ -46,8 +47,8 @@ GATES_WAIT_SECONDS: Final = 20.0
 _BRIEFING_TRIES: Final = 3
 _RESTART_SECONDS: Final = 1.0
 """How long a try waits for a session that is going down."""
-_FILES_MAX: Final = 50
-_PREVIEW_MAX: Final = 2_000
+_PREVIEW_MAX: Final = 1_000
+"""Characters, so at most 4 KB of an artifact: the rest is a resource."""
 _ARTIFACTS_SHOWN: Final = 50
 
 NextAction = Literal["complete", "continue", "needs_revision", "blocked"]
@@ -68,8 +69,9 @@ _STATUS: Final[dict[NextAction, TaskStatus]] = {
 class WorkTools:
     """What a client can do to carry tasks out."""
 
-    def __init__(self, lookup: Lookup, *, gates_wait_seconds: float = GATES_WAIT_SECONDS) -> None:
+    def __init__(self, lookup: Lookup, jobs: JobTools, *, gates_wait_seconds: float = GATES_WAIT_SECONDS) -> None:
         self._lookup = lookup
+        jobs.decide(GATES_KIND, _judge)
         self._gates_wait_seconds = gates_wait_seconds
 
     async def execute(self, call: Call, task_id: str, session: str | None = None) -> ClaimAnswer:
@@ -142,7 +144,9 @@ class WorkTools:
             return await _finished(opened, task, finished)
         if gates_running(opened, task):
             if status is TaskStatus.COMPLETED:
-                return await _gating(opened, task, "What was handed in first counts; this call recorded nothing. ")
+                return await _gating(
+                    call, opened, task, "What was handed in first counts; this call recorded nothing. "
+                )
             raise Conflict(
                 f"the gates of task {task.id} ({task.title}) still run on what was handed in before",
                 "Wait for their outcome (orchestrator_query_tasks), or cancel the task.",
@@ -151,12 +155,12 @@ class WorkTools:
         runs_gates = status is TaskStatus.COMPLETED and bool(task.gates)
         if runs_gates:
             self._check_gates_allowed(opened, task)
-        artifacts = await _keep(opened, task, detailed_work, file_paths, artifact_type)
-        work = HandedIn(call, opened, task, status, summary, artifacts)
+        artifacts = await keep_work(opened, task, detailed_work, file_paths, artifact_type)
+        work = HandedIn(call, opened, task, status, summary, artifacts, partial(_finished, opened, task))
         if not runs_gates:
             return await _finished(opened, task, await finish(work))
         passed = await pass_gates(work, self._gates_wait_seconds)
-        return await (_gating(opened, task) if passed is None else _finished(opened, task, passed))
+        return await (_gating(call, opened, task) if passed is None else _finished(opened, task, passed))
 
     async def synthesize(
         self, call: Call, parent_task_id: str | None = None, session: str | None = None
@@ -174,7 +178,11 @@ class WorkTools:
         else:
             opened, task = await self._lookup.task(parent_task_id, session)
             session_id, root, title = task.session_id, task.id, task.title
-        result = synthesize(await opened.store.read(read_rows, session_id, root, title))
+        call.report(0, 3, f"reading what came of {title}")
+        rows = await opened.store.read(read_rows, session_id, root, title)
+        call.report(1, 3, f"gathering {len(rows.tasks)} tasks")
+        # In a thread, because a hundred thousand tasks take seconds, and nobody else shall wait for them.
+        result = await trio.to_thread.run_sync(synthesize, rows)
         recorded = await opened.store.read(queries.recorded_result, call.key.step(1))
         ids = cast("list[str]", recorded) if isinstance(recorded, list) else []
         if not ids:
@@ -183,6 +191,7 @@ class WorkTools:
             name = f"{SYNTHESIS_NAME}{title}"
             new = NewArtifact(ArtifactKind.DOCUMENTATION, name, "text/markdown", len(data), sha256)
             ids = await opened.store.execute(AddArtifacts(call.by, session_id, root, (new,)), call.step())
+        call.report(2, 3, "keeping the text")
         artifact = await opened.store.read(queries.artifact, ids[0])
         if (artifact.session_id, artifact.task_id) != (session_id, root):
             raise _used_for_something_else()
@@ -298,43 +307,6 @@ def _check_may_finish(holder: str, task: Task, status: TaskStatus) -> None:
         )
 
 
-async def _keep(
-    opened: OpenWorkspace, task: Task, detailed_work: str, file_paths: Sequence[str], kind: ArtifactKind
-) -> tuple[NewArtifact, ...]:
-    """Make the handed-in work durable as artifact files."""
-    if len(file_paths) > _FILES_MAX:
-        raise InvalidInput(f"{len(file_paths)} files are more than {_FILES_MAX}", "Hand in fewer files.")
-    paths = [(name, confined(opened.workspace, name)) for name in file_paths]
-    found: list[NewArtifact] = []
-    if detailed_work.strip():
-        data = detailed_work.encode()
-        sha256 = await opened.store.artifacts.save(data)
-        found.append(NewArtifact(kind, f"work on {task.title}", "text/markdown", len(data), sha256))
-    # One after the other: all of them at once need not fit into the memory.
-    for name, path in paths:
-        data = await trio.to_thread.run_sync(_read_file, name, path)
-        mime_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        sha256 = await opened.store.artifacts.save(data)
-        found.append(NewArtifact(kind, name, mime_type, len(data), sha256))
-    return tuple(found)
-
-
-def _read_file(name: str, path: Path) -> bytes:
-    if path.exists() and not path.is_file():
-        # Reading a pipe would never end.
-        raise WorkspaceError(f"{name!r} is no regular file. Name existing files of the workspace.")
-    try:
-        with path.open("rb") as file:
-            data = file.read(ARTIFACT_BYTES_MAX + 1)
-    except OSError as error:
-        raise WorkspaceError(
-            f"the file {name!r} cannot be read ({error.strerror}). Name existing files of the workspace."
-        ) from error
-    if len(data) > ARTIFACT_BYTES_MAX:
-        raise WorkspaceError(f"the file {name!r} is larger than {ARTIFACT_BYTES_MAX} bytes. Hand in a smaller one.")
-    return data
-
-
 async def _finished(opened: OpenWorkspace, task: Task, finished: Finished) -> CompleteAnswer:
     def query(connection: sqlite3.Connection) -> tuple[list[Task], list[Artifact], Task | None, tuple[int, int]]:
         parent = queries.task(connection, task.parent_id) if task.parent_id else None
@@ -361,7 +333,22 @@ async def _finished(opened: OpenWorkspace, task: Task, finished: Finished) -> Co
     )
 
 
-async def _gating(opened: OpenWorkspace, task: Task, remark: str = "") -> CompleteAnswer:
+async def _judge(opened: OpenWorkspace, job: Job) -> Mapping[str, object] | None:
+    """Say what gates came to whose server is gone: the task completed with them, or nothing was recorded."""
+    assert job.task_id is not None, "these jobs run the gates of a task"
+    try:
+        task = await opened.store.read(queries.task, job.task_id)
+    except NotFound:
+        return None
+    if task.status is not TaskStatus.COMPLETED or (task.finished or 0.0) < job.created:
+        return None
+    kept = [artifact.id for artifact in await opened.store.read(queries.artifacts_of, [task.id])]
+    finished = Finished(task_id=task.id, status=task.status, version=task.version, artifact_ids=kept, ready=[])
+    return (await _finished(opened, task, finished)).model_dump(mode="json")
+
+
+async def _gating(call: Call, opened: OpenWorkspace, task: Task, remark: str = "") -> CompleteAnswer:
+    call.job = opened.jobs.working_on(GATES_KIND, task.id)
     now = await opened.store.read(queries.task, task.id)
     return CompleteAnswer(
         task_id=now.id,

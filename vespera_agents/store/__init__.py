@@ -4,6 +4,7 @@ store        the Store: a supervised child that others submit commands to and re
 commands     every way in which the durable state can change
 queries      every way in which it is read
 jobs         long work as rows, and how it is read
+plans        queries about a plan that became tasks
 artifacts    files by content hash, durable before the row that names them
 strays       files that no row names, and when they may go
 writer       the one writing thread and its group commit

@@ -235,8 +235,8 @@ CHECKS: Final[dict[str, Callable[[sqlite3.Connection], _Found]]] = {
     ),
     "cells": _rows(
         "SELECT task.id FROM task LEFT JOIN cell"
-        f" ON {_CELL_OF_TASK} LEFT JOIN cell_task ON cell_task.cell = cell.id AND cell_task.seq = task.seq"
-        " AND cell_task.updated = task.updated WHERE cell_task.seq IS NULL",
+        f" ON {_CELL_OF_TASK} LEFT JOIN cell_task ON cell_task.seq = task.seq"
+        " WHERE cell.id IS NULL OR cell_task.cell IS NOT cell.id OR cell_task.updated IS NOT task.updated",
         "it is not listed in the cell of its status, type and so on",
     ),
     "cell_counts": _rows(

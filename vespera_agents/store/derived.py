@@ -1,10 +1,10 @@
 """What the database derives from its tasks, so that a query stays cheap among a million: cells and words.
 
-A cell counts the tasks that agree in every facet (session, status, ...). `cell_task` lists the tasks of a cell in the
-order of their creation, `cell_updated` in the order of their last change: a total is a sum over cells, a page a merge
-of them. Triggers keep all of it true, whoever writes `task`. `task_words` is a full-text index; triggers note in
-`task_reworded` what it has to learn and what it knows so far, and the writer teaches it when it comes to rest.
-Neighbours: `pages` reads all this, and both sides of the index; `checks` compares it with the tasks.
+A cell counts the tasks that agree in every facet (session, status, ...). `cell_task` says of each task in which cell it
+is, and lists the tasks of a cell in the order of their creation and of their last change: a total is a sum over cells,
+a page a merge of them. Triggers keep all of it true, whoever writes `task`. `task_words` is a full-text index;
+triggers note in `task_reworded` what it has to learn and what it knows so far, and the writer teaches it when it comes
+to rest. Neighbours: `pages` and `texts` read all this, `checks` compares it with the tasks.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ import re
 import sqlite3
 from typing import Final
 
-__all__ = ["FACETS", "READY", "SCRIPT", "WORDS_SCRIPT", "facets_of", "index_words", "spaced_words"]
+__all__ = ["FACETS", "SCRIPT", "WORDS_SCRIPT", "facets_of", "index_words", "spaced_words"]
 
 FACETS: Final = ("session_id", "status", "waived", "container", "ready", "task_type", "specialist", "complexity")
 """The columns of `cell` that tell one from another."""
-READY: Final = "status='pending' AND children=0 AND open_dependencies=0"
-"""Which tasks can be claimed."""
 
 _UNSPACED: Final = re.compile(
     "["
@@ -76,19 +74,14 @@ def facets_of(row: str) -> str:
     )
 
 
-def _is_cell_of(row: str) -> str:
-    return f"({', '.join(FACETS)}) = ({facets_of(row)})"
-
-
 _ENTER: Final = f"""
     INSERT INTO cell({", ".join(FACETS)}, n) VALUES ({facets_of("new")}, 1)
         ON CONFLICT({", ".join(FACETS)}) DO UPDATE SET n = n + 1;
-    INSERT INTO cell_task(cell, seq, updated) SELECT id, new.seq, new.updated FROM cell WHERE {_is_cell_of("new")};
 """
-_LEAVE: Final = f"""
-    DELETE FROM cell_task WHERE cell = (SELECT id FROM cell WHERE {_is_cell_of("old")}) AND seq = old.seq;
-    UPDATE cell SET n = n - 1 WHERE {_is_cell_of("old")};
+_LEAVE: Final = """
+    UPDATE cell SET n = n - 1 WHERE id = (SELECT cell FROM cell_task WHERE seq = old.seq);
 """
+_CELL: Final = f"(SELECT id FROM cell WHERE ({', '.join(FACETS)}) = ({facets_of('new')}))"
 _REWORDED: Final = """
     INSERT OR IGNORE INTO task_reworded(seq, indexed, title, description, summary)
         VALUES (old.seq, 1, old.title, old.description, old.summary);
@@ -116,13 +109,10 @@ SCRIPT: Final = f"""
         n INTEGER NOT NULL,
         UNIQUE ({", ".join(FACETS)})
     );
-    CREATE TABLE cell_task (
-        cell INTEGER NOT NULL,
-        seq INTEGER NOT NULL,
-        updated REAL NOT NULL,
-        PRIMARY KEY (cell, seq)
-    ) WITHOUT ROWID;
-    CREATE INDEX cell_task_updated ON cell_task(cell, updated);
+    CREATE TABLE cell_task (seq INTEGER PRIMARY KEY, cell INTEGER NOT NULL, updated REAL NOT NULL);
+    CREATE INDEX cell_task_by_seq ON cell_task(cell);
+    CREATE INDEX cell_task_by_updated ON cell_task(cell, updated);
+    CREATE INDEX cell_task_updated ON cell_task(updated, cell);
     {WORDS_SCRIPT}
     CREATE TABLE task_reworded (
         seq INTEGER PRIMARY KEY,
@@ -133,18 +123,24 @@ SCRIPT: Final = f"""
     );
     CREATE TRIGGER task_inserted AFTER INSERT ON task BEGIN
         {_ENTER}
+        INSERT INTO cell_task(seq, cell, updated) VALUES (new.seq, {_CELL}, new.updated);
         INSERT INTO task_reworded(seq, indexed) VALUES (new.seq, 0);
     END;
     CREATE TRIGGER task_deleted AFTER DELETE ON task BEGIN
         {_LEAVE}
+        DELETE FROM cell_task WHERE seq = old.seq;
         {_REWORDED}
     END;
     CREATE TRIGGER task_moved AFTER UPDATE OF
-        status, waived, children, open_dependencies, task_type, specialist, complexity, updated ON task
-        WHEN ({facets_of("old")}, old.updated) IS NOT ({facets_of("new")}, new.updated)
+        status, waived, children, open_dependencies, task_type, specialist, complexity ON task
+        WHEN ({facets_of("old")}) IS NOT ({facets_of("new")})
     BEGIN
         {_LEAVE}
         {_ENTER}
+        UPDATE cell_task SET cell = {_CELL} WHERE seq = new.seq;
+    END;
+    CREATE TRIGGER task_touched AFTER UPDATE OF updated ON task WHEN old.updated IS NOT new.updated BEGIN
+        UPDATE cell_task SET updated = new.updated WHERE seq = new.seq;
     END;
     CREATE TRIGGER task_rewritten AFTER UPDATE OF title, description, summary ON task
         WHEN (old.title, old.description, old.summary) IS NOT (new.title, new.description, new.summary)

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, cast, final
 
-from vespera_agents.store.rows import TASK_COLUMNS, Row, task_of
+from vespera_agents.store.rows import Row
 from vespera_agents.work.errors import NotFound
-from vespera_agents.work.models import Task
 
-__all__ = ["Job", "JobStatus", "job", "jobs_of_session", "live_jobs", "ready_below"]
+__all__ = ["Job", "JobStatus", "job", "jobs_of_session", "live_jobs"]
 
 
 class JobStatus(StrEnum):
@@ -117,18 +116,6 @@ def jobs_of_session(connection: sqlite3.Connection, session_id: str, limit: int)
         f"SELECT {JOB_COLUMNS} FROM job WHERE session_id=? ORDER BY seq DESC LIMIT ?", (session_id, limit)
     )
     return [job_of(row) for row in rows]
-
-
-def ready_below(connection: sqlite3.Connection, root: str, limit: int) -> list[Task]:
-    """Read the tasks of a subtree, its root included, that can be claimed now, the oldest first."""
-    rows = connection.execute(
-        "WITH RECURSIVE below(id) AS"
-        " (SELECT ? UNION ALL SELECT task.id FROM task JOIN below ON task.parent_id = below.id)"
-        f" SELECT {TASK_COLUMNS} FROM task WHERE id IN (SELECT id FROM below)"
-        " AND status='pending' AND children=0 AND open_dependencies=0 ORDER BY seq LIMIT ?",
-        (root, limit),
-    ).fetchall()
-    return [task_of(row) for row in rows]
 
 
 def _object(text: str | None) -> Mapping[str, object] | None:

@@ -17,7 +17,6 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import Final, final
 
-from vespera_agents.store.derived import READY
 from vespera_agents.store.rows import TASK_COLUMNS, Row, task_of
 from vespera_agents.store.texts import TextSearch
 from vespera_agents.work.errors import InvalidInput
@@ -33,6 +32,7 @@ _COLUMNS: Final = ", ".join(f"task.{name.strip()}" for name in TASK_COLUMNS.spli
 _MIDDLE: Final = "((low + high + 1) / 2)"
 _BEFORE: Final = f"coalesce((SELECT created FROM task WHERE seq <= {_MIDDLE} ORDER BY seq DESC LIMIT 1) < ?, 1)"
 """Whether the task in the middle, or the one before a gap there, was created before a time."""
+_NONE: Final = "[]"
 _SEQ_DIGITS_MAX: Final = 18
 """Digits that are sure to fit SQLite's integers."""
 
@@ -76,7 +76,7 @@ class TaskPage:
 @final
 @dataclass(slots=True)
 class _Where:
-    """Conditions on a row of `task` or of another table, and their parameters."""
+    """Conditions on rows, and their parameters."""
 
     conditions: list[str] = field(default_factory=list[str])
     parameters: list[object] = field(default_factory=list[object])
@@ -85,15 +85,9 @@ class _Where:
         self.conditions.append(condition)
         self.parameters.extend(parameters)
 
-    def add_all(self, other: _Where) -> None:
-        self.conditions.extend(other.conditions)
-        self.parameters.extend(other.parameters)
-
     def one_of(self, column: str, values: tuple[str, ...]) -> None:
         # The plus keeps SQLite from a seek for each value and row where one scan is enough.
-        if len(values) == 1:
-            self.add(f"+{column} = ?", values[0])
-        elif values:
+        if values:
             self.add(f"+{column} IN ({','.join('?' * len(values))})", *values)
 
     def __str__(self) -> str:
@@ -147,95 +141,133 @@ class _Search:
         if wanted.updated_before is not None:
             self._updated.add("updated < ?", wanted.updated_before)
         self._text = TextSearch(connection, wanted.text) if wanted.text and wanted.text.strip() else None
-        self._facets = _facets(wanted, READY, "children = 0")
-        self._cells, self._in_cells = self._read_cells(wanted)
         self._parents: str | None = None
         """The containers whose children are meant, as JSON."""
         self._in_parents = 0
         if wanted.parent_id is not None:
             self._parents, self._in_parents = self._read_parents(wanted.parent_id, wanted)
-        elif wanted.session_id is not None and self._others_have_tasks(wanted.session_id):
-            # Every child of a container is of its session, and so is every task where there is no other.
-            self._facets.add("+session_id = ?", wanted.session_id)
-        self._hits: list[int] = []
+        self._cells: str | None = None
+        """The cells that agree with the filter, as JSON; None where all do."""
+        self._in_cells = 0
+        where = _facets(wanted)
+        # Children are of the session of their container, and without other sessions every task is of this one.
+        if self._parents is None and wanted.session_id is not None and self._others_have_tasks(wanted.session_id):
+            where.add("session_id = ?", wanted.session_id)
+        if where.conditions:
+            cells = self._execute(f"SELECT id, n FROM cell WHERE n > 0{where}", where.parameters).fetchall()
+            self._cells, self._in_cells = json.dumps([cell[0] for cell in cells]), sum(cell[1] for cell in cells)
 
     def page(self, after: int, most: int) -> tuple[list[int], int, bool]:
         """Give the first tasks after a place, how many there are from the first one on, and whether that is exact."""
-        if not self._in_cells or (self._parents and not self._in_parents) or (self._text and not self._text.match):
+        if self._cells == _NONE or (self._parents and not self._in_parents) or (self._text and not self._text.match):
             return [], 0, True
-        gathered = self._gather()
-        if gathered is not None:
-            start = bisect.bisect_right(gathered, after)
-            return gathered[start : start + most], len(gathered), True
-        total, exact = self._count()
-        found = self._along(max(after, self._low), most)
-        return found, max(total, len(found)), exact
+        if self._decided_by_one():
+            return self._along(self._source(), max(after, self._low), most), self._known_total(), True
+        source, named, exact = self._named()
+        passing = self._passing(source, named)
+        if exact:
+            start = bisect.bisect_right(passing, after)
+            return passing[start : start + most], len(passing), True
+        found = self._read_on(max(after, self._low), most)
+        return found, max(len(passing), len(found)), False
 
-    def _gather(self) -> list[int] | None:
-        """Give all tasks that pass, if a source names few enough; None where counting is enough, or none does."""
-        if self._text is not None:
-            self._hits = self._along_text(self._low, CANDIDATES_MAX + 1, _Where())
-            if len(self._hits) <= CANDIDATES_MAX:
-                return self._passing(self._hits, parents=True, facets=True, updated=True)
-        if self._parents is not None and self._in_parents <= CANDIDATES_MAX:
-            if self._is_plain(facets=True):
-                return None
-            named = self._along_parents(self._low, CANDIDATES_MAX, self._rows_where(parents=False))
-            return self._passing(named, text=True)
-        few_cells = self._in_cells <= CANDIDATES_MAX
-        if few_cells and self._is_plain(parents=True):
-            return None
-        if few_cells or self._updated.conditions:
-            named = self._along_cells(self._low, CANDIDATES_MAX) if few_cells else self._updated_lately()
-            if len(named) <= CANDIDATES_MAX:
-                return self._passing(named, text=True, parents=True)
-        return None
+    def _decided_by_one(self) -> bool:
+        """Whether only containers, or only cells, decide: then the total is known."""
+        many = self._parents is not None and self._cells is not None
+        return not (many or self._dated or self._updated.conditions or self._text)
 
-    def _count(self) -> tuple[int, bool]:
-        """Say how many pass where no source names few, and whether that is exact."""
-        if self._text is not None:
-            return len(self._passing(self._hits[:CANDIDATES_MAX], parents=True, facets=True, updated=True)), False
+    def _known_total(self) -> int:
         if self._parents is not None:
-            if self._is_plain(facets=True):
-                return self._in_parents, True
-            first = self._along_parents(self._low, CANDIDATES_MAX, _Where())
-            return len(self._passing(first, facets=True, updated=True)), False
-        if self._is_plain():
-            return self._in_cells, True
-        found = len(self._along_cells(self._low, EXACT_TOTAL_MAX + 1))
-        return found, found <= EXACT_TOTAL_MAX
+            return self._in_parents
+        if self._cells is not None:
+            return self._in_cells
+        return int(self._execute("SELECT coalesce(sum(n), 0) FROM cell").fetchone()[0])
 
-    def _along(self, low: int, most: int) -> list[int]:
-        """Give the first tasks after a place that pass, read along one source however far that leads."""
+    def _named(self) -> tuple[str, list[int], bool]:
+        """Give the tasks that a source with few of them names; or the first of the source that pages are read along.
+
+        And whether these are all that it names.
+        """
+        most = CANDIDATES_MAX + 1
+        hits: list[int] = []
         if self._text is not None:
-            return self._along_text(low, most, self._rows_where())
-        if self._parents is not None:
-            return self._along_parents(low, most, self._rows_where(parents=False))
-        return self._along_cells(low, most)
+            hits = self._text.first(self._low, self._high, most)
+            if len(hits) < most:
+                return "text", hits, True
+        if self._parents is not None and self._in_parents < most:
+            return "parents", self._along("parents", self._low, most), True
+        if self._high - self._low < most:
+            return "range", self._along("range", self._low, most), True
+        if self._cells is not None and self._in_cells < most:
+            return "cells", self._along("cells", self._low, most), True
+        if self._updated.conditions:
+            where = self._row_where()
+            rows = self._execute(
+                f"SELECT seq FROM cell_task INDEXED BY cell_task_updated WHERE seq > ? AND seq <= ?{where} LIMIT ?",
+                (self._low, self._high, *where.parameters, most),
+            )
+            lately = sorted(row[0] for row in rows.fetchall())
+            if len(lately) < most:
+                return "updated", lately, True
+        source = self._source()
+        return source, hits[:-1] or self._along(source, self._low, CANDIDATES_MAX), False
 
-    def _is_plain(self, *, parents: bool = False, facets: bool = False) -> bool:
-        """Whether nothing but cells, or but containers, decides: then the total is known."""
-        return not (
-            self._dated
-            or self._updated.conditions
-            or self._text is not None
-            or (parents and self._parents is not None)
-            or (facets and self._facets.conditions)
+    def _source(self) -> str:
+        """Name the source along which pages are read when none names few tasks."""
+        if self._text is not None:
+            return "text"
+        return "parents" if self._parents is not None else "range" if self._cells is None else "cells"
+
+    def _passing(self, source: str, named: list[int]) -> list[int]:
+        """Give those of the tasks for which the conditions hold that their source has not seen to."""
+        passing = named
+        where = self._updated if source == "cells" else self._row_where()
+        if where.conditions and source != "updated" and passing:
+            rows = self._execute(
+                f"SELECT seq FROM json_each(?) CROSS JOIN cell_task WHERE seq = value{where}",
+                (json.dumps(passing), *where.parameters),
+            )
+            passing = [row[0] for row in rows.fetchall()]
+        if self._parents is not None and source != "parents" and passing:
+            rows = self._execute(
+                "SELECT seq FROM json_each(?) CROSS JOIN task WHERE seq = value"
+                " AND +parent_id IN (SELECT value FROM json_each(?))",
+                (json.dumps(passing), self._parents),
+            )
+            passing = [row[0] for row in rows.fetchall()]
+        return self._text.among(passing) if self._text is not None and source != "text" else passing
+
+    def _read_on(self, low: int, most: int) -> list[int]:
+        """Read along a source, however far that leads, until so many tasks have passed."""
+        source = self._source()
+        passing: list[int] = []
+        width = 4 * most
+        while len(passing) < most:
+            named = self._along(source, low, width)
+            passing += self._passing(source, named)
+            if len(named) < width:
+                break
+            low, width = named[-1], CANDIDATES_MAX
+        return passing[:most]
+
+    def _along(self, source: str, low: int, most: int) -> list[int]:
+        """Give the first tasks after a place that a source names."""
+        if source == "text" and self._text is not None:
+            return self._text.first(low, self._high, most)
+        if source == "parents" and self._parents is not None:
+            table = "task INDEXED BY task_by_parent"
+            return self._merged(table, "parent_id", self._parents, self._in_parents, low, most)
+        if source == "cells" and self._cells is not None:
+            return self._merged("cell_task", "cell", self._cells, self._in_cells, low, most)
+        return self._in_range(low, self._high, most)
+
+    def _in_range(self, low: int, high: int, most: int) -> list[int]:
+        rows = self._execute(
+            "SELECT seq FROM cell_task NOT INDEXED WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (low, high, most)
         )
+        return [row[0] for row in rows.fetchall()]
 
-    def _along_cells(self, low: int, most: int) -> list[int]:
-        return self._merged("cell_task", "cell", self._cells, self._in_cells, low, most, self._updated)
-
-    def _along_parents(self, low: int, most: int, where: _Where) -> list[int]:
-        assert self._parents is not None
-        table = "task INDEXED BY task_by_parent"
-        return self._merged(table, "parent_id", self._parents, self._in_parents, low, most, where)
-
-    def _along_text(self, low: int, most: int, where: _Where) -> list[int]:
-        assert self._text is not None
-        return self._text.first(low, self._high, most, str(where), where.parameters)
-
-    def _merged(self, table: str, column: str, keys: str, total: int, low: int, most: int, where: _Where) -> list[int]:
+    def _merged(self, table: str, column: str, keys: str, total: int, low: int, most: int) -> list[int]:
         """Merge the lists of several keys: read a stretch of the order from each, and a longer one if it held too few.
 
         Reading each list to its own limit would cost keys times limit rows; a stretch holds few more than are wanted.
@@ -246,51 +278,19 @@ class _Search:
             upto = min(low + width, self._high)
             rows = self._execute(
                 f"SELECT seq FROM json_each(?) CROSS JOIN {table}"
-                f" WHERE {column} = value AND seq > ? AND seq <= ?{where} ORDER BY seq LIMIT ?",
-                (keys, low, upto, *where.parameters, most - len(found)),
+                f" WHERE {column} = value AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+                (keys, low, upto, most - len(found)),
             )
             found.extend(row[0] for row in rows.fetchall())
             low, width = upto, 8 * width
         return found
 
-    def _updated_lately(self) -> list[int]:
-        rows = self._execute(
-            "SELECT seq FROM json_each(?) CROSS JOIN cell_task INDEXED BY cell_task_updated"
-            f" WHERE cell = value{self._updated} AND seq > ? AND seq <= ? LIMIT ?",
-            (self._cells, *self._updated.parameters, self._low, self._high, CANDIDATES_MAX + 1),
-        )
-        return sorted(row[0] for row in rows.fetchall())
-
-    def _passing(
-        self, seqs: list[int], *, text: bool = False, parents: bool = False, facets: bool = False, updated: bool = False
-    ) -> list[int]:
-        """Give those of the tasks that pass the named conditions; their source has seen to the others."""
-        where = self._rows_where(parents=parents, facets=facets, updated=updated)
-        if where.conditions and seqs:
-            rows = self._execute(
-                f"SELECT seq FROM json_each(?) CROSS JOIN task WHERE seq = value{where}",
-                (json.dumps(seqs), *where.parameters),
-            )
-            seqs = [row[0] for row in rows.fetchall()]
-        return self._text.among(seqs) if text and self._text is not None else seqs
-
-    def _rows_where(self, *, parents: bool = True, facets: bool = True, updated: bool = True) -> _Where:
-        where = _Where()
-        if facets:
-            where.add_all(self._facets)
-        if updated:
-            where.add_all(self._updated)
-        if parents and self._parents is not None:
-            where.add("+parent_id IN (SELECT value FROM json_each(?))", self._parents)
+    def _row_where(self) -> _Where:
+        """Give what must hold for a row of `cell_task`."""
+        where = _Where(list(self._updated.conditions), list(self._updated.parameters))
+        if self._cells is not None:
+            where.add("+cell IN (SELECT value FROM json_each(?))", self._cells)
         return where
-
-    def _read_cells(self, wanted: TaskFilter) -> tuple[str, int]:
-        """Give the cells that agree with the filter, as JSON, and how many tasks they hold."""
-        where = _facets(wanted, "ready", "NOT container")
-        if wanted.session_id is not None:
-            where.add("session_id = ?", wanted.session_id)
-        cells = self._execute(f"SELECT id, n FROM cell WHERE n > 0{where}", where.parameters).fetchall()
-        return json.dumps([cell[0] for cell in cells]), sum(cell[1] for cell in cells)
 
     def _read_parents(self, parent_id: str, wanted: TaskFilter) -> tuple[str, int]:
         """Give the containers whose children the filter means, as JSON, and how many children they have."""
@@ -327,14 +327,15 @@ class _Search:
         return int(row[0])
 
 
-def _facets(wanted: TaskFilter, ready: str, leaf: str) -> _Where:
+def _facets(wanted: TaskFilter) -> _Where:
+    """Give what must hold for a cell, its session aside."""
     where = _Where()
     for name in ("status", "task_type", "specialist", "complexity"):
         where.one_of(name, getattr(wanted, name))
     if wanted.ready is not None:
-        where.add(f"({ready})" if wanted.ready else f"NOT ({ready})")
+        where.add("ready" if wanted.ready else "NOT ready")
     if wanted.leaves:
-        where.add(leaf)
+        where.add("NOT container")
     return where
 
 

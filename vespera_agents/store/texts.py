@@ -11,7 +11,6 @@ import heapq
 import itertools
 import json
 import sqlite3
-from collections.abc import Sequence
 from typing import Final, final
 
 from vespera_agents.store.derived import WORDS_SCRIPT, spaced_words
@@ -43,22 +42,16 @@ class TextSearch:
             self._reworded = [row[0] for row in reworded]
             self._fresh = self._unlearned()
 
-    def first(self, low: int, high: int, most: int, where: str, parameters: Sequence[object]) -> list[int]:
-        """Give the first tasks after `low` up to `high` with the text for which further conditions on `task` hold."""
-        join = " CROSS JOIN task ON seq = task_words.rowid" if where else ""
+    def first(self, low: int, high: int, most: int) -> list[int]:
+        """Give the first tasks after `low` up to `high` with the text."""
         rows = self._execute(
-            f"SELECT task_words.rowid FROM task_words{join} WHERE task_words MATCH ? AND task_words.rowid > ?"
-            f" AND task_words.rowid <= ?{where} ORDER BY task_words.rowid LIMIT ?",
-            (self.match, low, high, *parameters, most + len(self._reworded)),
+            "SELECT rowid FROM task_words WHERE task_words MATCH ? AND rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?",
+            (self.match, low, high, most + len(self._reworded)),
         )
         found = [row[0] for row in rows.fetchall()]
         if not self._reworded:
             return found
-        fresh = self._execute(
-            f"SELECT seq FROM json_each(?) CROSS JOIN task WHERE seq = value AND seq > ? AND seq <= ?{where}",
-            (json.dumps(self._fresh), low, high, *parameters),
-        )
-        return self._merged(found, [row[0] for row in fresh.fetchall()])[:most]
+        return self._merged(found, [seq for seq in self._fresh if low < seq <= high])[:most]
 
     def among(self, seqs: list[int]) -> list[int]:
         """Give those of the tasks that have the text."""

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from vespera_agents.workspace.errors import WorkspaceError
 
 __all__ = ["Registry", "state_directory"]
 
+_KEY_BYTES: Final = 32
 _WORKSPACES_MAX: Final = 1_000
 """Workspaces that are remembered; the one opened longest ago is forgotten first."""
 
@@ -65,6 +67,31 @@ class Registry:
         """Record the owner's trust in a configuration."""
         with self._changing() as entries:
             entries[str(workspace)] = {**entries.pop(str(workspace), {}), "trusted": fingerprint}
+
+    def key(self) -> bytes:
+        """Give this user's secret for signing what others keep for us, made when it is first needed.
+
+        Raises:
+            WorkspaceError: it cannot be read or written.
+        """
+        path = self._directory / "signing.key"
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Not there yet, or another process has made the name and not yet the bytes: the lock makes one of two wait.
+            with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                key = file.read()
+                if len(key) < _KEY_BYTES:
+                    file.truncate(0)
+                    key = secrets.token_bytes(_KEY_BYTES)
+                    file.write(key)
+                    file.flush()
+                    os.fsync(file.fileno())
+                return key
+        except OSError as error:
+            raise WorkspaceError(
+                f"the key {path} cannot be read or written ({error.strerror}). Make it yours alone, or remove it."
+            ) from error
 
     def _read(self) -> dict[str, dict[str, str]]:
         try:

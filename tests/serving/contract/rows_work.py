@@ -29,6 +29,11 @@ def _briefed(world: World, answer: dict[str, Any]) -> None:
     assert world.value("SELECT claimed_by FROM task WHERE id=?", "ready")
 
 
+def _begun(world: World, answer: dict[str, Any]) -> None:
+    assert answer["outcome"] == "working"
+    assert world.value("SELECT count(*) FROM job WHERE task_id=?", "box") == 1
+
+
 def _kept(name: str, *artifacts: str) -> Check:
     def check(world: World, answer: dict[str, Any]) -> None:
         rows = world.place.rows("SELECT name, sha256 FROM artifact WHERE task_id=? ORDER BY seq", world.ids[name])
@@ -50,6 +55,10 @@ ROWS: tuple[Row, ...] = (
     ok(EXECUTE, "a ready task", {"ready": "in_progress"}, _briefed, task_id="@ready"),
     ok(EXECUTE, "a task in review", {"review": "in_progress"}, task_id="@review"),
     ok(EXECUTE, "a ready task by its prefix", {"ready": "in_progress"}, _briefed, task_id="@ready:14"),
+    ok(EXECUTE, "mode=agent and a container, whose tasks without a command are prepared", {"inside": "pending"}, _begun,
+       task_id="@box", mode="agent"),
+    no(EXECUTE, WRONG_STATE, "mode=agent and a task that is no command", "invalid_input", "no model provider",
+       task_id="@ready", mode="agent"),
     no(EXECUTE, WRONG_STATE, "a task that waits", "conflict", "Ready to begin", task_id="@waiting"),
     no(EXECUTE, WRONG_STATE, "a blocked task", "conflict", "no key", task_id="@blocked"),
     no(EXECUTE, WRONG_STATE, "a completed task", "conflict", "completed", task_id="@done"),

@@ -13,6 +13,8 @@ changes        what changed, and who is told
 watching       those who watch, and what they watch
 logs           messages for a client's log
 jobs           the tasks extension: handles to long work
+progress       how far a call is, on its way to the client
+questions      questions to the user on their way
 connections    what outlives a request
 identity       who sent a request, as far as its transport knows
 fairness       turns, so that no client starves another

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, final
 
 from vespera_agents.serving.protocol.identity import LOCAL, Identity
+from vespera_agents.serving.protocol.progress import Report
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.claims import Holder
 from vespera_agents.store import CommandKey
@@ -47,13 +48,20 @@ class Callers:
         self._origin = origin
         self._numbers = itertools.count(1)
 
-    def call(self, client: str | None, meta: Mapping[str, object] | None, identity: Identity = LOCAL) -> Call:
+    def call(
+        self,
+        client: str | None,
+        meta: Mapping[str, object] | None,
+        identity: Identity = LOCAL,
+        report: Report | None = None,
+    ) -> Call:
         """Name one call of a client.
 
         Args:
             client: what the client calls itself.
             meta: the `_meta` of its request.
             identity: what the transport knows of it.
+            report: hears how far the call is.
 
         Raises:
             InvalidInput: its key, or its own name for itself, is not a usable text.
@@ -62,9 +70,10 @@ class Callers:
         holder = holder_of(identity, name, meta)
         key = None if meta is None else meta.get(KEY_META)
         if key is None:
-            return Call(f"mcp:{name}", CommandKey(self._origin(), str(next(self._numbers))), holder=holder)
+            minted = CommandKey(self._origin(), str(next(self._numbers)))
+            return Call(f"mcp:{name}", minted, holder=holder, report=report)
         origin = f"client:{_known(identity, name)}"
-        return Call(f"mcp:{name}", CommandKey(origin, _text(KEY_META, key)), holder=holder)
+        return Call(f"mcp:{name}", CommandKey(origin, _text(KEY_META, key)), holder=holder, report=report)
 
 
 def holder_of(identity: Identity, name: str, meta: Mapping[str, object] | None) -> Holder | None:

@@ -24,6 +24,7 @@ __all__ = [
     "about_arguments",
     "about_failure",
     "about_fault",
+    "about_kept",
     "about_unknown_tool",
     "about_unserved_tool",
 ]
@@ -55,7 +56,7 @@ class Complaint:
 
 def about_failure(error: Exception) -> Complaint:
     """Tell what the facade refused or could not do."""
-    kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+    kind = _kind(type(error).__name__)
     if isinstance(error, Refusal):
         return Complaint(kind, error.what.rstrip("."), error.next_action)
     if isinstance(error, KeyConflict):
@@ -65,6 +66,11 @@ def about_failure(error: Exception) -> Complaint:
     if not what:
         what, next_action = next_action, "Correct this and call again"
     return Complaint(kind, what, f"{next_action}.")
+
+
+def about_kept(refusal: Mapping[str, str]) -> Complaint:
+    """Tell a refusal that ended a job: its class, what, and the next action."""
+    return Complaint(_kind(refusal["kind"]), refusal["what"].rstrip("."), refusal["next_action"])
 
 
 def about_fault(error: Exception, identifier: str) -> Complaint:
@@ -100,6 +106,11 @@ def about_arguments(tool: str, parameters: type[BaseModel], error: ValidationErr
     if len(found) > _PROBLEMS_MAX:
         problems.append(f"and {len(found) - _PROBLEMS_MAX} more")
     return Complaint("invalid_arguments", "; ".join(problems), f"Correct this and call {tool} again.")
+
+
+def _kind(name: str) -> str:
+    """Give the word for a class of failures."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name.lstrip("_")).lower()
 
 
 def _problem(detail: Mapping[str, object], parameters: type[BaseModel]) -> str:

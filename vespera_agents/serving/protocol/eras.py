@@ -8,8 +8,9 @@ once begin in the same round of the loop, so that the store commits what they wr
 
 from __future__ import annotations
 
+import contextvars
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, final
 
@@ -88,9 +89,7 @@ async def _serve_legacy(
 ) -> None:
     """Serve a connection that begins with a handshake, up to 2025-11-25."""
     # The handshake is answered before the next message is looked at: a client need not wait for its answer.
-    dispatcher: JSONRPCDispatcher[TransportContext] = JSONRPCDispatcher(
-        read, write, inline_methods=frozenset({_HANDSHAKE})
-    )
+    dispatcher = _Orderly(read, write, inline_methods=frozenset({_HANDSHAKE}))
     connection = Connection.for_loop(dispatcher)
     runner = ServerRunner(server, connection, state, init_options=options)
 
@@ -113,7 +112,7 @@ async def _serve_modern(
     server: Server[State], read: ReadStream[Incoming], write: WriteStream[SessionMessage], state: State
 ) -> None:
     """Serve a connection of 2026-07-28, where every request brings its own envelope."""
-    dispatcher: JSONRPCDispatcher[TransportContext] = JSONRPCDispatcher(read, write, transport_builder=_without_asking)
+    dispatcher = _Orderly(read, write, transport_builder=_without_asking)
     outbound = NotifyOnlyOutbound(dispatcher)
 
     async def on_request(context: DispatchContext[TransportContext], method: str, params: Params) -> dict[str, Any]:
@@ -145,6 +144,27 @@ async def _serve_modern(
             await aclose_shielded(connection)
 
     await dispatcher.run(on_request, on_notify)
+
+
+@final
+class _Orderly(JSONRPCDispatcher[TransportContext]):
+    """The library's dispatcher, whose handlers begin in the order of their messages."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._to_begin: deque[tuple[Callable[..., Awaitable[Any]], tuple[object, ...]]] = deque()
+
+    def _spawn(self, fn: Callable[..., Awaitable[Any]], *args: object, sender_ctx: contextvars.Context | None) -> None:
+        # Tasks that were started in one round of the loop run in whatever order it likes. Whichever of them comes
+        # first takes what came first: a client may send a plan and the next one without waiting in between.
+        assert sender_ctx is None, "no message of a pipe brings a context of its own"
+        assert self._tg is not None
+        self._to_begin.append((fn, args))
+        self._tg.start_soon(self._begin_next)
+
+    async def _begin_next(self) -> None:
+        function, arguments = self._to_begin.popleft()
+        await function(*arguments)
 
 
 def _without_asking(_: MessageMetadata) -> TransportContext:

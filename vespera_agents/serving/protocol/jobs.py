@@ -34,7 +34,7 @@ from vespera_agents.serving.protocol.callers import client_name
 from vespera_agents.serving.protocol.complaints import EXPECTED, about_failure
 from vespera_agents.specialists.answers import iso
 from vespera_agents.specialists.calls import Call
-from vespera_agents.specialists.jobs import JobFailed, RunningJob
+from vespera_agents.specialists.jobs import REFUSED, JobFailed, RunningJob
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.jobs import Job, JobStatus
 from vespera_agents.work.errors import NotFound
@@ -49,15 +49,18 @@ _WIRE: Final = "wire"
 Context = ServerRequestContext[dict[str, object]]
 
 
+@final
 class TaskParams(RequestParams):
     """Which task is meant."""
 
     task_id: str = Field(max_length=200)
 
 
-class TaskUpdateParams(TaskParams):
+@final
+class TaskUpdateParams(RequestParams):
     """Answers to questions of a task."""
 
+    task_id: str = Field(max_length=200)
     input_responses: dict[str, object] = Field(default_factory=dict[str, object])
 
 
@@ -149,6 +152,10 @@ class LongCalls:
             told["inputRequests"] = dict(found.asked)
         elif found.status is JobStatus.COMPLETED:
             told["result"] = self._result(found)
+        elif found.status is JobStatus.FAILED and REFUSED in (found.error or {}):
+            # The call was answered with a refusal: that is a result.
+            told["status"] = JobStatus.COMPLETED
+            told["result"] = self._result(found)
         elif found.status is JobStatus.FAILED:
             told["error"] = _error(found)
         return {"resultType": "complete", **told}
@@ -169,7 +176,7 @@ class LongCalls:
             raise _refused(error) from error
         return {"resultType": "complete"}
 
-    def _check(self, ctx: Context, params: TaskParams) -> None:
+    def _check(self, ctx: Context, params: TaskParams | TaskUpdateParams) -> None:
         """Refuse what is not a request of the extension.
 
         Raises:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, TypeVar, final
+from typing import Final, TypeVar, cast, final
 
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
@@ -50,14 +51,17 @@ from vespera_agents.serving.protocol.complaints import (
     about_arguments,
     about_failure,
     about_fault,
+    about_kept,
     about_unknown_tool,
     about_unserved_tool,
 )
 from vespera_agents.serving.protocol.fairness import Fairness, TooManyCalls, client_of
-from vespera_agents.serving.protocol.identity import Identity, identity_of
-from vespera_agents.serving.protocol.jobs import LongCalls, handle
+from vespera_agents.serving.protocol.identity import identity_of
+from vespera_agents.serving.protocol.jobs import Asking, LongCalls, handle
 from vespera_agents.serving.protocol.logs import LOGGER_NAME, log_to_client, set_level
 from vespera_agents.serving.protocol.pages import PAGE_ENTRIES, page_of
+from vespera_agents.serving.protocol.progress import Report, reporting
+from vespera_agents.serving.protocol.questions import Questions, can_be_asked
 from vespera_agents.serving.protocol.reading import Reading
 from vespera_agents.serving.protocol.roots import client_root
 from vespera_agents.serving.protocol.subscriptions import Subscriptions
@@ -65,6 +69,8 @@ from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.serving.tools.sessions import INITIALIZE_SESSION
 from vespera_agents.serving.tools.tool import Telling, Tool
 from vespera_agents.specialists.answers import ArtifactLink
+from vespera_agents.specialists.calls import Call
+from vespera_agents.specialists.jobs import REFUSED, RunningJob
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.errors import StoreError
 from vespera_agents.store.jobs import Job
@@ -97,6 +103,8 @@ _CACHE_HINTS: Final[Mapping[CacheableMethod, CacheHint]] = {
 }
 
 Context = ServerRequestContext[dict[str, object]]
+Answered = CallToolResult | InputRequiredResult | dict[str, object]
+"""The answer to a call: what it came to, what is needed first, or the handle of what goes on."""
 P = TypeVar("P", bound=RequestParams)
 
 logger = logging.getLogger(LOGGER_NAME)
@@ -169,6 +177,7 @@ class _Serving:
         self._callers = Callers(self._origin)
         self._fairness = Fairness()
         self._long = LongCalls(orchestrator, self._answer_of)
+        self._questions = Questions(orchestrator.runtime.registry.key)
 
     def server(self) -> OrchestratorServer:
         """Give the library's server."""
@@ -212,42 +221,27 @@ class _Serving:
         if holder is not None:
             await self._orchestrator.heard(holder)
 
-    async def _call_tool(
-        self, ctx: Context, params: CallToolRequestParams
-    ) -> CallToolResult | InputRequiredResult | dict[str, object]:
+    async def _call_tool(self, ctx: Context, params: CallToolRequestParams) -> Answered:
         tool = self._tools.get(params.name)
         if tool is None:
             served, exists = tuple(self._tools), params.name in TOOLS
             return _failed((about_unserved_tool if exists else about_unknown_tool)(params.name, served))
         client = ctx.session.client_params
-        name, identity = None if client is None else client.client_info.name, identity_of(ctx)
-        who = client_of(identity, name)
+        who = client_of(identity_of(ctx), None if client is None else client.client_info.name)
         try:
             await self._fairness.begin(who)
         except TooManyCalls as error:
             return _failed(about_failure(error))
         try:
-            return await self._work(ctx, params, tool, name, identity)
+            async with reporting(ctx) as report:
+                return await self._told(ctx, params, tool, report)
         finally:
             self._fairness.end(who)
 
-    async def _work(
-        self, ctx: Context, params: CallToolRequestParams, tool: Tool, name: str | None, identity: Identity
-    ) -> CallToolResult | InputRequiredResult | dict[str, object]:
-        arguments: Mapping[str, object] = params.arguments or {}
+    async def _told(self, ctx: Context, params: CallToolRequestParams, tool: Tool, report: Report | None) -> Answered:
+        """Carry a call out, whatever comes of it told as a result."""
         try:
-            if tool is INITIALIZE_SESSION and not {"working_directory", "session_id"} & arguments.keys():
-                root = await client_root(ctx, params)
-                if isinstance(root, InputRequiredResult):
-                    return root
-                arguments = arguments if root is None else {**arguments, "working_directory": root}
-            call = self._callers.call(name, ctx.meta, identity)
-            if call.holder is not None:
-                await self._orchestrator.heard(call.holder)
-            telling = await tool.invoke(self._orchestrator, call, arguments)
-            if call.job is not None and self._long.known_to(ctx):
-                return handle(await self._orchestrator.jobs.get(call.job))
-            return _succeeded(telling)
+            return await self._invoke(ctx, params, tool, report)
         except ValidationError as error:
             return _failed(about_arguments(tool.name, tool.parameters, error))
         except EXPECTED as error:
@@ -261,8 +255,51 @@ class _Serving:
             await log_to_client(ctx, "error", fault, tool.name)
             return _failed(fault)
 
+    async def _invoke(self, ctx: Context, params: CallToolRequestParams, tool: Tool, report: Report | None) -> Answered:
+        arguments: Mapping[str, object] = params.arguments or {}
+        root = None
+        if tool is INITIALIZE_SESSION and not {"working_directory", "session_id"} & arguments.keys():
+            root = self._questions.root_of(params) or await client_root(ctx, params)
+            if isinstance(root, InputRequiredResult):
+                return root
+            arguments = arguments if root is None else {**arguments, "working_directory": root}
+        client = ctx.session.client_params
+        name = None if client is None else client.client_info.name
+        call = self._callers.call(name, ctx.meta, identity_of(ctx), report)
+        if call.holder is not None:
+            await self._orchestrator.heard(call.holder)
+        if tool.question is not None and can_be_asked(ctx):
+            question = await tool.question(self._orchestrator, call, arguments)
+            if question is not None:
+                chosen = await self._questions.ask(ctx, params, question, root)
+                if isinstance(chosen, InputRequiredResult):
+                    return chosen
+                call.confirmed = True
+                if question.parameter is not None and chosen != question.unchanged:
+                    arguments = {**arguments, question.parameter: chosen}
+        if tool.long and self._long.known_to(ctx):
+            return await self._long.begin(call, tool.name, partial(self._as_job, tool, call, arguments))
+        telling = await tool.invoke(self._orchestrator, call, arguments)
+        if call.job is not None and self._long.known_to(ctx):
+            return handle(await self._orchestrator.jobs.get(call.job))
+        return _succeeded(telling)
+
+    async def _as_job(
+        self, tool: Tool, call: Call, arguments: Mapping[str, object], _: Asking, running: RunningJob
+    ) -> CallToolResult:
+        """Make a call as the work of a job; its progress is the job's."""
+        call.report = running.report
+        try:
+            return _succeeded(await tool.invoke(self._orchestrator, call, arguments))
+        except ValidationError as error:
+            return _failed(about_arguments(tool.name, tool.parameters, error))
+        except EXPECTED as error:
+            return _failed(about_failure(error))
+
     def _answer_of(self, job: Job) -> CallToolResult:
         """Answer a call of a tool with what the job came to that it began."""
+        if job.error is not None:
+            return _failed(about_kept(cast("Mapping[str, str]", job.error[REFUSED])))
         tool = self._tools.get(job.kind)
         if tool is None or job.result is None:
             return _failed(about_unknown_tool(job.kind, tuple(self._tools)))

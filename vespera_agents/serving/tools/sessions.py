@@ -12,6 +12,7 @@ from pydantic import Field
 
 from vespera_agents.serving.tools import results, shaping
 from vespera_agents.serving.tools.parameters import Cursor, Limit, SessionRef, Word
+from vespera_agents.serving.tools.questions import Question, choice_of_session
 from vespera_agents.serving.tools.schemas import TOLD
 from vespera_agents.serving.tools.texts import blocked_lines, counted, joined, session_line, shown, task_lines
 from vespera_agents.serving.tools.tool import Effects, Parameters, Shape, Tool, make_tool
@@ -102,6 +103,21 @@ async def _get_status(orchestrator: Orchestrator, _: Call, given: StatusParamete
     return await orchestrator.sessions.get_status(given.session, given.limit)
 
 
+async def _question_before_initialize(
+    orchestrator: Orchestrator, call: Call, given: InitializeParameters
+) -> Question | None:
+    if given.name is not None or given.session_id is not None:
+        return None
+    sessions = await orchestrator.doubts.choosing(call, given.working_directory)
+    return choice_of_session(sessions, "session_id", new=True)
+
+
+async def _question_before_resume(orchestrator: Orchestrator, call: Call, given: ResumeParameters) -> Question | None:
+    if given.session is not None:
+        return None
+    return choice_of_session(await orchestrator.doubts.choosing(call, None), "session", new=False)
+
+
 def _tell_session(answer: SessionAnswer) -> str:
     released = f"Released after their server died: {', '.join(answer.released)}." if answer.released else ""
     return joined(
@@ -145,6 +161,7 @@ def _tell_status(answer: StatusAnswer) -> str:
         task_lines("Ready", answer.ready),
         blocked_lines(answer.blocked),
         *specialists,
+        *(f"Long work: {line}" for line in answer.jobs),
         f"Longest in its status: {waiting}." if waiting else "",
         answer.next_action,
     )
@@ -171,6 +188,7 @@ INITIALIZE_SESSION: Final = make_tool(
     run=_initialize,
     tell=_tell_session,
     shape=Shape(results.Session, shaping.session),
+    question=_question_before_initialize,
 )
 
 SESSION_TOOLS: Final[tuple[Tool, ...]] = (
@@ -196,6 +214,7 @@ SESSION_TOOLS: Final[tuple[Tool, ...]] = (
         run=_resume,
         tell=_tell_resume,
         shape=Shape(results.Resumed, shaping.resumed),
+        question=_question_before_resume,
         links=_resume_links,
     ),
     make_tool(

@@ -44,6 +44,7 @@ from vespera_agents.serving.tools.parameters import (
     dependencies,
     subtask_drafts,
 )
+from vespera_agents.serving.tools.questions import Question, confirmation
 from vespera_agents.serving.tools.texts import counted, joined, one_line, shown, task_lines
 from vespera_agents.serving.tools.tool import Effects, Parameters, Shape, Tool, make_tool
 from vespera_agents.specialists.answers import (
@@ -253,6 +254,18 @@ async def _delete(orchestrator: Orchestrator, call: Call, given: DeleteParameter
     )
 
 
+async def _question_before_plan(orchestrator: Orchestrator, call: Call, given: PlanParameters) -> Question | None:
+    if given.plan_path is None:
+        return None
+    return confirmation(await orchestrator.doubts.replacing(call, given.plan_path, given.session))
+
+
+async def _question_before_delete(orchestrator: Orchestrator, call: Call, given: DeleteParameters) -> Question | None:
+    if given.mode != "delete" or not given.force:
+        return None
+    return confirmation(await orchestrator.doubts.deleting(call, given.task_id, given.session))
+
+
 def _tell_plan(answer: PlanAnswer) -> str:
     ready = set(answer.ready)
     lines = [
@@ -328,6 +341,7 @@ TASK_TOOLS: Final[tuple[Tool, ...]] = (
         run=_plan,
         tell=_tell_plan,
         shape=Shape(results.Planned, shaping.planned),
+        question=_question_before_plan,
     ),
     make_tool(
         "orchestrator_update_task",
@@ -373,5 +387,6 @@ TASK_TOOLS: Final[tuple[Tool, ...]] = (
         answer=DeleteAnswer,
         run=_delete,
         tell=_tell_delete,
+        question=_question_before_delete,
     ),
 )

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar, cast, final
 
 from pydantic import BaseModel, ConfigDict
 
+from vespera_agents.serving.tools.questions import Question
 from vespera_agents.serving.tools.schemas import input_schema, output_schema
 from vespera_agents.specialists.answers import Answer, ArtifactLink
 from vespera_agents.specialists.calls import Call
@@ -73,6 +74,10 @@ class Tool:
     """
     retell: Callable[[Mapping[str, object]], Telling]
     """Tell an answer that was kept as JSON: what came of a call that went on as a job."""
+    question: Callable[[Orchestrator, Call, Mapping[str, object]], Awaitable[Question | None]] | None = None
+    """What the user is asked before, where somebody can be asked; raises what `invoke` raises."""
+    long: bool = False
+    """It may take long whatever its arguments are: a client that knows handles gets one at once."""
 
     @property
     def input_schema(self) -> Mapping[str, object]:
@@ -113,6 +118,8 @@ def make_tool(
     tell: Callable[[A], str],
     shape: Shape[A] | None = None,
     links: Callable[[A], Sequence[ArtifactLink]] = lambda _: (),
+    question: Callable[[Orchestrator, Call, P], Awaitable[Question | None]] | None = None,
+    long: bool = False,
 ) -> Tool:
     """Make a tool of a function of the facade.
 
@@ -127,6 +134,8 @@ def make_tool(
         tell: the short text beside the result.
         shape: how the result is made of that answer; without one the answer is the result.
         links: the artifacts that the result speaks of.
+        question: what the user is asked before, if there is a doubt.
+        long: whether it may take long whatever its arguments are.
     """
 
     async def invoke(orchestrator: Orchestrator, call: Call, arguments: Mapping[str, object]) -> Telling:
@@ -141,4 +150,11 @@ def make_tool(
     def retell(kept: Mapping[str, object]) -> Telling:
         return telling(answer.model_validate(kept))
 
-    return Tool(name, title, description, effects, parameters, shape.result if shape else answer, invoke, retell)
+    asked = question
+
+    async def ask(orchestrator: Orchestrator, call: Call, arguments: Mapping[str, object]) -> Question | None:
+        return None if asked is None else await asked(orchestrator, call, parameters.model_validate(arguments))
+
+    result = answer if shape is None else shape.result
+    asking = None if question is None else ask
+    return Tool(name, title, description, effects, parameters, result, invoke, retell, asking, long)

@@ -179,5 +179,6 @@ WORK_TOOLS: Final[tuple[Tool, ...]] = (
         tell=_tell_synthesis,
         shape=Shape(results.Synthesized, shaping.synthesized),
         links=_synthesis_links,
+        long=True,
     ),
 )

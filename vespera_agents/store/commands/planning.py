@@ -15,6 +15,7 @@ from typing import Final, TypedDict, final
 from pydantic import TypeAdapter
 
 from vespera_agents.store.changes import add_dependency, check_no_path, roll_up, set_status
+from vespera_agents.store.commands.editing import DeleteTask
 from vespera_agents.store.rows import command_json, commands_json
 from vespera_agents.store.transaction import StatusChange, Transaction, only_open_session, resolve_task_id
 from vespera_agents.work.drafts import DependencyDraft, TaskDraft, check_drafts, walk_drafts
@@ -56,6 +57,9 @@ class PlanTasks:
     drafts: tuple[TaskDraft, ...]
     parent: str | None = None
     """The container to put it in: an id or a unique prefix."""
+    replaces: str | None = None
+    """The task whose place it takes: that one is archived with everything below it, its live work cancelled first.
+    What a repeated call would replace is what the first one made, so this is no part of the wish."""
 
     def fingerprint(self) -> bytes:
         """Give what tells this command from another."""
@@ -76,6 +80,8 @@ class PlanTasks:
         if self.session_id is None:
             return replace(self, session_id=only_open_session(transaction.connection)).apply(transaction)
         drafts = check_drafts(self.drafts)
+        if self.replaces is not None:
+            DeleteTask(self.by, self.replaces, self.session_id, force=True).apply(transaction)
         parent = None if self.parent is None else self._container(transaction, self.parent)
         first = self._places(transaction, parent)
         ids = {key: f"task_{transaction.mint()}" for key in drafts}

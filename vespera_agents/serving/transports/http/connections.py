@@ -1,6 +1,7 @@
-"""The connection as hypercorn sees it: a stream whose writes end, also when the peer reads nothing any more.
+"""A connection: what hypercorn writes to, and whether anything is being answered over it.
 
-Hypercorn shields its writes from cancellation and sets them no limit. Not the limit of connections (`door`).
+Hypercorn shields its writes from cancellation and sets them no limit, and it knows ways to be silent for ever (its
+HTTP/2 after garbage). Here writes end, and `door` closes what is idle. Not the limit of connections (`door`).
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from typing import Final, final
 
 import trio
 
-__all__ = ["FULL", "AnyStream", "bounded"]
+__all__ = ["FULL", "LINK", "AnyStream", "Link", "bounded"]
 
 AnyStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 _WORDS: Final = (
     b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"too many connections are open. Try again."}}'
 )
+LINK: Final = "vespera.link"
+"""Where a request finds its connection, in the state of its scope."""
 _HEAD: Final = b"HTTP/1.1 "
 _LENGTH: Final = b"\r\ncontent-length: "
 FULL: Final = (
@@ -24,6 +27,34 @@ FULL: Final = (
     b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(_WORDS), _WORDS)
 )
 """What a connection hears that is one too many."""
+
+
+@final
+class Link:
+    """One connection, as long as it is open."""
+
+    __slots__ = ("busy", "idle_since", "stream")
+
+    def __init__(self, stream: AnyStream) -> None:
+        self.stream: Final = stream
+        self.busy = 0
+        """Requests that are being answered over it."""
+        self.idle_since = trio.current_time()
+        """Since when none is, where none is."""
+
+    def begin(self) -> None:
+        """Hear that a request is being answered."""
+        self.busy += 1
+
+    def end(self) -> None:
+        """Hear that one was answered."""
+        self.busy -= 1
+        self.idle_since = trio.current_time()
+
+    def cut(self) -> None:
+        """Close it, whoever waits for it."""
+        plain = self.stream if isinstance(self.stream, trio.SocketStream) else self.stream.transport_stream
+        plain.socket.close()
 
 
 def bounded(stream: AnyStream, send_seconds: float) -> PlainConnection | EncryptedConnection:

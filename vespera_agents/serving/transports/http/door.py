@@ -25,7 +25,7 @@ from mcp.server._streamable_http_modern import handle_modern_request
 from mcp.server.lowlevel.server import Server
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from vespera_agents.serving.transports.http.connections import FULL, AnyStream, bounded
+from vespera_agents.serving.transports.http.connections import FULL, LINK, AnyStream, Link, bounded
 from vespera_agents.serving.transports.http.events import EventLog, EventLogStatistics
 from vespera_agents.serving.transports.http.guard import Guard, GuardStatistics, Receive, Scope, Send, headers_of
 from vespera_agents.serving.transports.http.limits import ORDINARY, Limits
@@ -100,7 +100,7 @@ class HttpDoor:
         self._log = EventLog(store)
         self._guard: Guard | None = None
         self._sessions: Sessions | None = None
-        self._connections: set[AnyStream] = set()
+        self._connections: set[Link] = set()
         self._gone = trio.Event()
         self._turned_away = 0
 
@@ -164,13 +164,15 @@ class HttpDoor:
         async def connection(stream: AnyStream) -> None:
             # A cast, because hypercorn says that it takes encrypted streams only.
             patient = cast("trio.SSLStream[trio.SocketStream]", bounded(stream, self._limits.send_seconds))
-            state = ConnectionState({})
-            await self._connection(stream, TCPServer(cast("AppWrapper", guard), config, context, state, patient))
+            link = Link(stream)
+            state = ConnectionState({LINK: link})
+            await self._connection(link, TCPServer(cast("AppWrapper", guard), config, context, state, patient))
 
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 accept = partial(trio.serve_listeners, connection, [listener], handler_nursery=connections)
                 accepting.start_soon(accept)
+                accepting.start_soon(self._cut_idle)
                 self._announce(self._listening.url)
                 task_status.started(self)
                 await self._stopping.wait()
@@ -186,22 +188,22 @@ class HttpDoor:
             self._cut()
             connections.cancel_scope.cancel()
 
-    async def _connection(self, stream: AnyStream, serving: TCPServer) -> None:
+    async def _connection(self, link: Link, serving: TCPServer) -> None:
         if len(self._connections) >= self._limits.connections_max:
             self._turned_away += 1
             with trio.move_on_after(self._limits.send_seconds):
-                await _turn_away(stream)
+                await _turn_away(link.stream)
             return
-        self._connections.add(stream)
+        self._connections.add(link)
         try:
             await serving
         except Exception:  # the boundary of a connection: what breaks it must not end the others
             logger.exception("a connection broke")
         finally:
-            self._connections.discard(stream)
+            self._connections.discard(link)
             if not self._connections:
                 self._gone.set()
-            await trio.aclose_forcefully(stream)
+            await trio.aclose_forcefully(link.stream)
 
     async def _until_gone(self, seconds: float) -> None:
         with trio.move_on_after(seconds):
@@ -211,9 +213,17 @@ class HttpDoor:
 
     def _cut(self) -> None:
         """Close what is left: hypercorn shields its writes, so that cancelling alone would wait for the peer."""
-        for stream in self._connections:
-            plain = stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
-            plain.socket.close()
+        for link in self._connections:
+            link.cut()
+
+    async def _cut_idle(self) -> None:
+        """Close connections over which nothing is answered, whatever hypercorn waits for."""
+        while True:
+            await trio.sleep(self._limits.idle_seconds / 4)
+            limit = trio.current_time() - 1.5 * self._limits.idle_seconds
+            for link in self._connections:
+                if not link.busy and link.idle_since < limit:
+                    link.cut()
 
 
 async def _turn_away(stream: AnyStream) -> None:

@@ -15,6 +15,7 @@ from typing import Final, cast, final
 import trio
 
 from vespera_agents.serving.protocol.identity import Identity, put_identity
+from vespera_agents.serving.transports.http.connections import LINK, Link
 from vespera_agents.serving.transports.http.limits import Limits
 from vespera_agents.serving.transports.http.listening import ENDPOINT, Listening
 
@@ -72,11 +73,14 @@ class Guard:
         if not await self._let_in(scope, send):
             self._refused += 1
             return
+        link = cast("dict[str, Link]", scope["state"])[LINK]
         self._requests += 1
         self._in_flight += 1
+        link.begin()
         try:
             await self._serve(scope, receive, send)
         finally:
+            link.end()
             self._in_flight -= 1
 
     def statistics(self) -> GuardStatistics:

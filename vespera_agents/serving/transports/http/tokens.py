@@ -67,7 +67,7 @@ def read_tokens(path: Path) -> Tokens:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise TokenFileRefused(f"the token file {path} cannot be read: {error.strerror}. {_ADVICE}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             raise TokenFileRefused(f"the token file {path} is not a regular file. {_ADVICE}")
@@ -75,7 +75,9 @@ def read_tokens(path: Path) -> Tokens:
             raise TokenFileRefused(
                 f"the token file {path} can be read or changed by others. Make it yours alone: chmod 600 {path}"
             )
-        data = file.read(FILE_BYTES_MAX + 1)
+        data = os.read(descriptor, FILE_BYTES_MAX + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > FILE_BYTES_MAX:
         raise TokenFileRefused(f"the token file {path} has more than {FILE_BYTES_MAX} bytes. {_ADVICE}")
     return Tokens(_parse(path, data.decode("utf-8", "replace")))
