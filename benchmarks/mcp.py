@@ -33,6 +33,7 @@ from benchmarks.serving.clients import (
     process,
     wait_for_port,
 )
+from benchmarks.serving.listing import list_rows
 from benchmarks.serving.starting import ENDS, seconds_to_import, seconds_to_start_and_end
 
 CALLS: Final = 30
@@ -66,6 +67,7 @@ async def run(options: Options) -> list[Row]:
         for era in ERAS:
             rows += await http_rows(options, surroundings, era)
         rows += await start_rows(options, surroundings)
+        rows += await list_rows(surroundings)
     return rows
 
 
@@ -300,4 +302,5 @@ def notes() -> str:
   their errors, arguments and keys on top, is ours.
 - A durable call has written, synced and answered. The bare commit is one row in one table without an index.
 - The time of a start ends with the answer of the first tool; the reference is the whole process that only imports.
-- A disk shared with others is the noise of the durable rows."""
+- A disk shared with others is the noise of the durable rows.
+- A list is counted in exact o200k tokens, as compact JSON. A model sees names, descriptions and input schemas of it."""

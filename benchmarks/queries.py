@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import random
 import sqlite3
-import statistics
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ import trio
 
 from benchmarks.harness import Options, Row, row_of
 from vespera_agents.store import queries
-from vespera_agents.store.derived import index_words
+from vespera_agents.store.derived import rebuild
 from vespera_agents.store.queries import TaskFilter
 from vespera_agents.store.rows import TASK_COLUMNS
 from vespera_agents.store.schema import migrate
@@ -170,29 +169,30 @@ async def measure_case(
 
 
 async def pages(store: Store, wanted: TaskFilter) -> float:
-    """Read the first page some times; microseconds for one, the median."""
+    """Read the first page some times; microseconds of the quickest, which waited least for a processor."""
     seconds: list[float] = []
     for _ in range(PAGES_PER_ROUND):
         started = time.perf_counter()
         await store.read(queries.task_page, wanted, PAGE, None)
         seconds.append(time.perf_counter() - started)
-    return 1e6 * statistics.median(seconds)
+    return 1e6 * min(seconds)
 
 
 def repeated(read: Callable[[], object]) -> float:
-    """Call it some times; microseconds for one, the median."""
+    """Call it some times; microseconds of the quickest."""
     seconds: list[float] = []
     for _ in range(PAGES_PER_ROUND):
         started = time.perf_counter()
         read()
         seconds.append(time.perf_counter() - started)
-    return 1e6 * statistics.median(seconds)
+    return 1e6 * min(seconds)
 
 
 def bare_read(connection: sqlite3.Connection, tasks: tuple[Task, ...]) -> Callable[[], object]:
     """Prepare the bare read of these rows."""
     seqs = [connection.execute("SELECT seq FROM task WHERE id = ?", (task.id,)).fetchone()[0] for task in tasks]
-    statement = "SELECT {} FROM task WHERE seq IN ({}) ORDER BY seq".format(TASK_COLUMNS, ",".join("?" * len(seqs)))
+    marks = ",".join("?" * len(seqs))
+    statement = f"SELECT {TASK_COLUMNS} FROM task WHERE seq IN ({marks}) ORDER BY seq"  # noqa: S608 - marks only
     return lambda: connection.execute(statement, seqs).fetchall()
 
 
@@ -206,16 +206,21 @@ async def opened(database: Path) -> AsyncGenerator[Store]:
 
 
 def build(database: Path, count: int) -> None:
-    """Make a store of so many tasks by plain inserts: the triggers of the schema do the rest."""
+    """Make a store of so many tasks: without triggers, and with what is derived made at once, in half the time."""
     with closing(connect(database)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("PRAGMA cache_size=-300000")
         migrate(connection)
         connection.execute("BEGIN")
+        triggers = connection.execute("SELECT name, sql FROM sqlite_master WHERE type='trigger'").fetchall()
+        for name, _ in triggers:
+            connection.execute(f"DROP TRIGGER {name}")
         connection.execute("INSERT INTO session VALUES (?, 'work', '/work', 'open', 0, 0, 0, 1)", (SESSION,))
         connection.executemany(_INSERT, filler(count))
+        rebuild(connection)
+        for _, statement in triggers:
+            connection.execute(statement)
         connection.execute("COMMIT")
-        index_words(connection)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 

@@ -72,6 +72,7 @@ BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
     ),
     "vespera_agents/serving/protocol/server.py": (1, "a fault of ours reaches the client as one, and our log whole"),
     "vespera_agents/serving/transports/http/door.py": (1, "what breaks one connection must not end the others"),
+    "vespera_agents/serving/transports/http/sessions.py": (1, "a session that crashes must not end the others"),
     "vespera_agents/store/writer.py": (2, "rolls back and raises on; the fault of one command is that caller's alone"),
 }
 """How many `except Exception` or broader each source module has, and which supervision boundary that is."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,13 @@ from vespera_agents.store import Store
 HEADERS = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 LEGACY = "2025-11-25"
 MODERN = "2026-07-28"
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what tells nobody that it happened."""
+    with trio.fail_after(30):
+        while not condition():  # noqa: ASYNC110 - see above
+            await trio.sleep(0.005)
 
 
 @dataclass
@@ -158,7 +165,7 @@ class Event:
     """Its message; None without data."""
 
 
-async def events(response: httpx2.Response) -> AsyncIterator[Event]:
+async def events(response: httpx2.Response) -> AsyncGenerator[Event]:
     """Read the events of a stream until it ends, comments left out."""
     fields: dict[str, str] = {}
     async for line in response.aiter_lines():

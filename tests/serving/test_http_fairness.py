@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.serving.http_kit import HEADERS, call, handshake
+from tests.serving.http_kit import HEADERS, call, handshake, until
 from tests.serving.kit import Place, new_place
 from vespera_agents.serving.protocol.fairness import AT_WORK_MAX, Fairness, FairnessStatistics, TooManyCalls, client_of
 from vespera_agents.serving.protocol.identity import LOCAL, Identity
@@ -36,7 +36,7 @@ async def test_a_client_has_its_turns_in_order_and_others_have_theirs(autojump_c
 
     async with trio.open_nursery() as nursery:
         for number in range(5):
-            nursery.start_soon(work, "busy", f"busy {number}", 10.0)
+            nursery.start_soon(work, "busy", f"busy {number}", 10.0 + number)
             await wait_all_tasks_blocked()
         assert fairness.statistics() == FairnessStatistics(clients=1, at_work=2, waiting=3, refused=0)
         with pytest.raises(TooManyCalls, match="call again"):
@@ -105,9 +105,8 @@ async def test_over_http_a_flood_of_one_client_leaves_room_for_another(place: Pl
                 async with trio.open_nursery() as asking:
                     for number in range(200):
                         asking.start_soon(ask, number + 1)
+                    await until(lambda: (guard := door.statistics().guard) and guard.in_flight == 200)
                     with trio.fail_after(30):
-                        while (guard := door.statistics().guard) is None or guard.in_flight < 200:
-                            await trio.sleep(0.01)
                         quick = await client.post("", json=call("quick"), headers=other)
                     assert not quick.json()["result"].get("isError")
                     assert begun == [AT_WORK_MAX]

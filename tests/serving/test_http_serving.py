@@ -13,7 +13,7 @@ import pytest
 import trio
 from mcp import Client
 
-from tests.serving.http_kit import HEADERS, call, handshake
+from tests.serving.http_kit import HEADERS, call, handshake, until
 from tests.serving.kit import ERAS, Place, connected, http_client, http_server, new_place, refuse, succeed, text_of
 
 CLIENTS = 50
@@ -69,9 +69,7 @@ async def test_a_server_ends_in_good_order_while_streams_are_open(place: Place, 
         with trio.fail_after(END_SECONDS):
             assert await server.end(number) == 0
         if era != "legacy":
-            with trio.fail_after(END_SECONDS):
-                while len(ended) < 3:
-                    await trio.sleep(0.01)
+            await until(lambda: len(ended) == 3)
         nursery.cancel_scope.cancel()
     assert server.errors == []
 

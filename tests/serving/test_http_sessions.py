@@ -15,19 +15,13 @@ import httpx2
 import pytest
 import trio
 
-from tests.serving.http_kit import LEGACY, Event, Opened, call, events, handshake, open_door, request
+from tests.serving.http_kit import LEGACY, Event, Opened, call, events, handshake, open_door, request, until
 from vespera_agents.serving.transports.http import answering
 from vespera_agents.serving.transports.http.limits import Limits
 from vespera_agents.store.stream_events import EVENT_SECONDS
 
 TOKEN = 7
 """A progress token."""
-
-
-async def until(condition: Any) -> None:
-    with trio.fail_after(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
-            await trio.sleep(0.005)
 
 
 async def kept(opened: Opened) -> list[tuple[Any, ...]]:

@@ -127,7 +127,7 @@ async def test_a_long_briefing_is_cut_to_what_a_prompt_may_have() -> None:
                 await succeed(client, "orchestrator_complete_task", task_id=ids[name], **work)
             text = await got(client, "execute_task", task_id=ids["Last"])
             assert "The end of it all." in text
-            assert "These parts did not fit into the context: What this builds on." in text
+            assert re.search(r"did not fit into the context: .*What this builds on", text)
             assert len(text.encode()) < 5 * TOKENS_MAX
             claimed = await succeed(client, "orchestrator_execute_task", task_id=ids["Last"])
             assert len(claimed["prompt"]) > 40_000

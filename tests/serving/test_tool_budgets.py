@@ -10,7 +10,7 @@ import pytest
 from mcp import Client
 from mcp_types import ListToolsResult
 
-from benchmarks.listing import PUBLISHED_TOKENS, listed_tokens
+from benchmarks.serving.listing import PUBLISHED_TOKENS, listed_tokens
 from tests.serving.contract.all_rows import ROWS
 from tests.serving.contract.table import OK
 from tests.serving.contract.world import World, new_world

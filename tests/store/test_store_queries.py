@@ -30,7 +30,7 @@ from vespera_agents.store.commands import (
     ReleaseClaims,
     UpdateTask,
 )
-from vespera_agents.store.derived import WORDS_SCRIPT, index_words
+from vespera_agents.store.derived import WORDS_SCRIPT, index_words, rebuild
 from vespera_agents.store.queries import TaskFilter
 from vespera_agents.store.texts import TEXT_WORDS_MAX, match_of
 from vespera_agents.store.transaction import CommandKey
@@ -423,6 +423,19 @@ def test_each_check_finds_what_it_is_there_for(bench, draft, name: str) -> None:
     findings = check_structure(bench.connection)
     assert name in {finding.check for finding in findings}
     assert all(finding.message for finding in findings)
+
+
+def test_what_is_derived_can_be_made_anew(bench, draft) -> None:
+    bench.plan(draft("lone"), draft("box", subtasks=(draft("inner"),)), draft("after", "box"))
+    bench.connection.execute("UPDATE cell SET n=n+1")
+    bench.connection.execute("DELETE FROM cell_task")
+    bench.connection.execute("BEGIN")
+    rebuild(bench.connection)
+    bench.connection.execute("COMMIT")
+    assert check_structure(bench.connection) == []
+    bench.plan(draft("more"))
+    assert found(bench, "more") == ["more"]
+    assert check_structure(bench.connection) == []
 
 
 def test_a_check_without_time_says_so(bench) -> None:

@@ -1,7 +1,6 @@
-"""The answers of the orchestrator: pydantic models that every face shows.
+"""The answers of the orchestrator: models that every face shows, whole (resources, commands) or in part (tools).
 
-They are the output schemas of the MCP tools and the `--json` of the commands; a face adds a sentence for people and
-nothing else. Times are ISO 8601 in UTC. Neighbours: `orchestrator` fills them.
+Times are ISO 8601 in UTC. Neighbours: `orchestrator` fills them.
 """
 
 from __future__ import annotations

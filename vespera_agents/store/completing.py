@@ -6,8 +6,9 @@ that no keystroke reads a large store. Not how one row is found by a prefix that
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -19,10 +20,10 @@ MATCHES_MAX: Final = 100
 """Ids in one answer."""
 LOOKED_AT_MAX: Final = 2_000
 """Rows that are looked at for one answer: some 4 ms."""
-SESSIONS_MAX: Final = 20
-"""Sessions whose tasks are looked at when none is named."""
 _LONG: Final = 3
 """Digits of a beginning that fits one task in 4,096: a million tasks leave 244."""
+_FEW: Final = 20
+"""Rows of one cell that are looked at in any case."""
 _TASK: Final = "task_"
 _SESSION: Final = "session_"
 _READY: Final = "ready"
@@ -34,7 +35,6 @@ _ORDER: Final = (
 )
 """What comes first where nothing else is likelier; nobody works on a live container itself."""
 _LIVE: Final = frozenset({"in_progress", "review", "blocked", "pending"})
-_STATUSES: Final = ("in_progress", "review", "blocked", "pending", "failed", "completed", "cancelled", "archived")
 
 
 @final
@@ -63,14 +63,10 @@ def task_ids(
     digits = _digits(beginning, _TASK)
     if digits is None:
         return Matches((), 0, has_more=False)
-    rank = {status: number for number, status in enumerate(dict.fromkeys([*likely, *_ORDER]))}
+    order = {standing: number for number, standing in enumerate(dict.fromkeys([*likely, *_ORDER]))}
     if len(digits) >= _LONG:
-        rows, complete = _by_id(connection, digits, session_id)
-    else:
-        rows, complete = _recent(connection, digits, session_id)
-    # The sort is stable: within one rank the order of the rows stays.
-    found = [str(row[0]) for row in sorted(rows, key=lambda row: rank[_standing(row)])]
-    return _matches(found, complete=complete)
+        return _by_id(connection, digits, session_id, order)
+    return _along_cells(connection, digits, session_id, order)
 
 
 def session_ids(connection: sqlite3.Connection, beginning: str) -> Matches:
@@ -104,46 +100,57 @@ def artifact_hashes(connection: sqlite3.Connection, beginning: str) -> Matches:
     return _matches(list(dict.fromkeys(found)), complete=len(rows) <= LOOKED_AT_MAX)
 
 
-def _by_id(connection: sqlite3.Connection, digits: str, session_id: str | None) -> tuple[list[Row], bool]:
+def _by_id(connection: sqlite3.Connection, digits: str, session_id: str | None, order: Mapping[str, int]) -> Matches:
     """Look into the index of the ids."""
     rows: list[Row] = connection.execute(
-        "SELECT id, status, children, open_dependencies, session_id FROM task WHERE id >= ? AND id < ?"
-        " ORDER BY id LIMIT ?",
+        "SELECT id, status, children > 0, status = 'pending' AND children = 0 AND open_dependencies = 0, session_id"
+        " FROM task WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
         (f"{_TASK}{digits}", f"{_TASK}{digits}g", LOOKED_AT_MAX + 1),
     ).fetchall()
     mine = [row for row in rows[:LOOKED_AT_MAX] if session_id in {None, row[4]}]
-    return mine, len(rows) <= LOOKED_AT_MAX
+    # The sort is stable: within one standing the order of the ids stays.
+    mine.sort(key=lambda row: order[_standing(row)])
+    return _matches([str(row[0]) for row in mine], complete=len(rows) <= LOOKED_AT_MAX)
 
 
-def _recent(connection: sqlite3.Connection, digits: str, session_id: str | None) -> tuple[list[Row], bool]:
-    """Look at the newest tasks of each status, in one session or in the newest ones."""
-    sessions, complete = [session_id], True
-    if session_id is None:
-        rows: list[Row] = connection.execute(
-            "SELECT id FROM session ORDER BY status <> 'open', created DESC, id LIMIT ?", (SESSIONS_MAX + 1,)
-        ).fetchall()
-        sessions, complete = [str(row[0]) for row in rows[:SESSIONS_MAX]], len(rows) <= SESSIONS_MAX
-    found: list[Row] = []
-    room = LOOKED_AT_MAX
-    for one in sessions:
-        for status in _STATUSES:
-            rows = connection.execute(
-                "SELECT id, status, children, open_dependencies FROM task WHERE session_id=? AND status=?"
-                " ORDER BY seq DESC LIMIT ?",
-                (one, status, room + 1),
+def _along_cells(
+    connection: sqlite3.Connection, digits: str, session_id: str | None, order: Mapping[str, int]
+) -> Matches:
+    """Look at the newest tasks of each standing, the likeliest standing first, until there are enough."""
+    cells: list[Row] = connection.execute(
+        "SELECT id, status, container, ready, n FROM cell WHERE n > 0 AND (?1 IS NULL OR session_id = ?1)",
+        (session_id,),
+    ).fetchall()
+    cells.sort(key=lambda row: order[_standing(row)])
+    found: list[str] = []
+    room, everything = LOOKED_AT_MAX, sum(int(row[4]) for row in cells)
+    for _, group in itertools.groupby(cells, _standing):
+        some = list(group)
+        rows: list[Row] = []
+        for cell in some:
+            # Of many cells a few tasks each; the newest ones of all of them are put in order below.
+            rows += connection.execute(
+                "SELECT task.id, task.seq FROM cell_task CROSS JOIN task USING (seq) WHERE cell = ?"
+                " ORDER BY cell_task.seq DESC LIMIT ?",
+                (cell[0], room // len(some) + _FEW),
             ).fetchall()
-            complete = complete and len(rows) <= room
-            found.extend(row for row in rows[:room] if str(row[0]).startswith(f"{_TASK}{digits}"))
-            room = max(0, room - len(rows))
-    return found, complete
+        rows.sort(key=lambda row: -int(row[1]))
+        room -= len(rows)
+        found += [str(row[0]) for row in rows if str(row[0]).startswith(f"{_TASK}{digits}")]
+        if room <= 0 or len(found) > MATCHES_MAX:
+            break
+    if not digits:
+        # All of them begin so, and the cells have counted them.
+        return Matches(tuple(found[:MATCHES_MAX]), everything, has_more=everything > MATCHES_MAX)
+    return _matches(found, complete=LOOKED_AT_MAX - room == everything)
 
 
 def _standing(row: Row) -> str:
     """Give the status of a row, `ready` for what can be claimed, `container` for what others do."""
-    status, children, waits_for = str(row[1]), int(row[2]), int(row[3])
-    if children and status in _LIVE:
+    status, container, ready = str(row[1]), bool(row[2]), bool(row[3])
+    if container and status in _LIVE:
         return _CONTAINER
-    return _READY if status == "pending" and not waits_for else status
+    return _READY if ready else status
 
 
 def _digits(beginning: str, prefix: str) -> str | None:

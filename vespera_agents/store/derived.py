@@ -13,7 +13,7 @@ import re
 import sqlite3
 from typing import Final
 
-__all__ = ["FACETS", "SCRIPT", "WORDS_SCRIPT", "facets_of", "index_words", "spaced_words"]
+__all__ = ["FACETS", "SCRIPT", "WORDS_SCRIPT", "facets_of", "index_words", "rebuild", "spaced_words"]
 
 FACETS: Final = ("session_id", "status", "waived", "container", "ready", "task_type", "specialist", "complexity")
 """The columns of `cell` that tell one from another."""
@@ -63,6 +63,25 @@ def index_words(connection: sqlite3.Connection) -> None:
     )
     connection.execute("DELETE FROM task_reworded")
     connection.execute("COMMIT")
+
+
+def rebuild(connection: sqlite3.Connection) -> None:
+    """Derive everything anew from the tasks, in the transaction that is open; what was derived before is forgotten."""
+    for table in ("cell", "cell_task", "task_reworded"):
+        connection.execute(f"DELETE FROM {table}")
+    connection.execute("INSERT INTO task_words(task_words) VALUES ('delete-all')")
+    facets = ", ".join(FACETS)
+    connection.execute(
+        f"INSERT INTO cell({facets}, n) SELECT {facets_of('task')}, count(*) FROM task GROUP BY {facets_of('task')}"
+    )
+    connection.execute(
+        "INSERT INTO cell_task(seq, cell, updated)"
+        f" SELECT seq, (SELECT id FROM cell WHERE ({facets}) = ({facets_of('task')})), updated FROM task ORDER BY seq"
+    )
+    connection.execute(
+        "INSERT INTO task_words(rowid, title, description, summary)"
+        " SELECT seq, words(title), words(description), words(summary) FROM task"
+    )
 
 
 def facets_of(row: str) -> str:

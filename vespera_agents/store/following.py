@@ -16,8 +16,8 @@ from vespera_agents.store.rows import Row
 
 __all__ = ["Changed", "changed_since", "last_event"]
 
-EVENTS_MAX: Final = 5_000
-"""Events that are told one by one; where there were more, everything counts as changed."""
+EVENTS_MAX: Final = 2_000
+"""Events that are told one by one, within 15 ms; where there were more, everything counts as changed."""
 _LISTED: Final = frozenset({"session_created", "session_status", "artifact", "artifacts_dropped", "deleted"})
 """Events that add to or take from the sessions and artifacts that there are."""
 _DROPPED: Final = frozenset({"artifacts_dropped", "deleted"})

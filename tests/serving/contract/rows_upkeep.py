@@ -56,9 +56,9 @@ def _handed_over(world: World, answer: dict[str, Any]) -> None:
 def _measured(world: World, answer: dict[str, Any]) -> None:
     assert answer["status"] in {"healthy", "degraded", "unhealthy"}
     assert (answer["status"] == "healthy") == (answer["reasons"] == [])
-    assert str(world.place.project) in answer["commit_seconds"]
-    assert answer["disk_free_bytes"][str(world.place.project)] > 0
-    assert answer["providers"] == {}
+    assert str(world.place.project) in dict(answer["commit_seconds"])
+    assert dict(answer["disk_free_bytes"])[str(world.place.project)] > 0
+    assert answer["providers"] == []
 
 
 ROWS: tuple[Row, ...] = (

@@ -32,21 +32,17 @@ _SUPERVISORS_SHOWN: Final = 10
 class CleanupParameters(Parameters):
     """Arguments of orchestrator_cleanup_sessions."""
 
-    which: Annotated[
-        Which, Word, Field(description="orphaned: empty or directory gone; completed: all tasks ended; old: untouched")
-    ]
-    older_than_days: Annotated[int, Field(ge=1, le=OLDER_DAYS_MAX, description="What is old")] = OLDER_DAYS
-    dry_run: Annotated[bool, Field(description="Only say what would be done")] = True
+    which: Annotated[Which, Word, Field(description="orphaned: empty or directory gone; completed: all tasks ended")]
+    older_than_days: Annotated[int, Field(ge=1, le=OLDER_DAYS_MAX)] = OLDER_DAYS
+    dry_run: bool = True
     session: Annotated[SessionRef, Field(description="Only this one")] | None = None
 
 
 class MaintenanceParameters(Parameters):
     """Arguments of orchestrator_maintenance_coordinator."""
 
-    action: Annotated[
-        Action, Word, Field(description="scan_cleanup: stale claims, orphans, stray files; handover: an artifact")
-    ]
-    scope: Annotated[Literal["session", "workspace"], Word, Field(description="session: one only")] = "workspace"
+    action: Annotated[Action, Word, Field(description="scan_cleanup: stale claims, orphans, stray files")]
+    scope: Annotated[Literal["session", "workspace"], Word] = "workspace"
     validation_level: Annotated[Literal["basic", "full"], Word, Field(description="full: read every byte")] = "basic"
     dry_run: Annotated[bool, Field(description="Default: true for scan_cleanup only")] | None = None
     session: SessionRef | None = None
@@ -63,19 +59,20 @@ class HealthAnswer(Answer):
     reasons: list[str]
     """Each names the component to blame, the worst first."""
     loop_lag_seconds: float
-    commit_seconds: dict[str, float]
-    """Of each open workspace: what a synced commit took just now."""
+    commit_seconds: list[tuple[str, float]]
+    """Rows of an open workspace and what a synced commit took there just now."""
     queue_depth: int
     """Commands that wait for the disk."""
     store_errors: int
     """Since the server began."""
-    mailboxes: dict[str, float]
-    """The fullest by the name of the actor, 0 to 1."""
-    restarts_left: dict[str, int]
-    """Of the supervisors that are nearest to giving up."""
-    disk_free_bytes: dict[str, int]
-    providers: dict[str, str]
-    """The circuit of each model provider."""
+    mailboxes: list[tuple[str, float]]
+    """Rows of an actor and how full its mailbox is, 0 to 1, the fullest first."""
+    restarts_left: list[tuple[str, int]]
+    """Rows of a supervisor and how often it may restart yet, nearest to giving up first."""
+    disk_free_bytes: list[tuple[str, int]]
+    """Rows of a workspace and what its disk has left."""
+    providers: list[tuple[str, str]]
+    """Rows of a model provider and the state of its circuit."""
 
 
 async def _cleanup(orchestrator: Orchestrator, call: Call, given: CleanupParameters) -> CleanupAnswer:
@@ -98,15 +95,15 @@ async def _check_health(orchestrator: Orchestrator, _: Call, __: HealthParameter
         status=verdict.grade,
         reasons=[f"{one.component}: {one.what} ({one.grade})" for one in verdict.reasons[:_LINES_MAX]],
         loop_lag_seconds=round(measured.loop_lag_seconds, 6),
-        commit_seconds={
-            one.workspace: round(one.commit_seconds, 6) for one in measured.stores if one.commit_seconds is not None
-        },
+        commit_seconds=[
+            (one.workspace, round(one.commit_seconds, 6)) for one in measured.stores if one.commit_seconds is not None
+        ],
         queue_depth=sum(one.queue_depth for one in measured.stores),
         store_errors=sum(one.errors for one in measured.stores),
-        mailboxes={one.actor: round(one.fill_ratio, 3) for one in measured.mailboxes[:_MAILBOXES_SHOWN]},
-        restarts_left={one.supervisor: one.restarts_left for one in measured.supervisors[:_SUPERVISORS_SHOWN]},
-        disk_free_bytes={one.workspace: one.free_bytes for one in measured.disks},
-        providers=dict(measured.providers),
+        mailboxes=[(one.actor, round(one.fill_ratio, 3)) for one in measured.mailboxes[:_MAILBOXES_SHOWN]],
+        restarts_left=[(one.supervisor, one.restarts_left) for one in measured.supervisors[:_SUPERVISORS_SHOWN]],
+        disk_free_bytes=[(one.workspace, one.free_bytes) for one in measured.disks],
+        providers=list(measured.providers.items()),
     )
 
 
@@ -139,7 +136,7 @@ def _tell_maintenance(answer: MaintenanceAnswer) -> str:
 
 
 def _tell_health(answer: HealthAnswer) -> str:
-    commits = max(answer.commit_seconds.values(), default=0.0)
+    commits = max((seconds for _, seconds in answer.commit_seconds), default=0.0)
     return joined(
         f"{answer.status.capitalize()}: loop {answer.loop_lag_seconds * 1_000:.1f} ms late, commit "
         f"{commits * 1_000:.1f} ms, {answer.queue_depth} waiting for the disk.",
@@ -151,8 +148,8 @@ UPKEEP_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_cleanup_sessions",
         "Clean up sessions",
-        "Close sessions that are over, in every known workspace, and archive the finished tasks of old ones; never "
-        "where somebody is at work. Use it when the list of sessions is long; without dry_run=false it only tells.",
+        "Close sessions that are over, in every known workspace, and archive the finished tasks of old ones. Use it "
+        "when the list of sessions is long; it only tells unless dry_run=false.",
         Effects(destructive=True, idempotent=True),
         parameters=CleanupParameters,
         answer=CleanupAnswer,
@@ -162,8 +159,8 @@ UPKEEP_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_maintenance_coordinator",
         "Maintain a workspace",
-        "Give back stale tasks and remove what is left over, check that rows and files hold together, write status "
-        "documents, or prepare a hand-over. Use it to tidy up, or to leave; it tells what it found and changed.",
+        "Clean a workspace up, check that its rows and files hold together, write its status documents or prepare a "
+        "hand-over. Use it to tidy up, or before you leave.",
         Effects(destructive=True),
         parameters=MaintenanceParameters,
         answer=MaintenanceAnswer,
@@ -173,8 +170,7 @@ UPKEEP_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_health_check",
         "Health check",
-        "Measure the server now: event loop, commits, mailboxes, supervisors, disk. Use it when calls are slow or "
-        "fail; it names the component to blame.",
+        "Measure event loop, commits, mailboxes, supervisors and disk now. Use it when calls are slow or fail.",
         Effects(read_only=True, idempotent=True),
         parameters=HealthParameters,
         answer=HealthAnswer,

@@ -31,6 +31,9 @@ class KeepStreamEvents:
     """Keep messages; of each of their streams the newest stay, and of all streams the young ones."""
 
     by: str
+    origin: str
+    """Of its key: who keeps messages one command after another repeats none that was followed by another, and with a
+    record of each the records would outgrow the messages."""
     events: tuple[StreamEvent, ...]
 
     def fingerprint(self) -> bytes:
@@ -39,6 +42,7 @@ class KeepStreamEvents:
 
     def apply(self, transaction: Transaction) -> None:
         """Write them."""
+        transaction.execute("DELETE FROM command WHERE origin = ?", (self.origin,))
         transaction.execute("DELETE FROM stream_event WHERE at < ?", (transaction.now - EVENT_SECONDS,))
         for event in self.events:
             transaction.execute(

@@ -109,7 +109,9 @@ class EventLog:
     async def _write(self, batch: tuple[StreamEvent, ...]) -> None:
         self._keys += 1
         try:
-            await self._store.execute(KeepStreamEvents("server", batch), CommandKey(self._origin, str(self._keys)))
+            await self._store.execute(
+                KeepStreamEvents("server", self._origin, batch), CommandKey(self._origin, str(self._keys))
+            )
         except StoreError as error:
             self._lost += len(batch)
             logger.warning("messages are not kept for clients that resume: %s", error)
