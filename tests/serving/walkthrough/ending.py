@@ -21,10 +21,7 @@ async def the_others_go_on(stage: Stage) -> None:
     """Tell what Ines sees after the crash."""
     write = stage.transcript
     write.say("Ines's server finds the dead one by its lock and gives back what it had claimed.")
-    with trio.fail_after(WAIT_SECONDS):
-        while stage.place.status("Choose among themes") != "pending":
-            await trio.sleep(0.05)
-    await stage.ines.call("query_tasks", ready=True)
+    await stage.ines.call("get_status")
     await stage.ines.call("execute_task", task_id=stage.ids["themes"], show=2)
     await stage.ines.call(
         "complete_task", task_id=stage.ids["themes"], summary="One theme: plain.", next_action="complete"

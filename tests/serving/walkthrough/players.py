@@ -58,8 +58,8 @@ class Person:
         assert isinstance(result.structured_content, dict)
         return result.structured_content
 
-    async def refused(self, tool: str, kind: str, /, **arguments: Any) -> None:
-        """Call a tool, which must refuse for this kind of reason and change nothing."""
+    async def refused(self, tool: str, kind: str, /, *, recorded: bool = False, **arguments: Any) -> None:
+        """Call a tool, which must refuse for this kind of reason and change nothing, but for what it says is recorded."""
         before = self.place.state()
         self.transcript.call(self.name, f"orchestrator_{tool}", arguments)
         with trio.fail_after(CALL_SECONDS):
@@ -68,7 +68,7 @@ class Person:
         assert result.is_error, f"{self.name}: {tool}({arguments}) was not refused: {text}"
         assert result.meta is not None
         assert result.meta[ERROR_META]["kind"] == kind, text
-        assert self.place.state() == before
+        assert (self.place.state() == before) is not recorded
         self.transcript.block("text", f"isError ({kind})\n{text}")
 
     async def read(self, uri: str, *, show: int | None = None) -> str:

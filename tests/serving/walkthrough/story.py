@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import trio
-from mcp import Client, MCPError
+from mcp import MCPError
 from mcp.server.subscriptions import ResourceUpdated
 from mcp_types import PromptReference, TextContent
 
@@ -263,7 +263,7 @@ async def _work_is_handed_in(stage: Stage, ada: Person) -> None:
     uri = f"vespera://artifact/{stage.digests['design']}"
     first = await ada.read(f"{uri}?limit=130")
     second = await ada.read(first.rpartition("Go on with ")[2])
-    assert first.partition("\nThese are")[0] + second == DECISION
+    assert first.partition("\nThese are")[0] + second.rpartition("\nThese are")[0] == DECISION
 
 
 async def _a_gate_decides(stage: Stage, ada: Person) -> None:
@@ -271,7 +271,7 @@ async def _a_gate_decides(stage: Stage, ada: Person) -> None:
     write.heading("A gate decides")
     task_id = stage.ids["count"]
     write.say("The gate `sh check.sh` has to succeed before “Count lines” is completed. Ada changes the script.")
-    await ada.call("execute_task", task_id=task_id, show=3)
+    await ada.call("execute_task", task_id=task_id)
     stage.shell.write("tally.sh", LINES.replace("%s lines, %s words", "%s lines %s words"))
     work = {"task_id": task_id, "summary": "Counts both.", "file_paths": ["tally.sh"], "next_action": "complete"}
     write.say("No command runs on a client's word alone:")
@@ -280,7 +280,7 @@ async def _a_gate_decides(stage: Stage, ada: Person) -> None:
     stage.shell.write(".vespera/config.toml", CONFIG, "toml")
     await stage.shell.vespera("trust", "--yes")
     write.say("Now the gate runs, and finds a mistake: the comma is missing.")
-    await ada.refused("complete_task", "conflict", **work)
+    await ada.refused("complete_task", "conflict", recorded=True, **work)
     stage.shell.write("tally.sh", LINES)
     await ada.call("complete_task", **work)
     assert stage.place.status("Count lines") == "completed"
@@ -361,13 +361,13 @@ async def _the_server_works_by_itself(stage: Stage, ada: Person, decider: Decide
     await ada.call("execute_task", task_id=stage.ids["release"], mode="agent")
     write.say("Soak never ends. Meanwhile everybody can see how far it is:")
     with trio.fail_after(WAIT_SECONDS):
-        while stage.place.rows("SELECT done FROM job") != [(1,)] or not (stage.place.project / "soak.pid").exists():
+        while stage.place.rows("SELECT done FROM job WHERE task_id=?", stage.ids["release"]) != [(1,)] or not (stage.place.project / "soak.pid").exists():
             await trio.sleep(0.05)
     await ada.call("get_status")
     write.say("Ines cancels it, from the other server. The command is killed, and the rest of the plan goes on without.")
     await stage.ines.call("cancel_task", task_id=stage.ids["Soak"], reason="Long enough.")
     with trio.fail_after(WAIT_SECONDS):
-        while stage.place.rows("SELECT status FROM job") == [("working",)]:
+        while stage.place.rows("SELECT status FROM job WHERE task_id=?", stage.ids["release"]) == [("working",)]:
             await trio.sleep(0.05)
     assert stage.place.status("Soak") == "cancelled"
     await ada.call("get_status")

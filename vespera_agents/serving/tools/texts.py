@@ -65,5 +65,5 @@ def blocked_lines(blocked: Sequence[BlockedTask]) -> str:
     if not blocked:
         return ""
     rest = [f"- and {len(blocked) - _LINES_MAX} more"] if len(blocked) > _LINES_MAX else []
-    lines = [f"- {one.id} {one_line(one.title)}: by {shown(one.blocked_by)}" for one in blocked[:_LINES_MAX]]
+    lines = [f"- {one.id} {one_line(one.title)}, because of {shown(one.blocked_by)}" for one in blocked[:_LINES_MAX]]
     return "\n".join(["Blocked:", *lines, *rest])
