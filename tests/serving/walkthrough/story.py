@@ -12,6 +12,7 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import trio
 from mcp import MCPError
@@ -24,7 +25,7 @@ from tests.serving.walkthrough.ending import (
     the_others_go_on,
     the_work_is_brought_to_its_end,
 )
-from tests.serving.walkthrough.players import Decider, Inspector, Person, Shell
+from tests.serving.walkthrough.players import WAIT_SECONDS, Decider, Inspector, Person, Shell, eventually
 from tests.serving.walkthrough.transcript import Transcript
 from vespera_agents.workspace import live_servers
 
@@ -84,7 +85,6 @@ One line: first the lines, then the words, separated by a comma.
 - No option for the order: nobody has asked for one.
 """
 HEAR_SECONDS = 20.0
-WAIT_SECONDS = 40.0
 
 
 @dataclass
@@ -143,8 +143,8 @@ def _a_project(stage: Stage) -> None:
     for words in (["init", "--quiet"], ["add", "."]):
         subprocess.run(["git", *words], cwd=stage.place.project, env=stage.place.environment, check=True)
     write.say("""
-        Ada's client starts its server by itself, as [the README](../README.md#add-it-to-an-mcp-client) shows; Ines starts
-        one that stays. Both serve all tools (`--tools full`); without that it is the twelve that daily work needs.
+        Ada's client starts its server by itself, as [the README](../README.md#add-it-to-an-mcp-client) shows; Ines
+        starts one that stays. Both serve all tools (`--tools full`); without that it is the twelve for daily work.
     """)
     write.block("sh", "$ vespera serve --workspace <project> --tools full --http 127.0.0.1:8765")
     write.block("text", f"serving {stage.ines.url}")
@@ -248,7 +248,9 @@ async def _work_is_handed_in(stage: Stage, ada: Person) -> None:
         next_action="complete",
     )
     stage.digests["design"] = answer["artifacts"][0].rpartition("/")[2]
-    write.say("Ines hands a file of the project in. What was kept is a copy: later changes of the file do not touch it.")
+    write.say(
+        "Ines hands a file of the project in. What was kept is a copy: later changes of the file do not touch it."
+    )
     stage.shell.write("sample.txt", SAMPLE, "text")
     await stage.ines.call(
         "complete_task",
@@ -282,7 +284,8 @@ async def _a_gate_decides(stage: Stage, ada: Person) -> None:
     write.say("Now the gate runs, and finds a mistake: the comma is missing.")
     await ada.refused("complete_task", "conflict", recorded=True, **work)
     stage.shell.write("tally.sh", LINES)
-    await ada.call("complete_task", **work)
+    write.say("With the comma it succeeds. This time her program asks to be told how far it is.")
+    await ada.call("complete_task", hear=True, **work)
     assert stage.place.status("Count lines") == "completed"
 
 
@@ -299,7 +302,9 @@ async def _a_review(stage: Stage, ada: Person) -> None:
         artifact_type="documentation",
         next_action="needs_revision",
     )
-    write.say("Ada asks for the prompt `review_task`. Ids are completed while she types; what likely is meant comes first.")
+    write.say(
+        "Ada asks for the prompt `review_task`. Ids are completed while she types; what likely is meant comes first."
+    )
     found = await ada.client.complete(PromptReference(name="review_task"), {"name": "task_id", "value": "task_"})
     assert found.completion.values[0] == task_id
     write.block("text", f"completion/complete review_task task_id=task_\n{found.completion.values[0]}\n[...]")
@@ -317,14 +322,12 @@ async def _a_task_is_stuck(stage: Stage, ada: Person) -> None:
     write.heading("Stuck, released, and overtaken")
     task_id = stage.ids["colour"]
     await ada.call("execute_task", task_id=task_id, show=2)
-    await ada.call(
-        "complete_task", task_id=task_id, summary="Which colours can terminals show?", next_action="blocked"
-    )
+    await ada.call("complete_task", task_id=task_id, summary="Which colours can terminals show?", next_action="blocked")
     write.say("Ines finds it, and who is kept from going on by it.")
     await stage.ines.call("get_status")
     write.say("""
-        Ada watches the session meanwhile (`subscriptions/listen`). Ines knows the answer, writes it down and releases the
-        task; Ada hears of it although it happened in another process.
+        Ada watches the session meanwhile (`subscriptions/listen`). Ines knows the answer, writes it down and releases
+        the task; Ada hears of it although it happened in another process.
     """)
     uri = f"vespera://session/{stage.ids['session']}"
     version = stage.place.rows("SELECT version FROM task WHERE id=?", task_id)[0][0]
@@ -337,7 +340,9 @@ async def _a_task_is_stuck(stage: Stage, ada: Person) -> None:
                 if isinstance(event, ResourceUpdated):
                     break
     write.block("text", f"notifications/resources/updated {event.uri}")
-    write.say("A change that was made from what Ada read before would undo Ines's. It names the version that it is for:")
+    write.say(
+        "A change that was made from what Ada read before would undo Ines's. It names the version that it is for:"
+    )
     await ada.refused(
         "update_task", "stale_version", task_id=task_id, expected_version=version, description="Ask on the list."
     )
@@ -360,15 +365,17 @@ async def _the_server_works_by_itself(stage: Stage, ada: Person, decider: Decide
     stage.shell.write("soak.sh", "echo $$ > soak.pid\nwhile :; do sh tally.sh sample.txt; sleep 0.2; done\n")
     await ada.call("execute_task", task_id=stage.ids["release"], mode="agent")
     write.say("Soak never ends. Meanwhile everybody can see how far it is:")
-    with trio.fail_after(WAIT_SECONDS):
-        while stage.place.rows("SELECT done FROM job WHERE task_id=?", stage.ids["release"]) != [(1,)] or not (stage.place.project / "soak.pid").exists():
-            await trio.sleep(0.05)
+    note, release = stage.place.project / "soak.pid", stage.ids["release"]
+    await eventually(note.exists)
+    await eventually(lambda: stage.place.rows("SELECT done FROM job WHERE task_id=?", release) == [(1,)])
+    soak = int(note.read_text())
     await ada.call("get_status")
-    write.say("Ines cancels it, from the other server. The command is killed, and the rest of the plan goes on without.")
+    write.say(
+        "Ines cancels it, from the other server. The command is killed, and the rest of the plan goes on without."
+    )
     await stage.ines.call("cancel_task", task_id=stage.ids["Soak"], reason="Long enough.")
-    with trio.fail_after(WAIT_SECONDS):
-        while stage.place.rows("SELECT status FROM job WHERE task_id=?", stage.ids["release"]) == [("working",)]:
-            await trio.sleep(0.05)
+    await eventually(lambda: stage.place.rows("SELECT status FROM job WHERE task_id=?", release) == [("completed",)])
+    await eventually(lambda: not Path(f"/proc/{soak}").exists())
     assert stage.place.status("Soak") == "cancelled"
     await ada.call("get_status")
     write.say("Deleting for good is asked about where somebody can be asked. Ada's user says no, then yes.")

@@ -14,12 +14,14 @@ from collections.abc import Mapping
 WIDTH = 116
 """How long a line of prose may be."""
 
-_IDS = re.compile(r"\b(session|task|artifact|job|srv)_[0-9a-f]{4,32}\b|\b[0-9a-f]{64}\b")
+_IDS = re.compile(r"\b(session|task|artifact|job|srv)_[0-9a-f]{4,32}\b|(?<!#)\b([0-9a-f]{64}|[0-9a-f]{12})\b")
 _CHANGING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?UTC|Z|[+-]\d\d:\d\d)?", "<time>"),
         (r"(?<=127\.0\.0\.1:)\d+", "<port>"),
+        (r"(?<=#)[0-9a-f]{12}\b", "<client>"),
+        (r"(?<=[a-z])-[0-9a-f]{6}\.\d+\b", "-<instance>"),
         (r"\bpid \d+", "pid <pid>"),
         (r"[\d.,]+(e-\d+)?( ?)(ms|s|µs|us|seconds|minutes|hours)\b", r"<duration>"),
         (r"[\d.,]+( ?)(bytes|KB|MB|GB|TB|kB|KiB|MiB|GiB)\b", "<size>"),

@@ -168,10 +168,14 @@ def _tell_status(answer: StatusAnswer) -> str:
 
 
 def _specialist_lines(answer: StatusAnswer) -> list[str]:
-    return [
+    """Tell who is at work, and count the others."""
+    idle = [one for one in answer.specialists if one.state == "running" and not one.mailbox]
+    lines = [
         f"- {one.name}: {one.state}, {one.mailbox} waiting, context {one.context_fill:.0%} full"
         for one in answer.specialists
+        if one not in idle
     ]
+    return [*lines, f"- {len(idle)} idle"] if lines and idle else lines
 
 
 def _resume_links(answer: ResumeAnswer) -> Sequence[ArtifactLink]:
