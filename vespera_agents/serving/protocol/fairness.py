@@ -45,10 +45,12 @@ class FairnessStatistics:
 class _Client:
     """The calls of one client."""
 
-    __slots__ = ("at_work", "waiting")
+    __slots__ = ("at_work", "turns", "waiting")
 
     def __init__(self) -> None:
         self.at_work = 0
+        self.turns = 0
+        """Of those at work: given back, and on their way to who waits."""
         self.waiting = trio.lowlevel.ParkingLot()
 
 
@@ -83,14 +85,24 @@ class Fairness:
             )
         # Whoever ends hands its turn over, so the number at work stays as it is.
         await client.waiting.park()
+        client.turns -= 1
+        if client.turns:
+            self._hand_over(who, client)
 
     def end(self, who: object) -> None:
         """Give a turn back: to the next of the same client, if one waits."""
         client = self._clients[who]
+        client.turns += 1
+        if client.turns == 1:
+            self._hand_over(who, client)
+
+    def _hand_over(self, who: object, client: _Client) -> None:
+        """Wake who waits longest, who wakes the next: of those woken together, any might run first."""
         if client.waiting:
             client.waiting.unpark()
             return
-        client.at_work -= 1
+        client.at_work -= client.turns
+        client.turns = 0
         if not client.at_work:
             del self._clients[who]
 
