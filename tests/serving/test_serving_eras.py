@@ -15,6 +15,7 @@ import pytest
 import trio
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
+from mcp.shared.message import ServerMessageMetadata
 from mcp_types import (
     CallToolRequestParams,
     CallToolResult,
@@ -97,7 +98,8 @@ def tool_server() -> tuple[Server[dict[str, object]], list[str]]:
         elif params.name == "break":
             raise RuntimeError("the secret of the house")
         elif params.name == "ask":
-            roots = await ctx.session.send_request(ListRootsRequest(), ListRootsResult)
+            related = ServerMessageMetadata(related_request_id=ctx.request_id)
+            roots = await ctx.session.send_request(ListRootsRequest(), ListRootsResult, metadata=related)
             text = str(roots.roots[0].uri)
         return CallToolResult(content=[TextContent(text=text)])
 
@@ -276,11 +278,11 @@ async def test_calls_that_arrive_together_share_a_commit(era: str) -> None:
                     assert not (await line.hear())["result"]["isError"]
                 store = (await runtime.workspace(place.project)).store
                 before = store.statistics()
-                plans = [tool(number, "plan_task", title=f"T{number}") for number in range(1, 21)]
+                plans = [tool(number, "plan_task", title=f"T{number}") for number in range(1, 13)]
                 line.say(*plans)
                 answers = [await line.hear() for _ in plans]
-                assert {answer["id"] for answer in answers} == set(range(1, 21))
+                assert {answer["id"] for answer in answers} == set(range(1, 13))
                 after = store.statistics()
                 assert after.commands - before.commands == len(plans)
                 assert after.commits - before.commits <= 2
-        assert [row[0] for row in place.rows("SELECT title FROM task ORDER BY seq")] == [f"T{n}" for n in range(21)]
+        assert [row[0] for row in place.rows("SELECT title FROM task ORDER BY seq")] == [f"T{n}" for n in range(13)]

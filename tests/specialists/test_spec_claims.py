@@ -129,7 +129,7 @@ async def test_a_client_that_is_not_heard_of_for_a_lease_loses_its_claims_and_on
         await h.claim(ids["server"])
         still_clock.jump(LEASE_SECONDS - 1)
         assert await h.opened.release_dead_claims() == []
-        await h.orchestrator.heard(h.call(holder=BEN))
+        await h.orchestrator.heard(BEN)
         still_clock.jump(1)
         await released(h, ids["a"])
         assert (await h.show(ids["b"])).status == "in_progress"
@@ -238,17 +238,17 @@ async def test_activity_renews_a_durable_lease_at_most_once_a_minute_and_a_lapse
     async with house() as h:
         await h.begin()
         task = (await h.plan(draft("a")))["a"]
-        await h.orchestrator.heard(h.call(holder=SHELL))
+        await h.orchestrator.heard(SHELL)
         assert await h.opened.store.read(queries.leases) == [], "who holds nothing costs no row"
         await h.work.execute(h.call(holder=SHELL), task)
         first = await renewed(h)
-        await h.orchestrator.heard(h.call(holder=SHELL))
+        await h.orchestrator.heard(SHELL)
         assert await renewed(h) == first
         await expire(h, 61)
-        await h.orchestrator.heard(h.call(holder=SHELL))
+        await h.orchestrator.heard(SHELL)
         assert await renewed(h) >= first
         await expire(h, LEASE_SECONDS)
-        await h.orchestrator.heard(h.call(holder=SHELL))
+        await h.orchestrator.heard(SHELL)
         assert await h.opened.release_dead_claims() == [task]
 
 

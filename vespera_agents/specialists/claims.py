@@ -22,12 +22,10 @@ from vespera_agents.store import CommandKey, Store, StoreError, queries
 from vespera_agents.store.commands import ReleaseClaims, ReleaseLapsed, RenewLease
 from vespera_agents.workspace import Workspace, WorkspaceError, guardian_lock, machine_time, server_alive
 
-__all__ = ["LEASE_SECONDS", "LEASE_SECONDS_MAX", "LEASE_SECONDS_MIN", "Claims", "ClaimsStatistics", "Holder"]
+__all__ = ["LEASE_SECONDS", "Claims", "ClaimsStatistics", "Holder"]
 
 LEASE_SECONDS: Final = 3_600.0
 """How long a client that is not heard of keeps what it has claimed."""
-LEASE_SECONDS_MIN: Final = 60.0
-LEASE_SECONDS_MAX: Final = 7 * 24 * 3_600.0
 DEAD_COMMANDS_SECONDS: Final = 15.0
 """How long we wait for the commands of a dead server to be killed."""
 _LOOK_SECONDS_MAX: Final = 60.0
