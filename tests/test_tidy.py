@@ -74,8 +74,6 @@ BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
         1,
         "a fault of ours reaches the client of a request that is no call as one, and our log whole",
     ),
-    "vespera_agents/serving/protocol/eras.py": (1, "a fault of ours becomes an error that shows nothing of our insides"),
-    "vespera_agents/serving/transports/http/sessions.py": (1, "the boundary of a session: its crash ends no other"),
     "vespera_agents/serving/protocol/server.py": (1, "a fault of ours reaches the client as one, and our log whole"),
     "vespera_agents/serving/transports/http/door.py": (1, "what breaks one connection must not end the others"),
     "vespera_agents/serving/transports/http/sessions.py": (1, "a session that crashes must not end the others"),

@@ -17,8 +17,8 @@ from vespera_agents.work.errors import Refusal
 
 __all__ = ["AT_WORK_MAX", "QUEUE_MAX", "Fairness", "FairnessStatistics", "TooManyCalls", "client_of"]
 
-AT_WORK_MAX: Final = 16
-"""Calls of one client at once. Ten in flight on one connection share a commit; more gain nothing."""
+AT_WORK_MAX: Final = 32
+"""Calls of one client at once: enough that those of one connection share commits, few enough for others between."""
 QUEUE_MAX: Final = 1_000
 """Calls of one client that wait; more are refused."""
 
