@@ -278,11 +278,11 @@ async def test_calls_that_arrive_together_share_a_commit(era: str) -> None:
                     assert not (await line.hear())["result"]["isError"]
                 store = (await runtime.workspace(place.project)).store
                 before = store.statistics()
-                plans = [tool(number, "plan_task", title=f"T{number}") for number in range(1, 13)]
+                plans = [tool(number, "plan_task", title=f"T{number}") for number in range(1, 21)]
                 line.say(*plans)
                 answers = [await line.hear() for _ in plans]
-                assert {answer["id"] for answer in answers} == set(range(1, 13))
+                assert {answer["id"] for answer in answers} == set(range(1, 21))
                 after = store.statistics()
                 assert after.commands - before.commands == len(plans)
                 assert after.commits - before.commits <= 2
-        assert [row[0] for row in place.rows("SELECT title FROM task ORDER BY seq")] == [f"T{n}" for n in range(13)]
+        assert [row[0] for row in place.rows("SELECT title FROM task ORDER BY seq")] == [f"T{n}" for n in range(21)]
