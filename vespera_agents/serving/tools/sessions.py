@@ -175,7 +175,7 @@ def _specialist_lines(answer: StatusAnswer) -> list[str]:
         for one in answer.specialists
         if one not in idle
     ]
-    return [*lines, f"- {len(idle)} idle"] if lines and idle else lines
+    return [*lines, f"- {len(idle)} idle"] if idle else lines
 
 
 def _resume_links(answer: ResumeAnswer) -> Sequence[ArtifactLink]:
