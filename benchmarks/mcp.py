@@ -19,12 +19,10 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-import trio
 from mcp import Client, StdioServerParameters
 
 from benchmarks import queries
 from benchmarks.harness import Clock, Measure, Options, Row, measured, row_of
-from benchmarks.listing import PUBLISHED_TOKENS, listed_tokens
 from benchmarks.serving.clients import (
     ERAS,
     NO_OP,
@@ -240,7 +238,7 @@ async def http_rows(options: Options, surroundings: Mapping[str, str], era: str)
         for name, arguments in {"ours": ["-m", OURS, "http", directory], "raw": ["-m", RAW, "http"]}.items():
             port = free_port()
             stack.enter_context(process([*arguments, str(port)], surroundings))
-            await trio.to_thread.run_sync(wait_for_port, port)
+            await wait_for_port(port)
             client = HttpClient(port, era)
             stack.callback(client.close)
             measures[name] = lambda client=client: 1e6 * client.calls(CALLS, NO_OP, {})
@@ -292,28 +290,6 @@ async def start_rows(options: Options, surroundings: Mapping[str, str]) -> list[
             )
             for how, values in ends.items()
         ),
-    ]
-
-
-async def list_rows(surroundings: Mapping[str, str]) -> list[Row]:
-    """Count what a model sees of the tools that are listed by default, beside the published lists of others."""
-    with tempfile.TemporaryDirectory(prefix="vsp-") as workspace:
-        arguments = ["-m", "vespera_agents", "serve", "--workspace", workspace]
-        parameters = StdioServerParameters(command=sys.executable, args=arguments, env=dict(surroundings))
-        async with Client(parameters) as client:
-            tokens = listed_tokens(await client.list_tools())
-    return [
-        row_of(
-            f"the list of {tokens.tools} tools, as a model sees it",
-            unit="o200k tokens",
-            ours=[tokens.visible],
-            reference=f"{name}, published",
-            references=[published],
-            goal=1.0,
-            goal_is="at most",
-            clock="none",
-        )
-        for name, published in PUBLISHED_TOKENS.items()
     ]
 
 

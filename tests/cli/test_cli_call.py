@@ -60,7 +60,9 @@ def test_beside_a_running_server_a_shell_claims_and_the_server_keeps_out(vespera
         line = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
         server.stdin.write(json.dumps(line) + "\n")
         server.stdin.flush()
-        return json.loads(server.stdout.readline())["result"]
+        # Between its answers the server tells of changes.
+        answers = (json.loads(told) for told in server.stdout)
+        return next(told["result"] for told in answers if told.get("id") == number)
 
     ask(1, "initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "x", "version": "1"})
     server.stdin.write('{"jsonrpc": "2.0", "method": "notifications/initialized"}\n')

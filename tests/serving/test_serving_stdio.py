@@ -25,6 +25,7 @@ from tests.serving.kit import new_place
 from tests.serving.raw_process import END_SECONDS, INITIALIZE, call, processes_in, say, serving, started
 from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.serving.serve import StdioDoor
+from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.serving.transports import stdio
 from vespera_agents.serving.transports.stdio import StdioReadEnd, StdioWire, StdioWriteEnd, open_stdio
 from vespera_agents.specialists.orchestrator import Orchestrator
@@ -213,7 +214,8 @@ async def test_a_flood_of_lines_lets_others_run_in_between() -> None:
                 await trio.lowlevel.checkpoint()
                 runs.append(0)
         assert sum(runs) == count
-        assert max(runs) <= stdio.AT_ONCE_MAX
+        # In one round the reader may come last, and in the next one first.
+        assert max(runs) <= 2 * stdio.AT_ONCE_MAX
 
 
 async def test_writers_take_turns() -> None:
@@ -473,7 +475,7 @@ async def test_a_door_that_is_restarted_goes_on_with_the_next_line() -> None:
                 while not heard.endswith(b"\n"):
                     await trio.lowlevel.wait_readable(pipe.client_in)
                     heard += os.read(pipe.client_in, 1 << 20)
-                assert len(json.loads(heard)["result"]["tools"]) == 13
+                assert len(json.loads(heard)["result"]["tools"]) == len(TOOLS)
                 assert door.tree_detail() == {"requests": identifier, "in_flight": 0, "refused_lines": 0}
                 assert not door.ended.is_set()
                 if identifier == 1:
