@@ -384,6 +384,8 @@ async def test_a_session_begins_in_the_root_that_the_client_tells(era: str) -> N
     with new_place() as place:
         other = place.root / "other place"
         other.mkdir()
+        (other / ".git").mkdir()
+        (other / "pyproject.toml").touch()
 
         async def roots(_: ClientRequestContext) -> ListRootsResult:
             urls = ["file://elsewhere/x", f"file://{str(other).replace(' ', '%20')}"]
@@ -392,6 +394,7 @@ async def test_a_session_begins_in_the_root_that_the_client_tells(era: str) -> N
         async with in_memory(place, era, list_roots_callback=roots) as (client, _):
             answer = await succeed(client, "orchestrator_initialize_session")
             assert Path(answer["directory"]) == other
+            assert answer["facts"] == [f"git root: {other}", "pyproject.toml"]
             named = await succeed(client, "orchestrator_initialize_session", working_directory=str(place.project))
             assert Path(named["directory"]) == place.project
 
