@@ -17,7 +17,7 @@ from typing import Any
 
 import trio
 
-from tests.serving.fuzz.messages import SESSION, call, handshake
+from tests.serving.fuzz.messages import Ids, breakdown, handshake, opening
 from tests.serving.fuzz.mutations import mutated_line
 from tests.serving.kit import Place
 
@@ -150,7 +150,7 @@ async def fuzz_lines(place: Place, era: str, count: int, seed: int) -> Findings:
         nursery.start_soon(talk.read_answers)
         nursery.start_soon(talk.read_errors)
         try:
-            await _converse(talk, era, count, source)
+            await _converse(talk, place, era, count, source)
             process.stdin.close()
             with trio.fail_after(ANSWER_SECONDS):
                 findings.faults += [f"it ended with {status}" for status in [await process.wait()] if status != 0]
@@ -167,26 +167,30 @@ async def fuzz_lines(place: Place, era: str, count: int, seed: int) -> Findings:
     return findings
 
 
-async def _converse(talk: _Talk, era: str, count: int, source: random.Random) -> None:
+async def _converse(talk: _Talk, place: Place, era: str, count: int, source: random.Random) -> None:
     findings = talk.findings
     if era == "legacy":
         assert "result" in await talk.ask(handshake("hello"))
         await talk.send(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
+    session = (await _good_call(talk, opening(era)))["id"]
+    await _good_call(talk, breakdown(era, session))
+    ids = Ids(session, tuple(row[0] for row in place.rows("SELECT id FROM task ORDER BY seq")))
     blocks = max(1, count // BLOCK)
     for number in range(blocks):
-        await _good_call(talk, era, number)
+        await _good_call(talk, opening(era, number))
         if number == min(WARM, blocks - 1):
             findings.rss_before = rss_bytes(talk.process.pid)
-        lines = [mutated_line(source, era) for _ in range(min(BLOCK, count))]
+        lines = [mutated_line(source, era, ids) for _ in range(min(BLOCK, count))]
         await talk.send(b"".join(line + b"\n" for line in lines))
         findings.sent += len(lines)
-    await _good_call(talk, era, blocks)
+    await _good_call(talk, opening(era, blocks))
     findings.rss_after = rss_bytes(talk.process.pid)
     if findings.growth > GROWTH_BYTES_MAX:
         findings.faults.append(f"it holds {findings.growth} bytes more than after the first lines")
 
 
-async def _good_call(talk: _Talk, era: str, number: int) -> None:
+async def _good_call(talk: _Talk, message: dict[str, Any]) -> dict[str, Any]:
     """See that a good call is answered well, whatever came before."""
-    answer = await talk.ask(call(era, f"good {number}", "initialize_session", {"name": SESSION}))
+    answer = await talk.ask(message)
     assert not answer.get("result", {"isError": True}).get("isError", False), f"a good call was refused: {answer}"
+    return answer["result"]["structuredContent"]

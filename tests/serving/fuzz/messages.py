@@ -5,6 +5,7 @@ Not a test. Each is one that a real client sends; together they reach every meth
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 LEGACY = "2025-11-25"
@@ -15,7 +16,17 @@ ENVELOPE = {
     "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
 }
 SESSION = "fuzzed"
-"""The session that calls are about, once `INITIALIZE_SESSION` was answered."""
+"""The name of the session that calls are about."""
+
+
+@dataclass(frozen=True)
+class Ids:
+    """What the calls are about."""
+
+    session: str
+    tasks: tuple[str, ...]
+
+
 
 _CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("initialize_session", {"name": SESSION}),
@@ -26,17 +37,18 @@ _CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("plan_task", {"title": "One", "gates": ["test -f x"], "due": "2026-03-31", "complexity": "simple"}),
     ("plan_task", {"subtasks": [{"key": "a", "title": "A"}, {"title": "B", "dependencies": [{"on": "a"}]}]}),
     ("plan_task", {"plan_path": "plan.md"}),
-    ("update_task", {"task_id": "task_1", "title": "Other", "expected_version": 3, "clear": ["due"]}),
+    ("update_task", {"task_id": "@0", "title": "Other", "expected_version": 3, "clear": ["due"]}),
     ("query_tasks", {"text": "one OR two*", "status": ["pending"], "limit": 2, "created_after": "2026-01-01"}),
-    ("cancel_task", {"task_id": "task_2", "reason": "no"}),
-    ("delete_task", {"task_id": "task_3", "mode": "delete", "force": True}),
-    ("execute_task", {"task_id": "task_4", "mode": "client"}),
-    ("complete_task", {"task_id": "task_5", "summary": "done", "next_action": "complete", "file_paths": ["notes"]}),
+    ("cancel_task", {"task_id": "@1", "reason": "no"}),
+    ("delete_task", {"task_id": "@2", "mode": "delete", "force": True}),
+    ("execute_task", {"task_id": "@3", "mode": "client"}),
+    ("complete_task", {"task_id": "@4", "summary": "done", "next_action": "complete", "file_paths": ["notes"]}),
     ("synthesize_results", {}),
     ("cleanup_sessions", {"which": "old", "older_than_days": 3}),
     ("maintenance_coordinator", {"action": "scan_cleanup", "dry_run": True}),
     ("health_check", {}),
 )
+_WITHOUT_SESSION = ("initialize_session", "list_sessions", "health_check")
 _REQUESTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("ping", {}),
     ("tools/list", {"cursor": "x"}),
@@ -90,9 +102,25 @@ def call(era: str, identifier: object, tool: str, arguments: dict[str, Any]) -> 
     return request(era, identifier, "tools/call", {"name": f"orchestrator_{tool}", "arguments": arguments})
 
 
-def good_messages(era: str) -> list[dict[str, Any]]:
+def opening(era: str, number: int = 0) -> dict[str, Any]:
+    """Make the good call that is made time and again; it opens the session, or finds it."""
+    return call(era, f"good {number}", "initialize_session", {"name": SESSION})
+
+
+def breakdown(era: str, session: str) -> dict[str, Any]:
+    """Make the call that makes the tasks of `Ids`."""
+    titles = [{"title": f"Task {number}"} for number in range(5)]
+    return call(era, "breakdown", "plan_task", {"subtasks": titles, "session": session})
+
+
+def good_messages(era: str, ids: Ids) -> list[dict[str, Any]]:
     """Give one message of each kind that a client of an era sends."""
-    found = [call(era, number, tool, arguments) for number, (tool, arguments) in enumerate(_CALLS)]
+    found: list[dict[str, Any]] = []
+    for number, (tool, arguments) in enumerate(_CALLS):
+        about = {} if tool in _WITHOUT_SESSION else {"session": ids.session}
+        if "task_id" in arguments:
+            about["task_id"] = ids.tasks[int(arguments["task_id"][1:])]
+        found.append(call(era, number, tool, {**arguments, **about}))
     found += [request(era, number + 100, method, params) for number, (method, params) in enumerate(_REQUESTS)]
     found += [{"jsonrpc": "2.0", "method": method, "params": params} for method, params in _NOTIFICATIONS]
     found += [

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tests.serving.fuzz.messages import good_messages, handshake
+from tests.serving.fuzz.messages import Ids, good_messages, handshake
 
 _ODD: tuple[Any, ...] = (
     None, True, False, 0, -1, 1.5, -0.0, 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63) - 1, 10**40, 1e308, float("nan"),
@@ -24,50 +24,57 @@ _METHODS = ("tools/call", "tools/list", "ping", "initialize", "prompts/get", "re
 _TOKENS: tuple[Any, ...] = (0, -1, 1.5, "", "p", None, True, [], {}, "x" * 10_000, 2**70)
 
 
-def mutated_line(source: random.Random, era: str) -> bytes:
+def mutated_line(source: random.Random, era: str, ids: Ids) -> bytes:
     """Give one line to send, without its end; it may hold a CR, and never an LF."""
-    return _mutated(source, era).replace(b"\n", b" ")
+    return mutated_body(source, era, ids).replace(b"\n", b" ")
 
 
-def mutated_body(source: random.Random, era: str) -> bytes:
+def mutated_body(source: random.Random, era: str, ids: Ids) -> bytes:
     """Give one body to send."""
-    return _mutated(source, era)
-
-
-def _mutated(source: random.Random, era: str) -> bytes:
     other = "legacy" if era == "modern" else "modern"
     # Now and then a message of the other era.
-    messages = good_messages(era if source.random() < 0.9 else other)
+    messages = good_messages(era if source.random() < 0.9 else other, ids)
     message = copy.deepcopy(source.choice(messages)) if source.random() < 0.97 else handshake(source.choice(_ODD))
     if "id" in message and source.random() < 0.5:
         message["id"] = source.randrange(1_000_000)
     for _ in range(source.choice((0, 1, 1, 1, 2, 3))):
+        if not _places(message, []):
+            break
         source.choice(_ON_VALUES)(source, message)
+    if source.random() < 0.06 and _places(message, []):
+        _nested(source, message)
     data = json.dumps(message, ensure_ascii=source.random() < 0.7).encode(errors="surrogatepass")
     for _ in range(source.choice((0, 0, 0, 1, 1, 2))):
         data = source.choice(_ON_BYTES)(source, data)
     return data
 
 
-def _places(value: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """List every place in a message that can hold another value."""
+def _odd(source: random.Random, *more: Any) -> Any:
+    """Give an odd value, which the next mutations may spoil further."""
+    return copy.deepcopy(source.choice((*_ODD, *more)))
+
+
+def _places(value: Any, found: list[tuple[Any, Any]], depth: int = 0) -> list[tuple[Any, Any]]:
+    """List the places in a message that can hold another value; what lies very deep is left alone."""
+    if depth > 12:
+        return found
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, one in entries:
         found.append((value, key))
-        _places(one, found)
+        _places(one, found, depth + 1)
     return found
 
 
 def _odd_value(source: random.Random, message: Any) -> None:
     where, key = source.choice(_places(message, []))
-    where[key] = copy.deepcopy(source.choice(_ODD))
+    where[key] = _odd(source)
 
 
 def _odd_argument(source: random.Random, message: Any) -> None:
     arguments = (message.get("params") or {}).get("arguments") if isinstance(message.get("params"), dict) else None
     if isinstance(arguments, dict) and arguments:
         key = source.choice(list(arguments))
-        arguments[key] = copy.deepcopy(source.choice((*_ODD, [arguments[key]], json.dumps(arguments[key], default=str))))
+        arguments[key] = _odd(source, [arguments[key]], json.dumps(arguments[key]))
     else:
         _odd_value(source, message)
 
@@ -80,9 +87,9 @@ def _without(source: random.Random, message: Any) -> None:
 def _more(source: random.Random, message: Any) -> None:
     where, _ = source.choice(_places(message, []))
     if isinstance(where, dict):
-        where[source.choice(("", "x", "id", "_meta", "\0", "\ud800", "method", "k" * 2_000))] = source.choice(_ODD)
+        where[source.choice(("", "x", "id", "_meta", "\0", "\ud800", "method", "k" * 2_000))] = _odd(source)
     else:
-        where.append(copy.deepcopy(source.choice(_ODD)))
+        where.append(_odd(source))
 
 
 def _nested(source: random.Random, message: Any) -> None:
@@ -102,7 +109,7 @@ def _nested_text(source: random.Random, message: Any) -> None:
 
 
 def _odd_type(source: random.Random, message: Any) -> None:
-    message[source.choice(("id", "method", "params", "jsonrpc", "result", "error"))] = source.choice((*_ODD, *_METHODS))
+    message[source.choice(("id", "method", "params", "jsonrpc", "result", "error"))] = _odd(source, *_METHODS)
 
 
 def _meta(source: random.Random, message: Any) -> None:
@@ -115,22 +122,22 @@ def _meta(source: random.Random, message: Any) -> None:
             "io.modelcontextprotocol/clientCapabilities", "io.modelcontextprotocol/logLevel", "io.vespera/key",
             "io.modelcontextprotocol/subscriptionId", "traceparent", "io.modelcontextprotocol/task",
         ))  # fmt: skip
-        told[key] = source.choice((*_TOKENS, *_ODD))
-        params["_meta"] = told if source.random() < 0.9 else source.choice(_ODD)
+        told[key] = _odd(source, *_TOKENS)
+        params["_meta"] = told if source.random() < 0.9 else _odd(source)
 
 
 def _state(source: random.Random, message: Any) -> None:
     params = message.setdefault("params", {})
     if isinstance(params, dict):
-        params["requestState"] = source.choice(("AAAA.BBBB", *_ODD))
-        params["inputResponses"] = source.choice(({"roots": {"roots": [{"uri": "file:///etc"}]}}, *_ODD))
+        params["requestState"] = _odd(source, "AAAA.BBBB")
+        params["inputResponses"] = _odd(source, {"roots": {"roots": [{"uri": "file:///etc"}]}})
 
 
 def _cursor(source: random.Random, message: Any) -> None:
     params = message.setdefault("params", {})
     if isinstance(params, dict):
         target = params["arguments"] if isinstance(params.get("arguments"), dict) else params
-        target["cursor"] = source.choice(("e30", "W10", "bnVsbA==", "WzFlMzA5XQ", "[" * 3_000, *_ODD))
+        target["cursor"] = _odd(source, "e30", "W10", "bnVsbA==", "WzFlMzA5XQ", "[" * 3_000)
 
 
 def _flip(source: random.Random, data: bytes) -> bytes:
@@ -183,7 +190,7 @@ def _number(source: random.Random, data: bytes) -> bytes:
 
 
 _ON_VALUES: tuple[Callable[[random.Random, Any], None], ...] = (
-    _odd_value, _odd_argument, _odd_argument, _without, _more, _nested, _nested_text, _odd_type, _meta, _state, _cursor,
+    _odd_value, _odd_argument, _odd_argument, _without, _more, _nested_text, _odd_type, _meta, _state, _cursor,
 )  # fmt: skip
 _ON_BYTES: tuple[Callable[[random.Random, bytes], bytes], ...] = (
     _flip, _flip, _cut, _twice, _batch, _noise, _noise, _rubbish, _number,
