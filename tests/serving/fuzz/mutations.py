@@ -34,7 +34,7 @@ def mutated_body(source: random.Random, era: str, ids: Ids) -> bytes:
     other = "legacy" if era == "modern" else "modern"
     # Now and then a message of the other era.
     messages = good_messages(era if source.random() < 0.9 else other, ids)
-    message = copy.deepcopy(source.choice(messages)) if source.random() < 0.97 else handshake(source.choice(_ODD))
+    message = copy.deepcopy(source.choice(messages)) if source.random() < 0.97 else handshake(_odd(source))
     if "id" in message and source.random() < 0.5:
         message["id"] = source.randrange(1_000_000)
     for _ in range(source.choice((0, 1, 1, 1, 2, 3))):
