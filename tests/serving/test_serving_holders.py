@@ -10,6 +10,7 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 from tests.serving.kit import ERAS, http_client, http_server, new_place, refuse, succeed, text_of
+from tests.serving.tasks_client import Known, begun, status
 from vespera_agents.serving.protocol.callers import CLIENT_META, Callers, holder_of
 from vespera_agents.serving.protocol.identity import LOCAL, Identity
 from vespera_agents.work.errors import InvalidInput
@@ -147,3 +148,22 @@ async def test_what_a_client_that_went_away_had_claimed_can_be_taken_by_another(
         assert len(told) == 1
         assert "gone" in told[0][0]
         assert "not heard of" in told[0][0]
+
+
+async def test_a_client_that_only_looks_after_its_long_work_keeps_its_claims() -> None:
+    with new_place() as place:
+        async with (
+            http_server(place, "--lease-minutes", "0.05") as server,
+            http_client(server.url, "auto", "patient", extensions=[Known()]) as patient,
+        ):
+            kept, lost = await plan(patient, "kept", "lost")
+            await succeed(patient, "orchestrator_execute_task", task_id=kept)
+            work = await begun(patient, "orchestrator_synthesize_results")
+            async with http_client(server.url, "auto", "gone") as gone:
+                await succeed(gone, "orchestrator_execute_task", task_id=lost)
+            with trio.fail_after(60):
+                # Who claimed last and went away loses the claim; by then the first one's lease would be over, too.
+                while place.status("lost") == "in_progress":
+                    await status(patient, work.task_id)
+                    await trio.sleep(0.1)
+            assert place.status("kept") == "in_progress"

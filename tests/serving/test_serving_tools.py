@@ -387,6 +387,8 @@ async def test_a_session_begins_in_the_root_that_the_client_tells(era: str) -> N
     with new_place() as place:
         other = place.root / "other place"
         other.mkdir()
+        (other / ".git").mkdir()
+        (other / "pyproject.toml").touch()
 
         async def roots(_: ClientRequestContext) -> ListRootsResult:
             urls = ["file://elsewhere/x", f"file://{str(other).replace(' ', '%20')}"]
@@ -394,9 +396,10 @@ async def test_a_session_begins_in_the_root_that_the_client_tells(era: str) -> N
 
         async with in_memory(place, era, list_roots_callback=roots) as (client, _):
             answer = await succeed(client, "orchestrator_initialize_session")
-            assert Path(answer["working_directory"]) == other
+            assert Path(answer["directory"]) == other
+            assert answer["facts"] == [f"git root: {other}", "pyproject.toml"]
             named = await succeed(client, "orchestrator_initialize_session", working_directory=str(place.project))
-            assert Path(named["working_directory"]) == place.project
+            assert Path(named["directory"]) == place.project
 
 
 @pytest.mark.parametrize("roots", [ListRootsResult(roots=[]), ErrorData(code=-32000, message="not now")])
@@ -408,4 +411,4 @@ async def test_a_client_that_tells_no_root_means_the_servers_workspace(roots: Li
 
         async with in_memory(place, "legacy", list_roots_callback=answer) as (client, _):
             session = await succeed(client, "orchestrator_initialize_session")
-            assert Path(session["working_directory"]) == place.project
+            assert Path(session["directory"]) == place.project

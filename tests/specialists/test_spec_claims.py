@@ -161,6 +161,27 @@ async def test_what_a_silent_client_claims_when_it_comes_back_is_not_taken_with_
         await released(h, *ids.values())
 
 
+async def test_a_client_that_is_heard_of_while_another_loses_its_claims_keeps_its_own(house, draft, still_clock):
+    async with house() as h:
+        await h.begin()
+        ids = await h.plan(draft("a"), draft("b"))
+        await h.work.execute(h.call(holder=ANNA), ids["a"])
+        await h.work.execute(h.call(holder=BEN), ids["b"])
+
+        def ben_asks(_: object) -> None:
+            # As a request of his would that comes now; it waits for nothing, so it can be run from here.
+            with pytest.raises(StopIteration):
+                h.opened.claims.heard(BEN).send(None)
+
+        # One look alone: another one at the same moment would find him silent before he asks.
+        workspaces = h.runtime.root.child_value("workspaces")
+        await workspaces.child_value(str(h.opened.workspace.directory)).terminate_child("claims")
+        h.opened.store.subscribe(ben_asks)
+        still_clock.jump(LEASE_SECONDS)
+        assert await h.opened.release_dead_claims() == [ids["a"]]
+        assert (await h.show(ids["b"])).status == "in_progress"
+
+
 async def test_nobody_needs_to_ask_the_workspace_looks_by_itself(house, draft, still_clock):
     async with house() as h:
         await h.begin()

@@ -189,7 +189,9 @@ class Claims:
         worked_on = self._worked_on()
         now = trio.current_time()
         released: list[str] = []
-        for name, heard in list(self._heard.items()):
+        for name in tuple(self._heard):
+            # Looked up anew: it may have been heard of while the claims of another were released.
+            heard = self._heard.get(name, now)
             tasks = claims.get(name, [])
             if worked_on.intersection(tasks):
                 self._heard[name] = now

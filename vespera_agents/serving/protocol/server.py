@@ -191,7 +191,7 @@ class _Serving:
         )
         # Its failures are results, which a model reads.
         server.add_request_handler("tools/call", CallToolRequestParams, self._call_tool)
-        self._long.install(server)
+        self._long.install(server, self._hear)
         # Its only inhabitant traces each message for a telemetry that nobody has configured, at a price for each.
         server.middleware.clear()
         server.hear = self._hear
@@ -297,10 +297,10 @@ class _Serving:
             return _failed(about_failure(error))
 
     def _answer_of(self, job: Job) -> CallToolResult:
-        """Answer a call of a tool with what the job came to that it began."""
+        """Answer a call of a tool with what the job came to that it began, perhaps in a server with other tools."""
         if job.error is not None:
             return _failed(about_kept(cast("Mapping[str, str]", job.error[REFUSED])))
-        tool = self._tools.get(job.kind)
+        tool = self._tools.get(job.kind) or TOOLS.get(job.kind)
         if tool is None or job.result is None:
             return _failed(about_unknown_tool(job.kind, tuple(self._tools)))
         return _succeeded(tool.retell(job.result))

@@ -62,7 +62,7 @@ class ListParameters(Parameters):
 class ResumeParameters(Parameters):
     """Arguments of orchestrator_resume_session."""
 
-    session: Annotated[SessionRef, Field(description="Default: the only open one")] | None = None
+    session: SessionRef | None = None
     context_tokens_max: Annotated[int, Field(ge=500, le=100_000, json_schema_extra=TOLD)] = 8_000
 
 
@@ -224,7 +224,7 @@ SESSION_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_session_status",
         "Session status",
-        "Show one session with its counts, roles and facts of its workspace. Use it to look without changing anything.",
+        "Show a session's counts, roles and workspace facts. Use it to look without changing anything.",
         _READS,
         parameters=SessionStatusParameters,
         answer=SessionAnswer,

@@ -42,8 +42,9 @@ EMPTY_SECONDS: Final = 3_600.0
 """How long a session without tasks is left to whoever has just opened it."""
 _ARCHIVED_MAX: Final = 5_000
 """Tasks that one command archives; the next call takes the rest."""
-_WORKED_ON: Final = ("conductor", "agent")
-"""What stands behind the slash of a claim that a server itself works on, and ends by itself."""
+_WORKED_ON: Final = "conductor/"
+"""What stands behind the first slash of a claim that a server itself works on, and ends by itself; no client's name
+has a slash."""
 
 
 @final
