@@ -202,7 +202,9 @@ async def test_texts_of_attacks_are_kept_letter_for_letter(ground: Ground) -> No
         assert kept == {*SQL.values(), *TEMPLATES.values()}
 
 
-async def test_a_command_gets_what_follows_an_allowed_beginning_as_arguments_and_no_shell_reads_it(ground: Ground) -> None:
+async def test_a_command_gets_what_follows_an_allowed_beginning_as_arguments_and_no_shell_reads_it(
+    ground: Ground,
+) -> None:
     """What is allowed is `printf`, which shows what it was given."""
     ground.workspace.make()
     ground.trust('[commands]\nallow = ["printf [%s]"]\n')
@@ -282,7 +284,9 @@ def test_a_path_that_has_become_a_link_since_it_was_looked_at_is_not_opened(grou
             open_inside(project, project / path)
 
 
-@pytest.mark.parametrize("part", ["", "vespera.db", "vespera.db-wal", "vespera.db-shm", "artifacts", "servers", "reports"])
+@pytest.mark.parametrize(
+    "part", ["", "vespera.db", "vespera.db-wal", "vespera.db-shm", "artifacts", "servers", "reports"]
+)
 async def test_a_project_that_brings_links_in_its_own_directory_is_not_served(ground: Ground, part: str) -> None:
     target = ground.outside if part in {"", "artifacts", "servers", "reports"} else ground.outside / "new"
     (ground.project / ".vespera" / part).parent.mkdir(exist_ok=True)
