@@ -358,10 +358,13 @@ async def test_a_work_status_tells_who_works_and_what_is_blocked() -> None:
         await succeed(client, "orchestrator_execute_task", task_id=first)
         status = await client.call_tool("orchestrator_get_status", {})
         assert "Longest in its status" in text_of(status)
-        assert "generic-" in text_of(status)
+        assert f"- {first} [in_progress] First (generic, held by srv_" in text_of(status)
+        assert "Specialists:\n- 1 idle" in text_of(status)
         blocked = {"task_id": first, "summary": "the key is missing", "next_action": "blocked"}
-        await succeed(client, "orchestrator_complete_task", **blocked)
-        assert "Blocked:" in text_of(await client.call_tool("orchestrator_get_status", {}))
+        told = await client.call_tool("orchestrator_complete_task", blocked)
+        assert f"orchestrator_update_task(task_id='{first}', status='pending')" in text_of(told)
+        status = await client.call_tool("orchestrator_get_status", {})
+        assert f"Blocked:\n- {first} First, because of the key is missing" in text_of(status)
         resumed = await client.call_tool("orchestrator_resume_session", {"context_tokens_max": 500})
         assert "Blocked:" in text_of(resumed)
         waived = await succeed(
