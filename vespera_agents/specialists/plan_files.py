@@ -25,9 +25,6 @@ def read_plan_file(workspace: Workspace, plan_path: str) -> Plan:
         PlanError: it is not a plan.
     """
     path = confined(workspace, plan_path)
-    if path.exists() and not path.is_file():
-        # Reading a pipe would never end.
-        raise WorkspaceError(f"{plan_path!r} is no regular file. Give the path of a Markdown file in the workspace.")
     try:
         with open_inside(workspace.directory, path) as file:
             # One byte more than a plan may have: enough to refuse it, whatever its size.

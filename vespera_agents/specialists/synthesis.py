@@ -16,6 +16,7 @@ from vespera_agents.specialists.answers import BlockedTask, iso
 from vespera_agents.specialists.standing import blocked_tasks, counts_of, inherited_edges, outcome_of
 from vespera_agents.work.graph import topological_order
 from vespera_agents.work.models import Artifact, Dependency, DependencyKind, Task, TaskStatus
+from vespera_agents.work.plain import printable
 
 __all__ = ["Synthesis", "WorkRows", "bullet", "cell", "open_questions", "outcome_word", "synthesize"]
 
@@ -175,7 +176,7 @@ def _duration(task: Task) -> str:
 
 def bullet(head: str, text: str) -> str:
     """Write a list item; what a client wrote stays inside of it, whatever Markdown it is."""
-    first, *more = text.strip().splitlines() or [""]
+    first, *more = printable(text).strip().splitlines() or [""]
     beginning = f"{head}{_line(first)}" if head else _inert(_line(first))
     quoted = (f"  > {_inert(_line(line.strip()))}" for line in more if line.strip())
     return "\n".join([f"- {beginning}", *quoted])
@@ -193,7 +194,7 @@ def _line(text: str) -> str:
 
 def cell(text: str) -> str:
     """Write a text as a part of one line: a cell, a heading, the text of a link."""
-    flat = " ".join(text.split())
+    flat = " ".join(printable(text).split())
     return _escaped(flat if len(flat) <= _CELL_MAX else f"{flat[: _CELL_MAX - 1]}…")
 
 

@@ -40,7 +40,6 @@ __all__ = [
     "claims",
     "decisions",
     "dependencies_of",
-    "dependents_of",
     "events_of",
     "first_tasks",
     "latest_artifacts",
@@ -160,12 +159,6 @@ def dependencies_of(connection: sqlite3.Connection, ids: Iterable[str]) -> list[
     """Read what these tasks wait for."""
     select = f"SELECT {DEPENDENCY_COLUMNS} FROM dependency WHERE task_id"
     return [dependency_of(row) for row in _by_ids(connection, select, list(ids))]
-
-
-def dependents_of(connection: sqlite3.Connection, task_id: str) -> list[Dependency]:
-    """Read what waits for a task."""
-    rows = connection.execute(f"SELECT {DEPENDENCY_COLUMNS} FROM dependency WHERE on_task_id=?", (task_id,)).fetchall()
-    return [dependency_of(row) for row in rows]
 
 
 def artifacts_of(connection: sqlite3.Connection, ids: Iterable[str]) -> list[Artifact]:

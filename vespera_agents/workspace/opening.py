@@ -39,5 +39,5 @@ def open_inside(directory: Path, path: Path) -> BinaryIO:
         os.close(below)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "no regular file")
     return os.fdopen(descriptor, "rb")

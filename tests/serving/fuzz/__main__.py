@@ -21,7 +21,11 @@ ERAS = ("legacy", "modern")
 async def main(lines: int, bodies: int, calls: int, seed: int) -> int:
     """Make the runs: half of each count in either era."""
     failed = 0
-    for name, fuzz, count in (("lines", fuzz_lines, lines), ("bodies", fuzz_bodies, bodies), ("calls", fuzz_calls, calls)):
+    for name, fuzz, count in (
+        ("lines", fuzz_lines, lines),
+        ("bodies", fuzz_bodies, bodies),
+        ("calls", fuzz_calls, calls),
+    ):
         for era in ERAS if count else ():
             with new_place() as place:
                 findings = await fuzz(place, era, count // 2, seed)

@@ -26,7 +26,31 @@ BLOCK = 100
 AT_ONCE = 8
 PATIENCE_SECONDS = 0.1
 """How long more of a stream is read that no answer ends."""
-_FINE = {100, 200, 202, 400, 401, 403, 404, 405, 406, 408, 409, 411, 413, 414, 415, 417, 421, 426, 429, 431, 501, 503, 505}
+_FINE = {
+    100,
+    200,
+    202,
+    400,
+    401,
+    403,
+    404,
+    405,
+    406,
+    408,
+    409,
+    411,
+    413,
+    414,
+    415,
+    417,
+    421,
+    426,
+    429,
+    431,
+    501,
+    503,
+    505,
+}
 """What may be answered. 500 is a crash of ours."""
 SILENCE_SECONDS = 0.25
 """How long an answer is awaited before we say that no more of the body comes."""
@@ -210,7 +234,9 @@ def _request(source: random.Random, door: _Door, ids: Ids) -> bytes:
     if source.random() < 0.04:
         method = source.choice((b"GET", b"DELETE", b"PUT", b"OPTIONS", b"HEAD", b"post", b"P\0ST", b"X" * 500))
     if source.random() < 0.03:
-        target = source.choice((b"/", b"/mcp/", b"/mcp?x=1", b"//mcp", b"/mcp/../mcp", b"/%6dcp", b"/m\xffcp", b"*", b"/" * 9_000))
+        target = source.choice(
+            (b"/", b"/mcp/", b"/mcp?x=1", b"//mcp", b"/mcp/../mcp", b"/%6dcp", b"/m\xffcp", b"*", b"/" * 9_000)
+        )
     request = _written(method, target, headers, body)
     if source.random() < 0.02:
         request = request[: source.randrange(1, len(request))]
@@ -248,7 +274,12 @@ def _many(source: random.Random, headers: Headers) -> Headers:
 
 
 def _broken(source: random.Random, headers: Headers) -> Headers:
-    return [*headers, source.choice(((b"", b"x"), (b"a b", b"x"), (b"x\0", b"y"), (b"x", b"a\0b"), (b"\xff", b"\xff"), (b"x", b"a\rb")))]
+    return [
+        *headers,
+        source.choice(
+            ((b"", b"x"), (b"a b", b"x"), (b"x\0", b"y"), (b"x", b"a\0b"), (b"\xff", b"\xff"), (b"x", b"a\rb"))
+        ),
+    ]
 
 
 _ON_HEADERS: tuple[Callable[[random.Random, Headers], Headers], ...] = (

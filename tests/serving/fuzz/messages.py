@@ -27,7 +27,6 @@ class Ids:
     tasks: tuple[str, ...]
 
 
-
 _CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("initialize_session", {"name": SESSION}),
     ("list_sessions", {"status": "open", "limit": 3}),
@@ -65,7 +64,10 @@ _REQUESTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("logging/setLevel", {"level": "error"}),
     ("resources/subscribe", {"uri": "vespera://tree"}),
     ("resources/unsubscribe", {"uri": "vespera://tree"}),
-    ("subscriptions/listen", {"notifications": {"toolsListChanged": True, "resourceSubscriptions": ["vespera://tree"]}}),
+    (
+        "subscriptions/listen",
+        {"notifications": {"toolsListChanged": True, "resourceSubscriptions": ["vespera://tree"]}},
+    ),
     ("server/discover", {}),
     ("tasks/get", {"taskId": "job_1"}),
     ("tasks/update", {"taskId": "job_1", "inputResponses": {}}),

@@ -20,7 +20,17 @@ _ODD: tuple[Any, ...] = (
     "\u202e\u200b\ufeff", "é\u0301", "\U0010ffff", "%s%n{}{0}${x}{{7*7}}", "../../etc/passwd", "' OR 1=1 --", [], {},
     [[]], [None], [1, "a", {}], {"": ""}, {"a": {"b": {"c": []}}}, {"__class__": "x"}, ["x"] * 300, {"$ref": "#"},
 )  # fmt: skip
-_METHODS = ("tools/call", "tools/list", "ping", "initialize", "prompts/get", "resources/read", "", "rpc.x", "tools/call\0")
+_METHODS = (
+    "tools/call",
+    "tools/list",
+    "ping",
+    "initialize",
+    "prompts/get",
+    "resources/read",
+    "",
+    "rpc.x",
+    "tools/call\0",
+)
 _TOKENS: tuple[Any, ...] = (0, -1, 1.5, "", "p", None, True, [], {}, "x" * 10_000, 2**70)
 
 
@@ -185,7 +195,9 @@ def _number(source: random.Random, data: bytes) -> bytes:
     if not digits:
         return data
     place = source.choice(digits)
-    written = source.choice((b"1e400", b"-0", b"1E5", b"00", b"0x10", b"1_0", b"9" * 400, b"1." + b"0" * 400, b"NaN", b"-Infinity"))
+    written = source.choice(
+        (b"1e400", b"-0", b"1E5", b"00", b"0x10", b"1_0", b"9" * 400, b"1." + b"0" * 400, b"NaN", b"-Infinity")
+    )
     return data[:place] + written + data[place + 1 :]
 
 

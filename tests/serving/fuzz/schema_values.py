@@ -61,14 +61,18 @@ def _object(schema: Mapping[str, Any], root: Mapping[str, Any], known: Mapping[s
     some = st.tuples(whole, few).map(lambda pair: {k: v for k, v in pair[0].items() if k in required or k in pair[1]})
     near = st.tuples(some, st.dictionaries(_TEXTS, _ANYTHING, max_size=1)).map(lambda pair: {**pair[1], **pair[0]})
     without = some.map(lambda given: dict(list(given.items())[1:]))
-    return st.integers(0, MISSES).flatmap(lambda n: near if n == 0 else without if n == 1 else whole if n == 2 else some)
+    return st.integers(0, MISSES).flatmap(
+        lambda n: near if n == 0 else without if n == 1 else whole if n == 2 else some
+    )
 
 
 def _mostly(good: Strategy) -> Strategy:
     return st.integers(0, MISSES).flatmap(lambda number: _ANYTHING if number == 0 else good)
 
 
-def _value(name: str, told: Mapping[str, Any], root: Mapping[str, Any], known: Mapping[str, tuple[str, ...]]) -> Strategy:
+def _value(
+    name: str, told: Mapping[str, Any], root: Mapping[str, Any], known: Mapping[str, tuple[str, ...]]
+) -> Strategy:
     if name in known and told.get("type", "string") == "string":
         return st.sampled_from(known[name])
     if "$ref" in told:
