@@ -371,7 +371,7 @@ async def _the_server_works_by_itself(stage: Stage, ada: Person, decider: Decide
     await eventually(note.exists)
     await eventually(lambda: stage.place.rows("SELECT message FROM job WHERE task_id=?", release) == soaking)
     soak = int(note.read_text())
-    await ada.call("get_status")
+    await ada.call("get_status", until=lambda answer: any(row[1] == "working" for row in answer["specialists"]))
     write.say(
         "Ines cancels it, from the other server. The command is killed, and the rest of the plan goes on without."
     )
@@ -379,7 +379,7 @@ async def _the_server_works_by_itself(stage: Stage, ada: Person, decider: Decide
     await eventually(lambda: stage.place.rows("SELECT status FROM job WHERE task_id=?", release) == [("completed",)])
     await eventually(lambda: not Path(f"/proc/{soak}").exists())
     assert stage.place.status("Soak") == "cancelled"
-    await ada.call("get_status")
+    await ada.call("get_status", until=lambda answer: all(row[1] == "running" for row in answer["specialists"]))
     write.say("Deleting for good is asked about where somebody can be asked. Ada's user says no, then yes.")
     decider.answers = [False, True]
     await ada.refused("delete_task", "declined", task_id=stage.ids["Soak"], mode="delete", force=True)
