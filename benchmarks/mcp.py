@@ -4,7 +4,7 @@ All servers are processes of their own, driven by the same hand-written clients 
 is the MCP library's own low-level server with a tool that does nothing, over its own transport; ours is the same tool
 behind our whole stack. A durable call is `orchestrator_plan_task` of the real server on a real file; beside it stands
 the sum of what it cannot do without, our own call that does nothing and one synced commit of bare SQLite on the same
-disk, both measured in the same round.
+disk, both measured in the same round. The rows of `queries` come last.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-import trio
 from mcp import Client, StdioServerParameters
 
+from benchmarks import queries
 from benchmarks.harness import Clock, Measure, Options, Row, measured, row_of
 from benchmarks.serving.clients import (
     ERAS,
@@ -58,7 +58,7 @@ PARTS: Final = {
 
 
 async def run(options: Options) -> list[Row]:
-    """Measure round trips, durable calls, HTTP, and starts with their ends."""
+    """Measure round trips, durable calls, HTTP, starts with their ends, the list of tools, and queries."""
     rows: list[Row] = []
     with environment() as surroundings:
         for era in ERAS:
@@ -68,7 +68,7 @@ async def run(options: Options) -> list[Row]:
             rows += await http_rows(options, surroundings, era)
         rows += await start_rows(options, surroundings)
         rows += await list_rows(surroundings)
-    return rows
+    return rows + await queries.run(options)
 
 
 async def in_turns(options: Options, measures: Mapping[str, Measure], *, slices: int = 1) -> dict[str, list[float]]:
@@ -238,7 +238,7 @@ async def http_rows(options: Options, surroundings: Mapping[str, str], era: str)
         for name, arguments in {"ours": ["-m", OURS, "http", directory], "raw": ["-m", RAW, "http"]}.items():
             port = free_port()
             stack.enter_context(process([*arguments, str(port)], surroundings))
-            await trio.to_thread.run_sync(wait_for_port, port)
+            await wait_for_port(port)
             client = HttpClient(port, era)
             stack.callback(client.close)
             measures[name] = lambda client=client: 1e6 * client.calls(CALLS, NO_OP, {})

@@ -89,9 +89,9 @@ def cases(count: int) -> list[Case]:
             combined=True,
         ),
         Case("text and status", replace(one, text="zebrafish", status=("completed", "review")), combined=True),
-        Case("parent and ready", replace(one, parent_id=BOX, ready=False), combined=True),
+        Case("parent and not ready", replace(one, parent_id=BOX, ready=False), combined=True),
         Case("created and specialist", replace(one, specialist=("generic", "tester"), **created), combined=True),
-        Case("updated and type", replace(one, updated_after=_RECENTLY, ready=False), combined=True),
+        Case("updated and not ready", replace(one, updated_after=_RECENTLY, ready=False), combined=True),
     ]
 
 

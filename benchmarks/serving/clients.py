@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast, final
 
+import trio
+
 NO_OP: Final = "nothing"
 """The name of the tool that does nothing."""
 ERAS: Final[Mapping[str, str]] = {"legacy": "2025-11-25", "modern": "2026-07-28"}
@@ -192,15 +194,14 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def wait_for_port(port: int) -> None:
+async def wait_for_port(port: int) -> None:
     """Wait until somebody listens on a port."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
+    with trio.fail_after(WAIT_SECONDS):
+        while True:
+            try:
+                stream = await trio.open_tcp_stream("127.0.0.1", port)
+            except OSError:
+                await trio.sleep(0.05)
+            else:
+                await stream.aclose()
+                return

@@ -51,7 +51,9 @@ def test_a_client_that_says_nothing_ends_the_server_well(vespera):
 def test_a_plain_serve_loads_what_it_needs_and_no_more(vespera):
     program = (
         "import sys, atexit\n"
-        "wanted = {'vespera_agents.cli.commands', 'rich', 'prometheus_client', 'mcp'}\n"
+        # The MCP library itself loads starlette, and with it uvicorn and click.
+        "wanted = {'vespera_agents.cli.commands', 'rich', 'prometheus_client', 'hypercorn', 'mcp', 'yaml',\n"
+        "    'markdown_it', 'vespera_agents.work.plans', 'vespera_agents.serving.transports.http.door'}\n"
         "atexit.register(lambda: print('loaded', *sorted(wanted & set(sys.modules)), file=sys.stderr))\n"
         "sys.argv = ['vespera', 'serve', '--workspace', '.']\n"
         "from vespera_agents.__main__ import main\n"

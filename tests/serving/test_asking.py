@@ -140,7 +140,7 @@ async def test_which_of_several_sessions_is_asked_for_resume_and_initialize(plac
         one, two = await session(place, client, "one"), await session(place, client, "two")
         assert user.asked == []
         user.content = {"session": one}
-        assert (await succeed(client, RESUME))["session"]["id"] == one
+        assert (await succeed(client, RESUME))["id"] == one
         assert f"{two}: two, 0 tasks" in user.asked[-1]
         assert user.schemas[-1]["properties"]["session"]["enum"] == [two, one]
         user.content = {"session_id": two}
@@ -151,7 +151,7 @@ async def test_which_of_several_sessions_is_asked_for_resume_and_initialize(plac
         user.content = {"session_id": "session_of_somebody"}
         await refuse(client, INITIALIZE, "declined", working_directory=str(place.project))
         assert place.state() == before
-        assert (await succeed(client, RESUME, session=two))["session"]["id"] == two
+        assert (await succeed(client, RESUME, session=two))["id"] == two
         asked = len(user.asked)
         await refuse(client, "orchestrator_get_status", "conflict")
         assert len(user.asked) == asked, "only where work is taken up again"
@@ -171,7 +171,7 @@ async def test_the_directory_that_a_client_told_is_kept_through_the_question(pla
             await succeed(client, INITIALIZE, working_directory=str(place.root / "elsewhere"), name=name)
         user.content = {"session_id": "new"}
         answer = await succeed(client, INITIALIZE)
-        assert answer["working_directory"] == str(place.root / "elsewhere")
+        assert answer["directory"] == str(place.root / "elsewhere")
         assert "elsewhere" in user.asked[0]
         assert told == ["asked"]
 

@@ -47,6 +47,29 @@ async def test_a_client_has_its_turns_in_order_and_others_have_theirs(autojump_c
     assert fairness.statistics() == FairnessStatistics(clients=0, at_work=0, waiting=0, refused=1)
 
 
+@pytest.mark.parametrize("_try", range(5))
+async def test_those_who_get_a_turn_together_have_it_in_their_order(_try: int) -> None:
+    fairness, order = Fairness(at_work_max=20), list[int]()
+
+    async def work(number: int) -> None:
+        await fairness.begin("one")
+        order.append(number)
+        fairness.end("one")
+
+    for _ in range(20):
+        await fairness.begin("one")
+    async with trio.open_nursery() as nursery:
+        for number in range(40):
+            nursery.start_soon(work, number)
+            await wait_all_tasks_blocked()
+        for _ in range(19):
+            fairness.end("one")
+        await wait_all_tasks_blocked()
+        assert order == list(range(40))
+        fairness.end("one")
+    assert fairness.statistics() == FairnessStatistics(clients=0, at_work=0, waiting=0, refused=0)
+
+
 async def test_a_wait_that_is_cancelled_takes_no_turn(autojump_clock: MockClock) -> None:
     fairness = Fairness(at_work_max=1)
     await fairness.begin("one")

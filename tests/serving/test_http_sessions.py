@@ -17,8 +17,10 @@ import trio
 
 from tests.serving.http_kit import LEGACY, Event, Opened, call, events, handshake, open_door, request, until
 from vespera_agents.serving.transports.http import answering
+from vespera_agents.serving.transports.http.events import FLUSH_SECONDS, EventLog
 from vespera_agents.serving.transports.http.limits import Limits
-from vespera_agents.store.stream_events import EVENT_SECONDS
+from vespera_agents.store import Store
+from vespera_agents.store.stream_events import EVENT_SECONDS, StreamEvent
 
 TOKEN = 7
 """A progress token."""
@@ -308,3 +310,17 @@ async def test_what_is_no_message_is_refused_and_the_session_goes_on(tmp_path: P
             refused = await client.post("", json=call("quick"), headers=about | headers)
             assert refused.status_code == status
         assert (await client.get("", headers=about | {"accept": "application/json"})).status_code == 406
+
+
+async def test_nobody_who_resumes_waits_for_messages_that_a_restarted_door_was_about_to_keep(
+    tmp_path: Path, autojump_clock: object
+) -> None:
+    log = EventLog(Store(tmp_path / "never-opened.db", tmp_path))
+    log.append(StreamEvent("s/1", 1, "{}"))
+    with trio.move_on_after(2 * FLUSH_SECONDS - 1):
+        # The store does not run: the first write is given up after five seconds, the second is cut off.
+        await log.run()
+    assert log.statistics().pending == 0
+    begun = trio.current_time()
+    await log.flush()
+    assert trio.current_time() == begun

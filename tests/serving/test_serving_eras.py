@@ -15,6 +15,7 @@ import pytest
 import trio
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
+from mcp.shared.message import ServerMessageMetadata
 from mcp_types import (
     CallToolRequestParams,
     CallToolResult,
@@ -97,7 +98,8 @@ def tool_server() -> tuple[Server[dict[str, object]], list[str]]:
         elif params.name == "break":
             raise RuntimeError("the secret of the house")
         elif params.name == "ask":
-            roots = await ctx.session.send_request(ListRootsRequest(), ListRootsResult)
+            related = ServerMessageMetadata(related_request_id=ctx.request_id)
+            roots = await ctx.session.send_request(ListRootsRequest(), ListRootsResult, metadata=related)
             text = str(roots.roots[0].uri)
         return CallToolResult(content=[TextContent(text=text)])
 

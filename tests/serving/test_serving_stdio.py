@@ -21,23 +21,16 @@ from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from supervisors import ChildSpec, Restart
-from tests.serving.kit import Place, new_place
+from tests.serving.kit import new_place
+from tests.serving.raw_process import END_SECONDS, INITIALIZE, call, processes_in, say, serving, started
 from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.serving.serve import StdioDoor
+from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.serving.transports import stdio
 from vespera_agents.serving.transports.stdio import StdioReadEnd, StdioWire, StdioWriteEnd, open_stdio
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import open_runtime
 from vespera_agents.workspace import live_servers
-
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}},
-}
-END_SECONDS = 2.0
-"""A loaded machine measures coverage while it ends; alone it takes 0.03 s."""
 
 
 class Ends:
@@ -182,6 +175,49 @@ async def test_a_cancelled_writer_tears_no_line() -> None:
         assert [json.loads(line)["id"] for line in heard.splitlines()] == [1, 2]
 
 
+async def test_nobody_writes_into_the_line_of_another_who_waits() -> None:
+    """The client has just made room, and the writer who waited for it has not woken up yet."""
+    with ends() as pipe:
+        big = SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=1, result={"text": "x" * 300_000}))
+        heard = bytearray()
+
+        async def read() -> None:
+            while heard.count(b"\n") < 2:
+                await trio.lowlevel.wait_readable(pipe.client_in)
+                heard.extend(os.read(pipe.client_in, 1 << 20))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pipe.wire.send, big)
+            await trio.testing.wait_all_tasks_blocked()
+            heard += os.read(pipe.client_in, 1 << 17)
+            # Awaited right here, where nobody else runs in between; a later read makes room for both.
+            nursery.start_soon(read)
+            await pipe.wire.send(answer(2))
+        assert [json.loads(line)["id"] for line in heard.splitlines()] == [1, 2]
+
+
+async def test_a_flood_of_lines_lets_others_run_in_between() -> None:
+    with ends() as pipe:
+        count = 10 * stdio.AT_ONCE_MAX
+        pipe.say(b'{"jsonrpc":"2.0","method":"notifications/none"}\n' * count)
+        runs = [0]
+
+        async def read() -> None:
+            for _ in range(count):
+                assert await pipe.wire.receive() is not None
+                runs[-1] += 1
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            while True:
+                await trio.lowlevel.checkpoint()
+                runs.append(0)
+        assert sum(runs) == count
+        # In one round the reader may come last, and in the next one first.
+        assert max(runs) <= 2 * stdio.AT_ONCE_MAX
+
+
 async def test_writers_take_turns() -> None:
     with ends() as pipe:
         heard = bytearray()
@@ -294,51 +330,6 @@ def test_standard_output_is_the_wires_alone_from_the_beginning_on(capfd: pytest.
 
 
 # ---- real processes
-
-
-@contextmanager
-def started(place: Place, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a server process, and leave none behind whatever happens."""
-    with subprocess.Popen(
-        [*place.command, *arguments],
-        env={**place.environment, **environment},
-        cwd=place.root,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-@contextmanager
-def serving(place: Place) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a server process that has answered `initialize`."""
-    with started(place) as process:
-        reply = say(process, INITIALIZE)
-        assert reply["result"]["serverInfo"]["name"] == "vespera-agents"
-        yield process
-
-
-def say(process: subprocess.Popen[bytes], message: dict[str, Any] | bytes) -> dict[str, Any]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(message if isinstance(message, bytes) else json.dumps(message).encode() + b"\n")
-    process.stdin.flush()
-    return cast("dict[str, Any]", json.loads(process.stdout.readline()))
-
-
-def call(identifier: int, tool: str, **arguments: object) -> dict[str, Any]:
-    params = {"name": tool, "arguments": arguments}
-    return {"jsonrpc": "2.0", "id": identifier, "method": "tools/call", "params": params}
-
-
-def processes_in(place: Place) -> list[str]:
-    """List the processes that name the place, among them every guardian of its servers."""
-    listed = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if str(place.root) in line]
 
 
 @pytest.mark.parametrize("how", ["eof", "SIGTERM", "SIGINT"])
@@ -484,7 +475,7 @@ async def test_a_door_that_is_restarted_goes_on_with_the_next_line() -> None:
                 while not heard.endswith(b"\n"):
                     await trio.lowlevel.wait_readable(pipe.client_in)
                     heard += os.read(pipe.client_in, 1 << 20)
-                assert len(json.loads(heard)["result"]["tools"]) == 13
+                assert len(json.loads(heard)["result"]["tools"]) == len(TOOLS)
                 assert door.tree_detail() == {"requests": identifier, "in_flight": 0, "refused_lines": 0}
                 assert not door.ended.is_set()
                 if identifier == 1:

@@ -56,7 +56,7 @@ async def test_of_two_clients_of_one_server_one_gets_the_task_and_the_other_cann
         with pytest.raises(Conflict, match=r"already being worked on by srv_.*/anna#1"):
             await h.work.execute(h.call(holder=BEN), task)
         for other in (BEN, WINDOWS, SHELL, None):
-            with pytest.raises(Conflict, match=r"taken over by srv_.*/anna#1"):
+            with pytest.raises(Conflict, match=r"held by srv_.*/anna#1"):
                 await hand_in(h, other, task)
         assert (await h.work.execute(h.call(holder=ANNA), task)).already_yours
         assert (await hand_in(h, ANNA, task)).outcome == "completed"
@@ -129,7 +129,7 @@ async def test_a_client_that_is_not_heard_of_for_a_lease_loses_its_claims_and_on
         await h.claim(ids["server"])
         still_clock.jump(LEASE_SECONDS - 1)
         assert await h.opened.release_dead_claims() == []
-        await h.orchestrator.heard(h.call(holder=BEN))
+        await h.orchestrator.heard(BEN)
         still_clock.jump(1)
         await released(h, ids["a"])
         assert (await h.show(ids["b"])).status == "in_progress"
@@ -141,7 +141,7 @@ async def test_a_client_that_is_not_heard_of_for_a_lease_loses_its_claims_and_on
         with pytest.raises(Conflict, match="was given back"):
             await hand_in(h, ANNA, ids["a"])
         assert not (await h.work.execute(h.call(holder=BEN), ids["a"])).already_yours
-        with pytest.raises(Conflict, match=r"taken over by srv_.*/ben#1"):
+        with pytest.raises(Conflict, match=r"held by srv_.*/ben#1"):
             await hand_in(h, ANNA, ids["a"])
         still_clock.jump(LEASE_SECONDS * 10)
         await released(h, ids["a"], ids["b"])
@@ -159,6 +159,27 @@ async def test_what_a_silent_client_claims_when_it_comes_back_is_not_taken_with_
         assert (await h.show(ids["new"])).status == "in_progress"
         still_clock.jump(LEASE_SECONDS)
         await released(h, *ids.values())
+
+
+async def test_a_client_that_is_heard_of_while_another_loses_its_claims_keeps_its_own(house, draft, still_clock):
+    async with house() as h:
+        await h.begin()
+        ids = await h.plan(draft("a"), draft("b"))
+        await h.work.execute(h.call(holder=ANNA), ids["a"])
+        await h.work.execute(h.call(holder=BEN), ids["b"])
+
+        def ben_asks(_: object) -> None:
+            # As a request of his would that comes now; it waits for nothing, so it can be run from here.
+            with pytest.raises(StopIteration):
+                h.opened.claims.heard(BEN).send(None)
+
+        # One look alone: another one at the same moment would find him silent before he asks.
+        workspaces = h.runtime.root.child_value("workspaces")
+        await workspaces.child_value(str(h.opened.workspace.directory)).terminate_child("claims")
+        h.opened.store.subscribe(ben_asks)
+        still_clock.jump(LEASE_SECONDS)
+        assert await h.opened.release_dead_claims() == [ids["a"]]
+        assert (await h.show(ids["b"])).status == "in_progress"
 
 
 async def test_nobody_needs_to_ask_the_workspace_looks_by_itself(house, draft, still_clock):
@@ -238,17 +259,17 @@ async def test_activity_renews_a_durable_lease_at_most_once_a_minute_and_a_lapse
     async with house() as h:
         await h.begin()
         task = (await h.plan(draft("a")))["a"]
-        await h.orchestrator.heard(h.call(holder=SHELL))
+        await h.orchestrator.heard(SHELL)
         assert await h.opened.store.read(queries.leases) == [], "who holds nothing costs no row"
         await h.work.execute(h.call(holder=SHELL), task)
         first = await renewed(h)
-        await h.orchestrator.heard(h.call(holder=SHELL))
+        await h.orchestrator.heard(SHELL)
         assert await renewed(h) == first
         await expire(h, 61)
-        await h.orchestrator.heard(h.call(holder=SHELL))
+        await h.orchestrator.heard(SHELL)
         assert await renewed(h) >= first
         await expire(h, LEASE_SECONDS)
-        await h.orchestrator.heard(h.call(holder=SHELL))
+        await h.orchestrator.heard(SHELL)
         assert await h.opened.release_dead_claims() == [task]
 
 

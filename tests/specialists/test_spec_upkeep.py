@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vespera_agents.specialists import Holder
 from vespera_agents.store import queries
 from vespera_agents.store.artifacts import ArtifactFiles
 from vespera_agents.store.commands import CleanSession
@@ -248,6 +249,17 @@ async def test_a_scan_gives_back_what_is_stale_and_removes_what_nobody_names(hou
             e.detail and "nothing happened for 25 hours" in e.detail for e in events if e.task_id == ids["stale"]
         )
         assert (await look(h, "scan_cleanup")).findings == []
+
+
+async def test_a_claim_of_a_client_whose_name_sounds_like_one_of_ours_gets_stale_like_any_other(house, home, draft):
+    async with house() as h:
+        await h.begin()
+        ids = await h.plan(draft("a"), draft("b"))
+        for task, name in zip(ids.values(), ("agent-inspector#1", "conductor"), strict=True):
+            await h.work.execute(h.call(holder=Holder(name)), task)
+        change(home, "UPDATE task SET updated = updated - ?", 25 * HOUR)
+        await look(h, "scan_cleanup", dry_run=False)
+        assert statuses(home) == {"a": "pending", "b": "pending"}
 
 
 async def test_a_validation_finds_what_does_not_hold_together_and_changes_nothing(house, home, draft):

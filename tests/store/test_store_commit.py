@@ -377,3 +377,33 @@ async def test_a_result_that_json_cannot_carry_is_a_fault_of_that_command(runnin
         with pytest.raises(ValueError, match="serialize"):
             await store.execute(Strange(), key("strange"))
     assert look("SELECT * FROM event") == []
+
+
+async def test_what_is_submitted_in_one_round_of_the_loop_shares_a_commit(running, draft) -> None:
+    async with running() as store:
+        session_id = await open_session(store)
+        before = store.statistics().commits
+        async with trio.open_nursery() as nursery:
+            for number in range(40):
+                plan = PlanTasks("test", session_id, (draft(f"t{number}"),))
+                nursery.start_soon(store.execute, plan, key(f"plan {number}"))
+        assert store.statistics().commits == before + 1
+
+
+async def test_a_plan_without_a_session_means_the_only_open_one(running, draft) -> None:
+    async with running() as store:
+        plan = PlanTasks("test", None, (draft("a"), draft("b", "a"), draft("c", done=True), draft("d", "c")))
+        with pytest.raises(NotFound, match="no session is open"):
+            await store.execute(plan, key("too early"))
+        session_id = await open_session(store)
+        planned = await store.execute(plan, key("plan"))
+        ids = planned["ids"]
+        assert (planned["session_id"], planned["parent_id"]) == (session_id, None)
+        assert planned["ready"] == [ids["a"], ids["d"]]
+        below = await store.execute(PlanTasks("test", None, (draft("e"),), ids["b"]), key("below"))
+        assert (below["parent_id"], below["ready"]) == (ids["b"], [])
+        await store.execute(OpenSession("test", "/elsewhere", "second", fresh=True), key("second session"))
+        with pytest.raises(Conflict, match=r"several sessions are open: .*second"):
+            await store.execute(plan, key("ambiguous"))
+        # The same wish again has its first result, whatever has happened since.
+        assert await store.execute(plan, key("plan")) == planned

@@ -132,9 +132,10 @@ async def _call(tool: Tool, arguments: Mapping[str, object], workspace: Path) ->
         orchestrator = Orchestrator(runtime, opened.workspace.directory, gates_wait_seconds=_GATES_WAIT_SECONDS)
         who = f"cli:{_user()}"
         key = CommandKey(opened.record.id, "call")
-        call = Call(who, key, holder=Holder(who, durable=True), report=_report)
+        holder = Holder(who, durable=True)
+        call = Call(who, key, holder=holder, report=_report)
         try:
-            await orchestrator.heard(call)
+            await orchestrator.heard(holder)
             telling = await tool.invoke(orchestrator, call, arguments)
             if call.job is not None:
                 # Nobody could ask for it later: long work ends with the process that does it.

@@ -119,7 +119,15 @@ def run(
     metavar="NAME",
     help="With --http: a name under which clients reach it; may be repeated.",
 )
+@click.option(
+    "--lease-minutes",
+    type=click.FloatRange(0.01, 10_080),
+    default=60.0,
+    metavar="N",
+    help="With --http: how long a client that is not heard of keeps its tasks; 60 unless given.",
+)
 def serve(
+    *,
     workspace: Path,
     metrics: str | None,
     tools: str,
@@ -128,6 +136,7 @@ def serve(
     tls_cert: Path | None,
     tls_key: Path | None,
     allowed_hosts: tuple[str, ...],
+    lease_minutes: float,
 ) -> int:
     """Serve a workspace to an MCP client over standard input and output, or to many over HTTP.
 
@@ -140,7 +149,7 @@ def serve(
     if http is None and (token_file or tls_cert or tls_key or allowed_hosts):
         raise click.UsageError("--token-file, --tls-cert, --tls-key and --allowed-host go with --http HOST:PORT.")
     wish = None if http is None else HttpWish(http, token_file, tls_cert, tls_key, allowed_hosts)
-    return serve_workspace(ServeWish(workspace, metrics, tools, wish))
+    return serve_workspace(ServeWish(workspace, metrics, tools, wish, lease_minutes))
 
 
 @app.command(epilog="Exit status: 0 done, 1 the tool refused, 2 bad input.")

@@ -179,7 +179,7 @@ def _status_lines(
     tasks: Sequence[Task],
 ) -> Iterator[str]:
     yield f"Workspace {workspace.directory}"
-    serving = ", ".join(f"{server.kind} (process {server.pid})" for server in servers) or "nobody now"
+    serving = ", ".join(f"vespera {server.kind} (process {server.pid})" for server in servers) or "nobody now"
     yield f"Served by {serving}"
     if answer is None:
         yield "No session yet. Run a plan: vespera run PLAN"

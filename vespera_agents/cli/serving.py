@@ -44,6 +44,8 @@ class ServeWish:
     """`core`, `full`, or names between commas."""
     http: HttpWish | None = None
     """Serve HTTP instead of standard input and output."""
+    lease_minutes: float = 60.0
+    """How long one of several clients that is not heard of keeps its claims."""
 
 
 def plain_serve(words: Sequence[str]) -> ServeWish | None:
@@ -84,7 +86,14 @@ def serve_workspace(wish: ServeWish) -> int:
 
     gc.freeze()
     gc.enable()
-    run = partial(serve, wish.workspace, metrics=wish.metrics, tools=wish.tools, http=wish.http)
+    run = partial(
+        serve,
+        wish.workspace,
+        metrics=wish.metrics,
+        tools=wish.tools,
+        http=wish.http,
+        lease_seconds=wish.lease_minutes * 60,
+    )
     if wish.metrics is None:
         trio.run(run)
         return EXIT_DONE

@@ -18,6 +18,7 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, final
 
@@ -31,6 +32,7 @@ from vespera_agents.serving.protocol.server import OrchestratorServer, build_ser
 from vespera_agents.serving.tools.catalogue import tool_set
 from vespera_agents.serving.tools.tool import Tool
 from vespera_agents.serving.transports.stdio import StdioReadEnd, StdioWire, StdioWriteEnd, open_stdio
+from vespera_agents.specialists.claims import LEASE_SECONDS
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import Runtime, open_runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
@@ -94,8 +96,24 @@ class StdioDoor:
         return {"requests": wire.requests, "in_flight": wire.in_flight, "refused_lines": wire.refused}
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What to serve, whatever the transport."""
+
+    workspace: Path
+    metrics: str | None
+    tools: Mapping[str, Tool]
+    lease_seconds: float
+
+
 async def serve(
-    workspace: Path, *, metrics: str | None = None, tools: str = "core", http: HttpWish | None = None
+    workspace: Path,
+    *,
+    metrics: str | None = None,
+    tools: str = "core",
+    http: HttpWish | None = None,
+    lease_seconds: float = LEASE_SECONDS,
 ) -> None:
     """Serve a workspace until the client closes its end of standard input and output, SIGTERM or SIGINT.
 
@@ -104,6 +122,7 @@ async def serve(
         metrics: HOST:PORT to serve metrics on.
         tools: which are served: `core`, `full`, or names between commas.
         http: serve HTTP as wished there instead of standard input and output.
+        lease_seconds: how long one of several clients that is not heard of keeps its claims.
 
     Raises:
         InvalidInput: there are no such tools.
@@ -113,7 +132,7 @@ async def serve(
         HttpError: HTTP cannot be served as wished.
         MaxRestartsExceeded: the tree gave up.
     """
-    served = tool_set(tools)
+    wish = _Wish(workspace, metrics, tool_set(tools), lease_seconds)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -122,31 +141,23 @@ async def serve(
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             if http is None:
                 with open_stdio() as wire:
-                    await _run(workspace, metrics, served, lambda server, _: StdioDoor(server, wire), signals)
+                    await _run(wish, lambda server, _: StdioDoor(server, wire), signals)
             else:
-                await _serve_http(workspace, metrics, served, http, signals)
+                await _serve_http(wish, http, signals)
     finally:
         # The process ends now, and whoever started it waits: without its last collection of garbage it is gone in
         # 20 ms instead of 220.
         gc.freeze()
 
 
-async def _serve_http(
-    workspace: Path,
-    metrics: str | None,
-    tools: Mapping[str, Tool],
-    wish: HttpWish,
-    signals: AsyncIterator[int],
-) -> None:
+async def _serve_http(wish: _Wish, http: HttpWish, signals: AsyncIterator[int]) -> None:
     # Only who serves HTTP pays for importing what does.
     from vespera_agents.serving.transports.http.door import HttpDoor  # noqa: PLC0415
     from vespera_agents.serving.transports.http.listening import listen  # noqa: PLC0415
 
-    with listen(wish) as listening:
+    with listen(http) as listening:
         await _run(
-            workspace,
-            metrics,
-            tools,
+            wish,
             lambda server, opened: HttpDoor(
                 server, listening, opened.store, announce=_announce, at_stop=server.at_stop
             ),
@@ -160,36 +171,24 @@ def _announce(url: str) -> None:
     sys.stderr.flush()
 
 
-async def _run(
-    workspace: Path,
-    metrics: str | None,
-    tools: Mapping[str, Tool],
-    make_door: MakeDoor,
-    signals: AsyncIterator[int],
-) -> None:
-    if metrics is None:
-        async with open_runtime("serve") as runtime:
-            await _serve(runtime, workspace, tools, make_door, signals)
+async def _run(wish: _Wish, make_door: MakeDoor, signals: AsyncIterator[int]) -> None:
+    if wish.metrics is None:
+        async with open_runtime("serve", lease_seconds=wish.lease_seconds) as runtime:
+            await _serve(runtime, wish, make_door, signals)
         return
     # Only who asks for metrics pays for importing what shows them.
     from vespera_agents.health import SupervisionFigures, start_health  # noqa: PLC0415
 
     figures = SupervisionFigures()
-    async with open_runtime("serve", listener=figures) as runtime:
-        await start_health(runtime, figures, metrics)
-        await _serve(runtime, workspace, tools, make_door, signals)
+    async with open_runtime("serve", listener=figures, lease_seconds=wish.lease_seconds) as runtime:
+        await start_health(runtime, figures, wish.metrics)
+        await _serve(runtime, wish, make_door, signals)
 
 
-async def _serve(
-    runtime: Runtime,
-    workspace: Path,
-    tools: Mapping[str, Tool],
-    make_door: MakeDoor,
-    signals: AsyncIterator[int],
-) -> None:
-    opened = await runtime.workspace(workspace)
+async def _serve(runtime: Runtime, wish: _Wish, make_door: MakeDoor, signals: AsyncIterator[int]) -> None:
+    opened = await runtime.workspace(wish.workspace)
     orchestrator = Orchestrator(runtime, opened.workspace.directory)
-    door = make_door(build_server(orchestrator, tools), opened)
+    door = make_door(build_server(orchestrator, wish.tools), opened)
     # The door comes first: under rest_for_one nothing that follows it can take it down.
     spec = ChildSpec("mcp", door.run, restart=Restart.TRANSIENT, shutdown_seconds=_DOOR_SECONDS)
     await runtime.doors.start_child(spec)

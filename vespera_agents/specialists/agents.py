@@ -60,7 +60,7 @@ class Agents:
                 tasks = await opened.store.read(queries.session_tasks, root.session_id, root.id)
                 self._check(opened, root, tasks)
                 found = await opened.store.read(queries.session, root.session_id)
-                refused.callback(work.lock.close)
+                refused.callback(work.abandon)
                 _enter(work, found.name)
                 work.total = sum(task.run is not None and task.status in LIVE for task in tasks)
             job = await self._jobs.start(
@@ -123,9 +123,16 @@ class _Work:
     """Held while the work goes on: one conductor of a session at a time."""
     total: int = 0
     done: int = 0
+    begun: bool = False
+
+    def abandon(self) -> None:
+        """Let others work, if this will not begin: a call that is cancelled once it did leaves the job to itself."""
+        if not self.begun:
+            self.lock.close()
 
     async def carry_out(self, job: RunningJob) -> dict[str, object]:
         """Conduct until nothing more can be done, and say what came of it."""
+        self.begun = True
         with self.lock:
             try:
                 await conduct(self.opened, self.root.session_id, partial(self._conductor, job))

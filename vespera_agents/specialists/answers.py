@@ -50,7 +50,6 @@ def iso(seconds: float | None) -> str | None:
 class Answer(BaseModel):
     """What every answer has."""
 
-    # Built when it is first used: a server that starts is waited for.
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
 

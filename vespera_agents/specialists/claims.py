@@ -22,12 +22,10 @@ from vespera_agents.store import CommandKey, Store, StoreError, queries
 from vespera_agents.store.commands import ReleaseClaims, ReleaseLapsed, RenewLease
 from vespera_agents.workspace import Workspace, WorkspaceError, guardian_lock, machine_time, server_alive
 
-__all__ = ["LEASE_SECONDS", "LEASE_SECONDS_MAX", "LEASE_SECONDS_MIN", "Claims", "ClaimsStatistics", "Holder"]
+__all__ = ["LEASE_SECONDS", "Claims", "ClaimsStatistics", "Holder"]
 
 LEASE_SECONDS: Final = 3_600.0
 """How long a client that is not heard of keeps what it has claimed."""
-LEASE_SECONDS_MIN: Final = 60.0
-LEASE_SECONDS_MAX: Final = 7 * 24 * 3_600.0
 DEAD_COMMANDS_SECONDS: Final = 15.0
 """How long we wait for the commands of a dead server to be killed."""
 _LOOK_SECONDS_MAX: Final = 60.0
@@ -191,7 +189,9 @@ class Claims:
         worked_on = self._worked_on()
         now = trio.current_time()
         released: list[str] = []
-        for name, heard in list(self._heard.items()):
+        for name in tuple(self._heard):
+            # Looked up anew: it may have been heard of while the claims of another were released.
+            heard = self._heard.get(name, now)
             tasks = claims.get(name, [])
             if worked_on.intersection(tasks):
                 self._heard[name] = now

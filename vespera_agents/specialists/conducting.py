@@ -65,7 +65,9 @@ async def conduct(opened: OpenWorkspace, session_id: str, make: Callable[[OpenSe
             return
         try:
             spec = ChildSpec(_CONDUCTOR, conductor.run, restart=Restart.TRANSIENT, shutdown_seconds=15.0)
-            await live.supervisor.start_child(spec)
+            # A start that has begun is finished: cancelled here, the conductor would go on and nobody would stop it.
+            with trio.CancelScope(shield=True):
+                await live.supervisor.start_child(spec)
         except SupervisorError as error:
             problem = first_cause(error)
         else:

@@ -32,7 +32,8 @@ GATE_GRACE_SECONDS: Final = 60.0
 """What a gate may take beyond its own timeout, the wait for a free specialist included."""
 LOOK_SECONDS: Final = 0.5
 """How often we look whether the task was cancelled or taken away while its gates run."""
-
+KILL_SECONDS: Final = 10.0
+"""How long we wait for the command of gates that were called off to be gone."""
 GATES_KIND: Final = "orchestrator_complete_task"
 """The kind of these jobs: the tool that begins them."""
 
@@ -140,6 +141,7 @@ async def _gate(
             raise JobStopped(str(outcome))
         if isinstance(outcome, Exception):
             raise outcome
+        running.report(len(task.gates), len(task.gates), "its gates have succeeded")
         return (await work.answer(outcome)).model_dump(mode="json")
 
     # Closed however this ends, so that nobody waits for what will not come.
@@ -183,18 +185,24 @@ async def _run_gates(work: HandedIn, running: RunningJob) -> GateReport:
         for report_to in (running.report, work.call.report):
             report_to(number, len(task.gates), f"gate `{gate.text}`")
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_call_off_cancelled, work, scope)
+    async def call_off() -> None:
         try:
-            live = await opened.session(task.session_id)
-            async with live.borrow(opened.role(task.specialist)) as specialist:
-                report = await specialist.ask(CheckGates(task, scope, on_gate), timeout_seconds=limit)
-        except (ActorError, Refusal, StoreError) as error:
-            report = GateReport(f"its gates could not be run: {error}")
+            await _call_off_cancelled(work, scope)
         finally:
-            # Whoever asked is gone or has the answer: what still runs of the gates runs for nobody.
+            # Also when this is cancelled: the command is killed first, and only then is it over.
             scope.cancel("nobody waits for these gates")
-            nursery.cancel_scope.cancel()
+            patience.deadline = trio.current_time() + KILL_SECONDS
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope(shield=True) as patience:
+            nursery.start_soon(call_off)
+            try:
+                live = await opened.session(task.session_id)
+                async with live.borrow(opened.role(task.specialist)) as specialist:
+                    report = await specialist.ask(CheckGates(task, scope, on_gate), timeout_seconds=limit)
+            except (ActorError, Refusal, StoreError) as error:
+                report = GateReport(f"its gates could not be run: {error}")
+        nursery.cancel_scope.cancel("the gates have ended")
     return report
 
 

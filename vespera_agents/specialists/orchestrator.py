@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final, final
 
 from vespera_agents.specialists.agents import Agents
-from vespera_agents.specialists.calls import Call, Lookup
+from vespera_agents.specialists.calls import Lookup
+from vespera_agents.specialists.claims import Holder
 from vespera_agents.specialists.doubts import Doubts
 from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.specialists.runtime import Runtime
@@ -64,16 +65,15 @@ class Orchestrator:
         """
         return await self.lookup.home_workspace()
 
-    async def heard(self, call: Call) -> None:
-        """Note that whoever calls is there: it keeps what it has claimed, in every workspace that is open.
+    async def heard(self, holder: Holder) -> None:
+        """Note that a client is there: it keeps what it has claimed, in every workspace that is open.
 
         Raises:
             StoreError: its lease could not be written.
         """
-        if call.holder is not None:
-            for opened in list(self.runtime.workspaces.values()):
-                if opened.is_open:
-                    await opened.claims.heard(call.holder)
+        for opened in list(self.runtime.workspaces.values()):
+            if opened.is_open:
+                await opened.claims.heard(holder)
 
     async def artifact(self, reference: str) -> tuple[Artifact, OpenWorkspace]:
         """Find an artifact by id or content hash, or a unique prefix of either, with the workspace that holds it.

@@ -148,7 +148,9 @@ def _failures(tasks: Sequence[Task], blame: Mapping[str, str]) -> str:
 
 
 def _summaries(tasks: Sequence[Task]) -> str:
-    lines = [bullet(f"**{cell(task.title)}**: ", task.summary) for task in tasks if task.summary]
+    # What a task said that then got stuck or was cancelled is a reason or a question, and nothing that was done.
+    done = [task for task in tasks if task.status not in {TaskStatus.BLOCKED, TaskStatus.CANCELLED}]
+    lines = [bullet(f"**{cell(task.title)}**: ", task.summary) for task in done if task.summary]
     return "## What was done\n\n" + "\n".join(lines) if lines else ""
 
 

@@ -17,8 +17,8 @@ from vespera_agents.work.errors import Refusal
 
 __all__ = ["AT_WORK_MAX", "QUEUE_MAX", "Fairness", "FairnessStatistics", "TooManyCalls", "client_of"]
 
-AT_WORK_MAX: Final = 16
-"""Calls of one client at once. Ten in flight on one connection share a commit; more gain nothing."""
+AT_WORK_MAX: Final = 32
+"""Calls of one client at once: enough that those of one connection share commits, few enough for others between."""
 QUEUE_MAX: Final = 1_000
 """Calls of one client that wait; more are refused."""
 
@@ -45,10 +45,12 @@ class FairnessStatistics:
 class _Client:
     """The calls of one client."""
 
-    __slots__ = ("at_work", "waiting")
+    __slots__ = ("at_work", "turns", "waiting")
 
     def __init__(self) -> None:
         self.at_work = 0
+        self.turns = 0
+        """Of those at work: given back, and on their way to who waits."""
         self.waiting = trio.lowlevel.ParkingLot()
 
 
@@ -83,14 +85,24 @@ class Fairness:
             )
         # Whoever ends hands its turn over, so the number at work stays as it is.
         await client.waiting.park()
+        client.turns -= 1
+        if client.turns:
+            self._hand_over(who, client)
 
     def end(self, who: object) -> None:
         """Give a turn back: to the next of the same client, if one waits."""
         client = self._clients[who]
+        client.turns += 1
+        if client.turns == 1:
+            self._hand_over(who, client)
+
+    def _hand_over(self, who: object, client: _Client) -> None:
+        """Wake who waits longest, who wakes the next: of those woken together, any might run first."""
         if client.waiting:
             client.waiting.unpark()
             return
-        client.at_work -= 1
+        client.at_work -= client.turns
+        client.turns = 0
         if not client.at_work:
             del self._clients[who]
 

@@ -10,7 +10,7 @@ Neighbours: `server` decides which calls become tasks; `specialists.job_tools` d
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, cast, final
+from typing import Final, TypeVar, cast, final
 
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
@@ -18,7 +18,6 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import (
     HEADER_MISMATCH,
     INTERNAL_ERROR,
-    INVALID_PARAMS,
     METHOD_NOT_FOUND,
     MISSING_REQUIRED_CLIENT_CAPABILITY,
     CallToolResult,
@@ -30,14 +29,13 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
+from vespera_agents.serving.protocol.boundary import bounded
 from vespera_agents.serving.protocol.callers import client_name
-from vespera_agents.serving.protocol.complaints import EXPECTED, about_failure
 from vespera_agents.specialists.answers import iso
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.jobs import REFUSED, JobFailed, RunningJob
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.jobs import Job, JobStatus
-from vespera_agents.work.errors import NotFound
 
 __all__ = ["TASKS", "Asking", "LongCalls", "handle"]
 
@@ -62,6 +60,13 @@ class TaskUpdateParams(RequestParams):
 
     task_id: str = Field(max_length=200)
     input_responses: dict[str, object] = Field(default_factory=dict[str, object])
+
+
+T = TypeVar("T", TaskParams, TaskUpdateParams)
+
+
+async def _pass_over(_: Context) -> None:
+    pass
 
 
 @final
@@ -91,12 +96,28 @@ class LongCalls:
         self._jobs = orchestrator.jobs
         self._answer = answer
 
-    def install(self, server: Server[dict[str, object]]) -> None:
-        """Announce the extension and serve its methods."""
+    def install(
+        self, server: Server[dict[str, object]], hear: Callable[[Context], Awaitable[None]] = _pass_over
+    ) -> None:
+        """Announce the extension and serve its methods.
+
+        Args:
+            server: whose requests are answered.
+            hear: notes that a client is there: one that only looks after its tasks keeps its claims, too.
+        """
+
+        def serve(method: str, params: type[T], answer: Callable[[Context, T], Awaitable[dict[str, object]]]) -> None:
+            async def checked(ctx: Context, request: T) -> dict[str, object]:
+                self._check(ctx, request)
+                await hear(ctx)
+                return {"resultType": "complete", **await answer(ctx, request)}
+
+            server.add_request_handler(method, params, bounded(method, checked))
+
         server.extensions[TASKS] = {}
-        server.add_request_handler("tasks/get", TaskParams, self._get)
-        server.add_request_handler("tasks/cancel", TaskParams, self._cancel)
-        server.add_request_handler("tasks/update", TaskUpdateParams, self._update)
+        serve("tasks/get", TaskParams, self._get)
+        serve("tasks/cancel", TaskParams, self._cancel)
+        serve("tasks/update", TaskUpdateParams, self._update)
 
     def known_to(self, ctx: Context) -> bool:
         """Say whether the client of this request knows tasks."""
@@ -141,12 +162,8 @@ class LongCalls:
 
         return handle(await self._jobs.start(call, name, body))
 
-    async def _get(self, ctx: Context, params: TaskParams) -> dict[str, object]:
-        self._check(ctx, params)
-        try:
-            found = await self._jobs.get(params.task_id)
-        except EXPECTED as error:
-            raise _refused(error) from error
+    async def _get(self, _: Context, params: TaskParams) -> dict[str, object]:
+        found = await self._jobs.get(params.task_id)
         told = _told(found)
         if found.status is JobStatus.INPUT_REQUIRED:
             told["inputRequests"] = dict(found.asked)
@@ -158,23 +175,15 @@ class LongCalls:
             told["result"] = self._result(found)
         elif found.status is JobStatus.FAILED:
             told["error"] = _error(found)
-        return {"resultType": "complete", **told}
+        return told
 
     async def _cancel(self, ctx: Context, params: TaskParams) -> dict[str, object]:
-        self._check(ctx, params)
-        try:
-            await self._jobs.cancel(_by(ctx), params.task_id, "cancelled by its client")
-        except EXPECTED as error:
-            raise _refused(error) from error
-        return {"resultType": "complete"}
+        await self._jobs.cancel(_by(ctx), params.task_id, "cancelled by its client")
+        return {}
 
     async def _update(self, ctx: Context, params: TaskUpdateParams) -> dict[str, object]:
-        self._check(ctx, params)
-        try:
-            await self._jobs.answer(_by(ctx), params.task_id, params.input_responses)
-        except EXPECTED as error:
-            raise _refused(error) from error
-        return {"resultType": "complete"}
+        await self._jobs.answer(_by(ctx), params.task_id, params.input_responses)
+        return {}
 
     def _check(self, ctx: Context, params: TaskParams | TaskUpdateParams) -> None:
         """Refuse what is not a request of the extension.
@@ -224,12 +233,6 @@ def _error(found: Job) -> object:
     if _WIRE in error:
         return error[_WIRE]
     return {"code": INTERNAL_ERROR, "message": found.message or "it failed", "data": dict(error)}
-
-
-def _refused(error: Exception) -> MCPError:
-    complaint = about_failure(error)
-    code = INVALID_PARAMS if isinstance(error, NotFound) else INTERNAL_ERROR
-    return MCPError(code=code, message=complaint.text, data={"kind": complaint.kind})
 
 
 def _by(ctx: Context) -> str:

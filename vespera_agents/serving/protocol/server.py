@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeVar, cast, final
@@ -43,7 +43,7 @@ from mcp_types.methods import CacheableMethod
 from pydantic import BaseModel, ValidationError
 
 from vespera_agents.serving.protocol.boundary import Handler, bounded
-from vespera_agents.serving.protocol.callers import Callers
+from vespera_agents.serving.protocol.callers import Callers, client_name, holder_of
 from vespera_agents.serving.protocol.changes import Changes
 from vespera_agents.serving.protocol.complaints import (
     EXPECTED,
@@ -147,9 +147,18 @@ class OrchestratorServer(Server[dict[str, object]]):
         )
         return super().create_initialization_options(changing, experimental_capabilities, extensions)
 
+    hear: Callable[[Context], Awaitable[None]] | None = None
+    """Notes that a client is there, whatever it asks for."""
+
     def answer(self, method: str, params: type[P], handler: Handler[P, BaseModel]) -> None:
         """Have the requests of one method answered; failures are told in one shape."""
-        self.add_request_handler(method, params, bounded(method, handler))
+
+        async def answer(ctx: Context, request: P) -> BaseModel:
+            if self.hear is not None:
+                await self.hear(ctx)
+            return await handler(ctx, request)
+
+        self.add_request_handler(method, params, bounded(method, answer))
 
 
 @final
@@ -182,9 +191,10 @@ class _Serving:
         )
         # Its failures are results, which a model reads.
         server.add_request_handler("tools/call", CallToolRequestParams, self._call_tool)
-        self._long.install(server)
+        self._long.install(server, self._hear)
         # Its only inhabitant traces each message for a telemetry that nobody has configured, at a price for each.
         server.middleware.clear()
+        server.hear = self._hear
         server.answer("tools/list", PaginatedRequestParams, self._list_tools)
         # Not as an argument of the library's server: it warns that later versions of the protocol have no such request.
         server.answer("logging/setLevel", SetLevelRequestParams, set_level)
@@ -202,6 +212,14 @@ class _Serving:
         server.add_notification_handler("notifications/initialized", NotificationParams, hearing.initialized)
         server.at_stop = hearing.end
         return server
+
+    async def _hear(self, ctx: Context) -> None:
+        """Keep the claims of whoever asks for anything at all."""
+        client = ctx.session.client_params
+        name = client_name(None if client is None else client.client_info.name)
+        holder = holder_of(identity_of(ctx), name, ctx.meta)
+        if holder is not None:
+            await self._orchestrator.heard(holder)
 
     async def _call_tool(self, ctx: Context, params: CallToolRequestParams) -> Answered:
         tool = self._tools.get(params.name)
@@ -249,7 +267,7 @@ class _Serving:
         name = None if client is None else client.client_info.name
         call = self._callers.call(name, ctx.meta, identity_of(ctx), report)
         if call.holder is not None:
-            await self._orchestrator.heard(call)
+            await self._orchestrator.heard(call.holder)
         if tool.question is not None and can_be_asked(ctx):
             question = await tool.question(self._orchestrator, call, arguments)
             if question is not None:
@@ -279,10 +297,10 @@ class _Serving:
             return _failed(about_failure(error))
 
     def _answer_of(self, job: Job) -> CallToolResult:
-        """Answer a call of a tool with what the job came to that it began."""
+        """Answer a call of a tool with what the job came to that it began, perhaps in a server with other tools."""
         if job.error is not None:
             return _failed(about_kept(cast("Mapping[str, str]", job.error[REFUSED])))
-        tool = self._tools.get(job.kind)
+        tool = self._tools.get(job.kind) or TOOLS.get(job.kind)
         if tool is None or job.result is None:
             return _failed(about_unknown_tool(job.kind, tuple(self._tools)))
         return _succeeded(tool.retell(job.result))

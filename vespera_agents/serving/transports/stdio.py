@@ -37,6 +37,9 @@ LINE_BYTES_MAX: Final = 16 * 1024 * 1024
 REQUESTS_MAX: Final = 1_000
 """Requests in flight; beyond, no further line is read."""
 READ_BYTES: Final = 1 << 18
+AT_ONCE_MAX: Final = 32
+"""Messages that are read in one round of the loop. What they ask for begins in the next round all together, so that the
+store can commit it together; a thousand would hold up everybody else for a second."""
 _STDERR: Final = 2
 LAST_ANSWERS_SECONDS: Final = 0.1
 """How long a wire that ends waits for answers under way, and for a reader that does not read."""
@@ -71,6 +74,7 @@ class StdioWire:
         self._waiting = trio.CancelScope()
         """Around the wait for the client's next bytes."""
         self._in_flight = 0
+        self._read_at_once = 0
         self._settled = trio.Event()
         self.requests = 0
         """Requests so far."""
@@ -95,7 +99,10 @@ class StdioWire:
         while True:
             while self._in_flight >= REQUESTS_MAX:
                 await self._wait_settled()
+            if self._read_at_once >= AT_ONCE_MAX:
+                await self._let_others_run()
             line = await self._next_line()
+            self._read_at_once += 1
             if line is None:
                 return None
             if not line.strip():
@@ -128,6 +135,10 @@ class StdioWire:
         with trio.move_on_after(LAST_ANSWERS_SECONDS):
             while self._in_flight:
                 await self._wait_settled()
+
+    async def _let_others_run(self) -> None:
+        self._read_at_once = 0
+        await trio.lowlevel.checkpoint()
 
     async def _next_line(self) -> bytes | None:
         while True:
@@ -171,6 +182,7 @@ class StdioWire:
             except PermissionError:
                 # A file is always readable, and the kernel refuses to wait for it.
                 await trio.lowlevel.checkpoint()
+        self._read_at_once = 0
         chunk = b""
         if not self._client_gone:
             try:

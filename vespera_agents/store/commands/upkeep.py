@@ -42,10 +42,9 @@ EMPTY_SECONDS: Final = 3_600.0
 """How long a session without tasks is left to whoever has just opened it."""
 _ARCHIVED_MAX: Final = 5_000
 """Tasks that one command archives; the next call takes the rest."""
-_PUT_AWAY: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.CANCELLED, TaskStatus.ARCHIVED})
-"""What may be archived. A failed task is left: it can still be tried again, an archived one never."""
-_WORKED_ON: Final = ("conductor", "agent")
-"""What stands behind the slash of a claim that a server itself works on, and ends by itself."""
+_WORKED_ON: Final = "conductor/"
+"""What stands behind the first slash of a claim that a server itself works on, and ends by itself; no client's name
+has a slash."""
 
 
 @final
@@ -173,7 +172,10 @@ _ORPHANED: Final = "task_id IS NOT NULL AND task_id NOT IN (SELECT id FROM task)
 
 
 def finished_roots(connection: sqlite3.Connection, session_id: str) -> list[Task]:
-    """Read the tasks at the top of a session below which everything was completed or called off, the oldest first."""
+    """Read the tasks at the top of a session below which everything was completed or called off, the oldest first.
+
+    What failed is left out: it can still be tried again, an archived task never.
+    """
     rows = connection.execute(
         "WITH RECURSIVE below(root, id) AS (SELECT id, id FROM task WHERE session_id=? AND parent_id IS NULL"
         " AND status != 'archived' UNION ALL SELECT root, task.id FROM task JOIN below ON task.parent_id = below.id)"
@@ -183,7 +185,7 @@ def finished_roots(connection: sqlite3.Connection, session_id: str) -> list[Task
         " ORDER BY seq LIMIT ?",
         (session_id, _ARCHIVED_MAX),
     ).fetchall()
-    return [task for task in map(task_of, rows) if task.status in _PUT_AWAY]
+    return [task_of(row) for row in rows]
 
 
 @final

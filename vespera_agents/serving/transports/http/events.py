@@ -81,10 +81,13 @@ class EventLog:
             self._wake = trio.Event()
             while self._pending:
                 batch = tuple(self._pending.popleft() for _ in range(min(BATCH_MAX, len(self._pending))))
-                await self._write(batch)
-                self._settled += len(batch)
-                self._progress.set()
-                self._progress = trio.Event()
+                try:
+                    await self._write(batch)
+                finally:
+                    # Cancelled, too: the object outlives this child, and nobody shall wait for what was cut off.
+                    self._settled += len(batch)
+                    self._progress.set()
+                    self._progress = trio.Event()
 
     async def flush(self) -> None:
         """Wait until what was appended so far is written, for a bounded time."""
