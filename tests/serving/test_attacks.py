@@ -204,6 +204,23 @@ async def test_a_command_gets_what_follows_an_allowed_beginning_as_arguments_and
     assert sorted(path.name for path in ground.outside.iterdir()) == ["plan.md", "secret.txt"]
 
 
+async def test_a_shell_gets_the_very_line_that_is_allowed_and_no_other(ground: Ground) -> None:
+    ground.workspace.make()
+    ground.trust('[commands]\nallow = ["test -f link_file"]\nshell = true\n')
+    async with connected(ground) as client:
+        await succeed(client, "orchestrator_initialize_session", name="shell")
+        for text in (*GATES.values(), "test -f link_file; true", "test -f link_file\ntrue", "test -f link_file #"):
+            command = text.replace("notes.txt", "link_file").replace("{outside}", str(ground.outside))
+            gates = [{"command": command, "shell": True}]
+            task = await succeed(client, "orchestrator_plan_task", title="t", gates=gates)
+            identifier = task.get("id") or task["tasks"][0]["id"]
+            await succeed(client, "orchestrator_execute_task", task_id=identifier)
+            work = {"task_id": identifier, "summary": "x", "next_action": "complete"}
+            refused = await client.call_tool("orchestrator_complete_task", work)
+            assert refused.is_error, f"{command!r} was run by a shell"
+    assert sorted(path.name for path in ground.outside.iterdir()) == ["plan.md", "secret.txt"]
+
+
 @contextlib.contextmanager
 def _swapping(path: Path, targets: tuple[Path, Path]) -> Iterator[None]:
     """Swap what a name leads to, over and over: a link to the outside, and what may be read."""
