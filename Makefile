@@ -59,7 +59,7 @@ help:
 	@echo "make picture renew docs/images/run.svg from a run of examples/plans/demo.md"
 	@echo "make simulate  supervision and actors under faults in virtual time; SEEDS=20000 to choose how often"
 	@echo "make soak    a million messages through 100,000 actors that crash, every one accounted for"
-	@echo "make document  renew docs/tools.md from the tools and the table of their contract"
+	@echo "make document  renew docs/tools.md from the tools and the table of their contract, docs/walkthrough.md from a run"
 	@echo "make lock    renew constraints.txt from a fresh environment"
 
 setup: $(READY)
@@ -156,8 +156,9 @@ simulate: setup
 soak: setup
 	@$(BIN)/python -m tests.actors.soak $(SOAK_ARGS)
 
-document: setup
+document: setup $(NODE_READY)
 	@$(BIN)/python -m tests.serving.contract.document
+	@$(BIN)/python -m tests.serving.walkthrough --document
 
 # Names and versions only: where packages come from is the business of the machine that installs them.
 lock:

@@ -73,7 +73,7 @@ def test_beside_a_running_server_a_shell_claims_and_the_server_keeps_out(vespera
     assert f"already being worked on by {HOLDER}" in refused["content"][0]["text"]
     work = {**arguments, "summary": "stolen", "next_action": "complete"}
     stolen = ask(3, "tools/call", name="orchestrator_complete_task", arguments=work)
-    assert f"taken over by {HOLDER}" in stolen["content"][0]["text"]
+    assert f"held by {HOLDER}" in stolen["content"][0]["text"]
     call(vespera, "complete_task", "--arg", f"task_id={task}", "--arg", "summary=mine", "--arg", "next_action=complete")
     assert rows(vespera, "SELECT status, summary FROM task") == [("completed", "mine")]
 

@@ -18,11 +18,12 @@ from vespera_agents.cli.outcomes import ended
 from vespera_agents.cli.printing import Printer
 from vespera_agents.cli.results import closing_sentence, exit_status
 from vespera_agents.cli.screens import LineScreen, LiveScreen, board_view, choose_screen
-from vespera_agents.cli.wording import counted, duration, one_line, printable, shown_path
+from vespera_agents.cli.wording import counted, duration, one_line, shown_path
 from vespera_agents.specialists.conductor import RunEvent, RunEventKind
 from vespera_agents.specialists.running import RunResult, TaskOutcome
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Task, TaskStatus
+from vespera_agents.work.plain import printable
 
 PLAN = """
 # Things on a terminal

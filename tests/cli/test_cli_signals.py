@@ -132,7 +132,7 @@ def test_a_run_that_goes_on_can_be_looked_at(vespera):
     assert [server["pid"] for server in document["servers"]] == [process.pid]
     assert [child["id"] for child in document["servers"][0]["tree"]["children"]] == ["workspaces", "doors"]
     status = vespera("status")
-    assert f"Served by run (process {process.pid})" in status.stdout
+    assert f"Served by vespera run (process {process.pid})" in status.stdout
     assert re.search(r"in progress +task_\w+  slow: by srv_", status.stdout)
     vespera.write("go", "")
     assert process.wait(60) == 0

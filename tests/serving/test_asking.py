@@ -171,7 +171,7 @@ async def test_the_directory_that_a_client_told_is_kept_through_the_question(pla
             await succeed(client, INITIALIZE, working_directory=str(place.root / "elsewhere"), name=name)
         user.content = {"session_id": "new"}
         answer = await succeed(client, INITIALIZE)
-        assert answer["working_directory"] == str(place.root / "elsewhere")
+        assert answer["directory"] == str(place.root / "elsewhere")
         assert "elsewhere" in user.asked[0]
         assert told == ["asked"]
 

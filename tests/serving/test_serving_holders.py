@@ -95,7 +95,7 @@ async def test_two_clients_of_one_http_server_never_share_a_claim(era: str) -> N
                 state = place.state()
                 assert "being worked on" in await refuse(two, "orchestrator_execute_task", "conflict", task_id=task)
                 work: dict[str, Any] = {"task_id": task, "summary": "done", "next_action": "complete"}
-                assert "taken over" in await refuse(two, "orchestrator_complete_task", "conflict", **work)
+                assert "is held by" in await refuse(two, "orchestrator_complete_task", "conflict", **work)
                 assert place.state() == state
                 await succeed(one, "orchestrator_complete_task", **work)
             assert place.status("a") == "completed"

@@ -358,10 +358,13 @@ async def test_a_work_status_tells_who_works_and_what_is_blocked() -> None:
         await succeed(client, "orchestrator_execute_task", task_id=first)
         status = await client.call_tool("orchestrator_get_status", {})
         assert "Longest in its status" in text_of(status)
-        assert "generic-" in text_of(status)
+        assert f"- {first} [in_progress] First (generic, held by srv_" in text_of(status)
+        assert "Specialists:\n- 1 idle" in text_of(status)
         blocked = {"task_id": first, "summary": "the key is missing", "next_action": "blocked"}
-        await succeed(client, "orchestrator_complete_task", **blocked)
-        assert "Blocked:" in text_of(await client.call_tool("orchestrator_get_status", {}))
+        told = await client.call_tool("orchestrator_complete_task", blocked)
+        assert f"orchestrator_update_task(task_id='{first}', status='pending')" in text_of(told)
+        status = await client.call_tool("orchestrator_get_status", {})
+        assert f"Blocked:\n- {first} First, because of the key is missing" in text_of(status)
         resumed = await client.call_tool("orchestrator_resume_session", {"context_tokens_max": 500})
         assert "Blocked:" in text_of(resumed)
         waived = await succeed(
@@ -384,6 +387,8 @@ async def test_a_session_begins_in_the_root_that_the_client_tells(era: str) -> N
     with new_place() as place:
         other = place.root / "other place"
         other.mkdir()
+        (other / ".git").mkdir()
+        (other / "pyproject.toml").touch()
 
         async def roots(_: ClientRequestContext) -> ListRootsResult:
             urls = ["file://elsewhere/x", f"file://{str(other).replace(' ', '%20')}"]
@@ -391,9 +396,10 @@ async def test_a_session_begins_in_the_root_that_the_client_tells(era: str) -> N
 
         async with in_memory(place, era, list_roots_callback=roots) as (client, _):
             answer = await succeed(client, "orchestrator_initialize_session")
-            assert Path(answer["working_directory"]) == other
+            assert Path(answer["directory"]) == other
+            assert answer["facts"] == [f"git root: {other}", "pyproject.toml"]
             named = await succeed(client, "orchestrator_initialize_session", working_directory=str(place.project))
-            assert Path(named["working_directory"]) == place.project
+            assert Path(named["directory"]) == place.project
 
 
 @pytest.mark.parametrize("roots", [ListRootsResult(roots=[]), ErrorData(code=-32000, message="not now")])
@@ -405,4 +411,4 @@ async def test_a_client_that_tells_no_root_means_the_servers_workspace(roots: Li
 
         async with in_memory(place, "legacy", list_roots_callback=answer) as (client, _):
             session = await succeed(client, "orchestrator_initialize_session")
-            assert Path(session["working_directory"]) == place.project
+            assert Path(session["directory"]) == place.project

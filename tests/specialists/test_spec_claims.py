@@ -56,7 +56,7 @@ async def test_of_two_clients_of_one_server_one_gets_the_task_and_the_other_cann
         with pytest.raises(Conflict, match=r"already being worked on by srv_.*/anna#1"):
             await h.work.execute(h.call(holder=BEN), task)
         for other in (BEN, WINDOWS, SHELL, None):
-            with pytest.raises(Conflict, match=r"taken over by srv_.*/anna#1"):
+            with pytest.raises(Conflict, match=r"held by srv_.*/anna#1"):
                 await hand_in(h, other, task)
         assert (await h.work.execute(h.call(holder=ANNA), task)).already_yours
         assert (await hand_in(h, ANNA, task)).outcome == "completed"
@@ -147,7 +147,7 @@ async def test_a_client_that_is_not_heard_of_for_a_lease_loses_its_claims_and_on
         with pytest.raises(Conflict, match="was given back"):
             await hand_in(h, ANNA, ids["a"])
         assert not (await h.work.execute(h.call(holder=BEN), ids["a"])).already_yours
-        with pytest.raises(Conflict, match=r"taken over by srv_.*/ben#1"):
+        with pytest.raises(Conflict, match=r"held by srv_.*/ben#1"):
             await hand_in(h, ANNA, ids["a"])
         still_clock.jump(LEASE_SECONDS * 10)
         await released(h, ids["a"], ids["b"])

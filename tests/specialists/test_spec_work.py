@@ -212,11 +212,11 @@ async def test_work_is_refused_once_the_claim_was_taken_over(house, draft):
         await h.begin()
         ids = await h.plan(draft("a"))
         await h.claim(ids["a"])
-        with pytest.raises(Conflict, match="taken over by srv_"):
+        with pytest.raises(Conflict, match="held by srv_"):
             await other.hand_in(ids["a"])
         await h.tasks.update(h.call(), ids["a"], status=TaskStatus.PENDING, reason="given back")
         await other.claim(ids["a"])
-        with pytest.raises(Conflict, match=f"taken over by {other.opened.record.id}"):
+        with pytest.raises(Conflict, match=f"held by {other.opened.record.id}"):
             await h.hand_in(ids["a"], detailed_work="too late")
         assert (await h.show(ids["a"])).artifacts == []
         assert (await other.hand_in(ids["a"])).outcome == "completed"

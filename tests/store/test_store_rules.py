@@ -177,7 +177,7 @@ def test_a_claim_is_one_servers_until_it_ends(bench, draft) -> None:
     assert claim(bench, one[:-1])["already"]
     with pytest.raises(Conflict, match="already being worked on by srv"):
         claim(bench, one, "other")
-    with pytest.raises(Conflict, match="taken over by srv"):
+    with pytest.raises(Conflict, match="held by srv"):
         finish(bench, one, server="other")
     done = finish(bench, one, summary="It is done", artifacts=(artifact(),))
     assert task(bench, one).version == done["version"] == 3

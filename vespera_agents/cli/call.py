@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from supervisors import StartFailed
 from vespera_agents.cli.outcomes import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, complain
-from vespera_agents.cli.wording import one_line, printable
+from vespera_agents.cli.wording import one_line
 from vespera_agents.serving.control import control_spec
 from vespera_agents.serving.protocol.complaints import (
     EXPECTED,
@@ -43,6 +43,7 @@ from vespera_agents.specialists.runtime import open_runtime
 from vespera_agents.store import CommandKey
 from vespera_agents.store.jobs import Job
 from vespera_agents.work.errors import InvalidInput
+from vespera_agents.work.plain import printable
 
 __all__ = ["CallWish", "call_tool", "list_tools"]
 

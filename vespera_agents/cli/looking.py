@@ -20,7 +20,7 @@ import trio
 
 from supervisors import render_tree
 from vespera_agents.cli.outcomes import EXIT_DONE
-from vespera_agents.cli.wording import counted, one_line, printable
+from vespera_agents.cli.wording import counted, one_line
 from vespera_agents.serving.control import ask_server, tree_of
 from vespera_agents.specialists.answers import SessionLine, StatusAnswer
 from vespera_agents.specialists.gathering import read_standing
@@ -29,6 +29,7 @@ from vespera_agents.store import ArtifactFiles, queries
 from vespera_agents.store.writer import connect, unavailable
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Session, SessionStatus, Task, TaskStatus
+from vespera_agents.work.plain import printable
 from vespera_agents.workspace import (
     ServerNotFound,
     ServerRecord,
@@ -178,7 +179,7 @@ def _status_lines(
     tasks: Sequence[Task],
 ) -> Iterator[str]:
     yield f"Workspace {workspace.directory}"
-    serving = ", ".join(f"{server.kind} (process {server.pid})" for server in servers) or "nobody now"
+    serving = ", ".join(f"vespera {server.kind} (process {server.pid})" for server in servers) or "nobody now"
     yield f"Served by {serving}"
     if answer is None:
         yield "No session yet. Run a plan: vespera run PLAN"

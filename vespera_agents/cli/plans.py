@@ -13,9 +13,10 @@ from pathlib import Path
 import click
 
 from vespera_agents.cli.outcomes import EXIT_DONE, EXIT_FAILED, complain
-from vespera_agents.cli.wording import one_line, printable
+from vespera_agents.cli.wording import one_line
 from vespera_agents.work.drafts import TaskDraft
 from vespera_agents.work.errors import PlanError
+from vespera_agents.work.plain import printable
 from vespera_agents.work.plans import PLAN_BYTES_MAX, Plan, plan_drafts, read_plan_bytes
 from vespera_agents.work.plans.lines import too_large
 

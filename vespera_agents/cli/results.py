@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vespera_agents.cli.outcomes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
-from vespera_agents.cli.wording import counted, duration, one_line, printable, shown_path
+from vespera_agents.cli.wording import counted, duration, one_line, shown_path
 from vespera_agents.specialists.running import RunResult
+from vespera_agents.work.plain import printable
 
 __all__ = ["closing_sentence", "exit_status", "run_document", "summary"]
 

@@ -1,32 +1,19 @@
 """Text for people: durations, counts and lines that cannot steer a terminal. Pure.
 
-Output of commands and titles of plans come from anywhere; before they are shown, escape sequences and control
-characters are taken out of them. Neighbours: every command that prints.
+Neighbours: every command that prints; `work.plain` takes out what would steer a terminal.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-__all__ = ["counted", "duration", "one_line", "printable", "shown_path"]
+from vespera_agents.work.plain import printable
+
+__all__ = ["counted", "duration", "one_line", "shown_path"]
 
 _MINUTE: Final = 60.0
-_ESCAPES: Final = re.compile(
-    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC: titles and links
-    r"|\x1b[PX^_].*?(?:\x1b\\|$)"  # DCS and its kin
-    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    r"|\x1b[ -/]*[0-~]?"
-)
-_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Control characters but tab and newline, and those that turn the direction of writing."""
-
-
-def printable(text: str) -> str:
-    """Take out everything that would steer a terminal; newlines and tabs stay."""
-    return _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n")))
 
 
 def one_line(text: str) -> str:

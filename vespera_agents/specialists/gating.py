@@ -142,6 +142,7 @@ async def _gate(
             raise JobStopped(str(outcome))
         if isinstance(outcome, Exception):
             raise outcome
+        running.report(len(task.gates), len(task.gates), "its gates have succeeded")
         return (await work.answer(outcome)).model_dump(mode="json")
 
     # Closed however this ends, so that nobody waits for what will not come.

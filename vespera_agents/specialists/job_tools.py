@@ -107,9 +107,13 @@ class JobTools:
                 await (trio.Event() if running is None else running.ended).wait()
 
     async def of_session(self, opened: OpenWorkspace, session_id: str) -> list[Job]:
-        """List the newest jobs of a session, as they stand."""
+        """List the newest jobs of a session as they stand, the newest first; of one task's, the last."""
         found = await opened.store.read(job_queries.jobs_of_session, session_id, _SHOWN)
-        return [await self._settled(opened, one) for one in found]
+        # An earlier attempt at the same work says nothing any more.
+        newest: dict[tuple[str, str], Job] = {}
+        for one in found:
+            newest.setdefault((one.kind, one.task_id or one.id), one)
+        return [await self._settled(opened, one) for one in newest.values()]
 
     async def cancel(self, by: str, job_id: str, reason: str) -> Job:
         """Cancel a job: commands at work are killed, tasks given back, and only then is it cancelled.

@@ -17,7 +17,7 @@ from vespera_agents.store.artifacts import ARTIFACT_BYTES_MAX
 from vespera_agents.store.commands import NewArtifact
 from vespera_agents.work.errors import InvalidInput
 from vespera_agents.work.models import ArtifactKind, Task
-from vespera_agents.workspace import WorkspaceError, confined
+from vespera_agents.workspace import WorkspaceError, confined, open_inside
 
 __all__ = ["keep_work"]
 
@@ -43,19 +43,16 @@ async def keep_work(
         found.append(NewArtifact(kind, f"work on {task.title}", "text/markdown", len(data), sha256))
     # One after the other: all of them at once need not fit into the memory.
     for name, path in paths:
-        data = await trio.to_thread.run_sync(_read_file, name, path)
+        data = await trio.to_thread.run_sync(_read_file, opened.workspace.directory, name, path)
         mime_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         sha256 = await opened.store.artifacts.save(data)
         found.append(NewArtifact(kind, name, mime_type, len(data), sha256))
     return tuple(found)
 
 
-def _read_file(name: str, path: Path) -> bytes:
-    if path.exists() and not path.is_file():
-        # Reading a pipe would never end.
-        raise WorkspaceError(f"{name!r} is no regular file. Name existing files of the workspace.")
+def _read_file(directory: Path, name: str, path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_inside(directory, path) as file:
             data = file.read(ARTIFACT_BYTES_MAX + 1)
     except OSError as error:
         raise WorkspaceError(

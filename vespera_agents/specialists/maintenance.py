@@ -20,7 +20,7 @@ import trio
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.cleaning import shortened
 from vespera_agents.specialists.documents import replace_document
-from vespera_agents.specialists.gathering import HANDOVER_NAME, artifact_files, read_rows
+from vespera_agents.specialists.gathering import BRIEFING_NAME, HANDOVER_NAME, artifact_files, read_rows
 from vespera_agents.specialists.handover import HandoverRows, write_handover
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.specialists.standing import blocked_tasks
@@ -37,7 +37,7 @@ from vespera_agents.store.commands.upkeep import (
     standings,
 )
 from vespera_agents.store.strays import Stray, find_strays
-from vespera_agents.work.models import ArtifactKind, Session, SessionStatus, Task
+from vespera_agents.work.models import Artifact, ArtifactKind, Session, SessionStatus, Task
 
 __all__ = ["Job", "maintain"]
 
@@ -271,17 +271,16 @@ async def _prepare_handover(job: Job, told: _Told) -> None:
 def _handover_rows(connection: sqlite3.Connection, session: Session) -> HandoverRows:
     tasks = queries.session_tasks(connection, session.id)
     dependencies = queries.dependencies_of(connection, [task.id for task in tasks])
-    artifacts = [
-        one
-        for one in queries.latest_artifacts(connection, session.id, _ARTIFACTS_SHOWN)
-        if not one.name.startswith(HANDOVER_NAME)
-    ]
+    newest: dict[tuple[str | None, str], Artifact] = {}
+    for one in queries.latest_artifacts(connection, session.id, _ARTIFACTS_SHOWN):
+        if one.name != BRIEFING_NAME and not one.name.startswith(HANDOVER_NAME):
+            newest.setdefault((one.task_id, one.name), one)
     return HandoverRows(
         session,
         tasks,
         dependencies,
         blocked_tasks(tasks, dependencies),
-        artifacts,
+        list(newest.values()),
         queries.decisions(connection, session.id, _DECISIONS_SHOWN),
     )
 

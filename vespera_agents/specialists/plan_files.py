@@ -12,7 +12,7 @@ from vespera_agents.store.plans import live_root
 from vespera_agents.work.drafts import TaskDraft
 from vespera_agents.work.models import Task, TaskType
 from vespera_agents.work.plans import PLAN_BYTES_MAX, Plan, plan_drafts, read_plan_bytes
-from vespera_agents.workspace import Workspace, WorkspaceError, confined
+from vespera_agents.workspace import Workspace, WorkspaceError, confined, open_inside
 
 __all__ = ["plan_container", "plan_in_the_way", "read_plan_file"]
 
@@ -25,11 +25,8 @@ def read_plan_file(workspace: Workspace, plan_path: str) -> Plan:
         PlanError: it is not a plan.
     """
     path = confined(workspace, plan_path)
-    if path.exists() and not path.is_file():
-        # Reading a pipe would never end.
-        raise WorkspaceError(f"{plan_path!r} is no regular file. Give the path of a Markdown file in the workspace.")
     try:
-        with path.open("rb") as file:
+        with open_inside(workspace.directory, path) as file:
             # One byte more than a plan may have: enough to refuse it, whatever its size.
             data = file.read(PLAN_BYTES_MAX + 1)
     except OSError as error:

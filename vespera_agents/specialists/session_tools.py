@@ -184,7 +184,8 @@ class SessionTools:
         """
         _check_limit(limit)
         opened, found = await self._lookup.session(session)
-        # First, because a job whose server is gone is decided now, and its tasks are given back.
+        # First: what the dead had claimed is given back, and a job whose server is gone is decided.
+        await opened.release_dead_claims()
         jobs = await self._jobs.of_session(opened, found.id)
         # One more than is shown tells whether there is more.
         standing = await opened.store.read(read_standing, found.id, limit + 1)

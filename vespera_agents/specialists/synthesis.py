@@ -16,6 +16,7 @@ from vespera_agents.specialists.answers import BlockedTask, iso
 from vespera_agents.specialists.standing import blocked_tasks, counts_of, inherited_edges, outcome_of
 from vespera_agents.work.graph import topological_order
 from vespera_agents.work.models import Artifact, Dependency, DependencyKind, Task, TaskStatus
+from vespera_agents.work.plain import printable
 
 __all__ = ["Synthesis", "WorkRows", "bullet", "cell", "open_questions", "outcome_word", "synthesize"]
 
@@ -147,7 +148,9 @@ def _failures(tasks: Sequence[Task], blame: Mapping[str, str]) -> str:
 
 
 def _summaries(tasks: Sequence[Task]) -> str:
-    lines = [bullet(f"**{cell(task.title)}**: ", task.summary) for task in tasks if task.summary]
+    # What a task said that then got stuck or was cancelled is a reason or a question, and nothing that was done.
+    done = [task for task in tasks if task.status not in {TaskStatus.BLOCKED, TaskStatus.CANCELLED}]
+    lines = [bullet(f"**{cell(task.title)}**: ", task.summary) for task in done if task.summary]
     return "## What was done\n\n" + "\n".join(lines) if lines else ""
 
 
@@ -173,7 +176,7 @@ def _duration(task: Task) -> str:
 
 def bullet(head: str, text: str) -> str:
     """Write a list item; what a client wrote stays inside of it, whatever Markdown it is."""
-    first, *more = text.strip().splitlines() or [""]
+    first, *more = printable(text).strip().splitlines() or [""]
     beginning = f"{head}{_line(first)}" if head else _inert(_line(first))
     quoted = (f"  > {_inert(_line(line.strip()))}" for line in more if line.strip())
     return "\n".join([f"- {beginning}", *quoted])
@@ -191,7 +194,7 @@ def _line(text: str) -> str:
 
 def cell(text: str) -> str:
     """Write a text as a part of one line: a cell, a heading, the text of a link."""
-    flat = " ".join(text.split())
+    flat = " ".join(printable(text).split())
     return _escaped(flat if len(flat) <= _CELL_MAX else f"{flat[: _CELL_MAX - 1]}…")
 
 

@@ -229,8 +229,8 @@ class TaskTools:
             blocked_dependents=blocked,
             dropped_artifacts=result["dropped_artifacts"],
             next_action=(
-                f"{len(blocked)} tasks wait for what was cancelled: cancel them too, or waive or remove the dependency "
-                "with orchestrator_update_task."
+                "What waits for it stays blocked: cancel that too, or waive or remove the dependency with "
+                "orchestrator_update_task."
                 if blocked
                 else "Nothing waits for what was cancelled."
             ),

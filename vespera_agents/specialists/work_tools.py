@@ -60,6 +60,12 @@ _OUTCOMES: Final[dict[TaskStatus, Literal["completed", "review", "blocked"]]] = 
     TaskStatus.REVIEW: "review",
     TaskStatus.BLOCKED: "blocked",
 }
+_AFTERWARDS: Final[dict[TaskStatus, str]] = {
+    TaskStatus.COMPLETED: "Ask orchestrator_get_status what is left.",
+    TaskStatus.REVIEW: "Whoever reviews it claims it with orchestrator_execute_task(task_id={task!r}).",
+    TaskStatus.BLOCKED: "When it can go on, release it: orchestrator_update_task(task_id={task!r}, status='pending').",
+}
+"""What follows when nothing came to be ready."""
 _STATUS: Final[dict[NextAction, TaskStatus]] = {
     "complete": TaskStatus.COMPLETED,
     "continue": TaskStatus.COMPLETED,
@@ -131,7 +137,7 @@ class WorkTools:
 
         Raises:
             NotFound: there is none of that id.
-            Conflict: the claim was taken over, or a gate did not succeed or may not run.
+            Conflict: somebody else holds it, or a gate did not succeed or may not run.
             BadTransition: the task was not being worked on.
             WorkspaceError: a file leads outside the workspace or cannot be read.
             KeyConflict: the call's key was used for another call.
@@ -302,8 +308,8 @@ def _check_may_finish(holder: str, task: Task, status: TaskStatus) -> None:
         raise BadTransition(label, task.status, status, TRANSITIONS[task.status])
     if task.status is TaskStatus.IN_PROGRESS and task.claimed_by not in {None, holder}:
         raise Conflict(
-            f"{label} was taken over by {task.claimed_by}",
-            "Your work was not recorded. Read the task again before you go on.",
+            f"{label} is held by {task.claimed_by}, not by you",
+            "Nothing was recorded. Take a ready task instead (orchestrator_query_tasks ready=true).",
         )
     if status is TaskStatus.COMPLETED and task.open_dependencies:
         raise Conflict(
@@ -333,7 +339,7 @@ async def _finished(opened: OpenWorkspace, task: Task, finished: Finished) -> Co
         next_action=(
             f"Claim the next task: orchestrator_execute_task(task_id={ready[0].id!r})."
             if ready
-            else "Ask orchestrator_get_status what is left."
+            else _AFTERWARDS[TaskStatus(finished["status"])].format(task=task.id)
         ),
     )
 

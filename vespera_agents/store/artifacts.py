@@ -19,6 +19,7 @@ import trio
 
 from vespera_agents.store.errors import ArtifactMissing, StoreUnavailable
 from vespera_agents.work.errors import InvalidInput
+from vespera_agents.workspace.opening import open_inside
 
 __all__ = ["ARTIFACT_BYTES_MAX", "INCOMING", "ArtifactFiles", "ArtifactWriter"]
 
@@ -69,7 +70,7 @@ class ArtifactFiles:
 
     def _read(self, sha256: str, offset: int, limit: int) -> bytes:
         try:
-            with self.path(sha256).open("rb") as file:
+            with open_inside(self._directory, self.path(sha256)) as file:
                 file.seek(offset)
                 data = file.read(limit)
                 whole = offset == 0 and file.read(1) == b""
@@ -160,8 +161,7 @@ class ArtifactWriter:
             if not target.parent.exists():
                 target.parent.mkdir(exist_ok=True)
                 _sync_directory(self._directory)
-            self._path.replace(target)
-            _sync_directory(target.parent)
+            _move_into(self._path, target)
         except OSError as error:
             raise _unavailable(error) from error
 
@@ -171,6 +171,16 @@ class ArtifactWriter:
                 self._file.close()
             except OSError as error:
                 self._failure = self._failure or error
+
+
+def _move_into(path: Path, target: Path) -> None:
+    """Give a file its name in a directory that is one itself: a link would lead our bytes anywhere."""
+    descriptor = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.replace(path, target.name, dst_dir_fd=descriptor)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_directory(path: Path) -> None:

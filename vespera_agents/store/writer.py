@@ -35,6 +35,8 @@ BATCH_MAX: Final = 500
 """Commands in one commit: keeps the time that others wait for the lock in the tens of milliseconds."""
 UNINDEXED_MAX: Final = 200
 """Commands after which the full-text index learns what they wrote, even when others wait."""
+PAUSE_SECONDS: Final = 0.1
+"""A time without commands in which the index learns: a client that plans task after task leaves none."""
 BUSY_TIMEOUT_SECONDS: Final = 10.0
 """How long a batch waits for another process's transaction."""
 COMMANDS_KEPT_SECONDS: Final = 24 * 3600.0
@@ -127,7 +129,7 @@ class Writer:
             self._inode = self._database.stat().st_ino
             self._index(connection)
             ready()
-            while (first := self._queue.get()) is not None:
+            while (first := self._next(connection)) is not None:
                 batch, ended = self._gather(first)
                 started = time.perf_counter()
                 changed: list[StatusChange] = []
@@ -141,11 +143,20 @@ class Writer:
                 if ended:
                     return
                 self._unindexed += len(batch)
-                if self._unindexed >= UNINDEXED_MAX or self._queue.empty():
+                if self._unindexed >= UNINDEXED_MAX:
                     self._index(connection)
 
+    def _next(self, connection: sqlite3.Connection) -> Submission | None:
+        """Wait for the next submission; in the first pause the full-text index learns what was written."""
+        if self._unindexed:
+            try:
+                return self._queue.get(timeout=PAUSE_SECONDS)
+            except Empty:
+                self._index(connection)
+        return self._queue.get()
+
     def _index(self, connection: sqlite3.Connection) -> None:
-        """Teach the full-text index what was written, when everybody has their answer: it takes as long as a command.
+        """Teach the full-text index what was written: it takes as long as a command, so nobody shall wait for it.
 
         What it has not learned yet, queries look up by themselves, so a failure loses nothing.
         """

@@ -1,5 +1,6 @@
 """The rules of work, pure: no I/O, no clock.
 
+plain     texts that cannot steer a terminal
 models    Session, Task, Dependency, Artifact, Event and their enums
 machine   the one task state machine; a container's status
 graph     cycles, order, who is to blame

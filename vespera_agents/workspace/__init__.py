@@ -4,6 +4,7 @@ directory   the `.vespera` layout, refusal of system directories, confinement of
 registry    the user's state directory: every known workspace, and which configuration its owner trusts
 clocks      the machine's own time
 servers     the records and locks by which processes on one workspace know each other
+opening     opening files where others may put links into the way
 settings    `.vespera/config.toml`: which commands an MCP client may cause to run
 errors      what is refused, and what to do next
 """
@@ -11,6 +12,7 @@ errors      what is refused, and what to do next
 from vespera_agents.workspace.clocks import MachineTime, machine_time
 from vespera_agents.workspace.directory import Workspace, confined, open_workspace
 from vespera_agents.workspace.errors import ServerNotFound, WorkspaceError
+from vespera_agents.workspace.opening import open_inside
 from vespera_agents.workspace.registry import Registry, state_directory
 from vespera_agents.workspace.servers import (
     ServerRecord,
@@ -36,6 +38,7 @@ __all__ = [
     "live_servers",
     "load_settings",
     "machine_time",
+    "open_inside",
     "open_workspace",
     "server_alive",
     "session_lock",

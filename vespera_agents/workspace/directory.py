@@ -7,6 +7,7 @@ files at the paths named here, `servers` its records, `specialists/` resolves a 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
@@ -73,9 +74,13 @@ class Workspace:
                 if path.is_symlink():
                     raise WorkspaceError(f"{path} is a symbolic link, which may lead anywhere. Remove it.")
                 path.mkdir(mode=0o700, exist_ok=True)
-            ignore = self.dot / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("*\n")
+            # SQLite follows a link, and puts its own files beside what it leads to.
+            for path in (self.database, *(self.dot / f"{self.database.name}-{name}" for name in ("wal", "shm"))):
+                if path.is_symlink():
+                    raise WorkspaceError(f"{path} is a symbolic link, which may lead anywhere. Remove it.")
+            # Made anew or not at all: writing what is there would follow a link that leads nowhere yet.
+            with suppress(FileExistsError), (self.dot / ".gitignore").open("x") as ignore:
+                ignore.write("*\n")
         except OSError as error:
             raise WorkspaceError(
                 f"{self.dot} cannot be made: {error.strerror}. Choose a directory that you may write to."

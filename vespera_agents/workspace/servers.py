@@ -99,7 +99,12 @@ def session_lock(workspace: Workspace, session_id: str) -> Generator[None]:
         WorkspaceError: another process conducts it.
     """
     path = workspace.servers / f"{session_id}.conductor"
-    with path.open("a+") as lock:
+    try:
+        # Not through a link: what it leads to would be emptied.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise WorkspaceError(f"{path} cannot be written ({error.strerror}). Remove it.") from error
+    with os.fdopen(descriptor, "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -121,7 +126,7 @@ def _lock_path(workspace: Workspace, identifier: str) -> Path:
 def _locked(path: Path) -> bool:
     try:
         # A shared lock is refused only while a server holds its own; two askers do not disturb each other.
-        with path.open() as lock:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -14,13 +14,16 @@ import hashlib
 import shlex
 import tomllib
 from dataclasses import dataclass
-from typing import cast, final
+from typing import Final, cast, final
 
 from vespera_agents.workspace.directory import Workspace
 from vespera_agents.workspace.errors import WorkspaceError
+from vespera_agents.workspace.opening import open_inside
 from vespera_agents.workspace.registry import Registry
 
 __all__ = ["Settings", "load_settings"]
+
+_BYTES_MAX: Final = 1 << 20
 
 
 @final
@@ -65,11 +68,14 @@ def load_settings(workspace: Workspace, registry: Registry) -> Settings:
         WorkspaceError: the file is not valid.
     """
     try:
-        data = workspace.config.read_bytes()
+        with open_inside(workspace.dot, workspace.config) as file:
+            data = file.read(_BYTES_MAX + 1)
     except FileNotFoundError:
         return Settings()
     except OSError as error:
         raise WorkspaceError(f"{workspace.config} cannot be read ({error.strerror}). Check its permissions.") from error
+    if len(data) > _BYTES_MAX:
+        raise WorkspaceError(f"{workspace.config} is larger than {_BYTES_MAX} bytes. Shorten it.")
     try:
         table = tomllib.loads(data.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

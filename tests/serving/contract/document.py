@@ -100,8 +100,6 @@ def _entries(items: Schema) -> str:
         return ", ".join(f"`{word}`" for word in items["enum"])
     if "$ref" in items:
         return "objects"
-    if not items:
-        return "texts or objects"
     kinds = [arm.get("type", "object") for arm in items.get("anyOf", [items])]
     return " or ".join({"string": "texts", "object": "objects"}.get(kind, str(kind)) for kind in kinds)
 

@@ -86,7 +86,7 @@ ROWS: tuple[Row, ...] = (
     no(COMPLETE, WRONG_STATE, "a gate that did not succeed", "conflict", "test -f gate.txt", task_id="@gated",
        notes=True, **WORK),
     no(COMPLETE, WRONG_STATE, "a gate that may not run", "conflict", "not allowed", task_id="@locked", **WORK),
-    no(COMPLETE, TWO_CLIENTS, "a task that another client works on", "conflict", "taken over", task_id="@theirs",
+    no(COMPLETE, TWO_CLIENTS, "a task that another client works on", "conflict", "is held by", task_id="@theirs",
        **WORK),
     no(COMPLETE, BAD_VALUE, "a blank summary", "invalid_input", "summary", task_id="@mine", summary="  ",
        next_action="complete"),

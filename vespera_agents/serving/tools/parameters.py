@@ -130,7 +130,7 @@ Moment = Annotated[
 ]
 """A date or time in ISO 8601, as seconds since the epoch."""
 Due = Annotated[Moment, Field(description="ISO 8601")]
-Title = Annotated[str, Field(min_length=1, max_length=TITLE_MAX, json_schema_extra=TOLD), BeforeValidator(_stripped)]
+Title = Annotated[str, Field(min_length=1, max_length=TITLE_MAX), BeforeValidator(_stripped)]
 Description = Annotated[str, Field(max_length=DESCRIPTION_MAX)]
 Effort = Annotated[str, Field(max_length=100)]
 Kind = Annotated[TaskType, Word]
@@ -139,7 +139,7 @@ Difficulty = Annotated[Complexity, Word]
 KnownDifficulty = Annotated[Complexity, Field(json_schema_extra=KNOWN), Word]
 Status = Annotated[TaskStatus, Word]
 Role = Annotated[str, Field(min_length=1, max_length=64), BeforeValidator(_stripped)]
-NewRole = Annotated[Role, Field(description="Role, e.g. architect, implementer, tester")]
+NewRole = Annotated[Role, Field(description="Role, e.g. architect, tester")]
 TaskKey = Annotated[str, Field(min_length=1, max_length=200, description="For dependencies on it")]
 
 
@@ -155,7 +155,7 @@ class GateInput(Parameters):
     """A command that must succeed before the task completes."""
 
     command: Annotated[str, Field(min_length=1, max_length=8_000)]
-    timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600
     shell: bool = False
 
 

@@ -37,7 +37,7 @@ class SessionRow(Answer):
 
     id: str
     name: str
-    working_directory: str
+    directory: str
     status: str
     counts: Counts
 
@@ -65,7 +65,7 @@ class FoundTask(Answer):
     ready: bool
     specialist: str
     reason: str | None
-    parent_task_id: str | None
+    parent: str | None
     version: int
     artifacts: list[str] | None = None
     """Addresses; only when asked for."""
@@ -73,9 +73,7 @@ class FoundTask(Answer):
     description: str | None = None
     summary: str | None = None
     task_type: str | None = None
-    complexity: str | None = None
     due: str | None = None
-    updated: str | None = None
     gates: list[str] | None = None
     dependencies: list[tuple[str, str, str]] | None = None
     """Rows of a task, the kind of the dependency, and its state."""
@@ -87,7 +85,7 @@ class NewTask(Answer):
     id: str
     key: str
     title: str
-    parent_task_id: str | None
+    parent: str | None
 
 
 class Session(Answer):
@@ -95,12 +93,12 @@ class Session(Answer):
 
     id: str
     name: str
-    working_directory: str
+    directory: str
     created_now: bool
     counts: Counts
     roles: list[str]
-    git_root: str | None
-    markers: list[str]
+    facts: list[str]
+    """Where git's root is, and the files that tell what kind of project this is."""
     next_action: str
 
 
@@ -124,7 +122,6 @@ class Resumed(Answer):
     """In progress, in review, ready, blocked, and those that were completed lately."""
     artifacts: list[str]
     """Addresses of the latest ones."""
-    context_tokens: int
     left_out: list[str]
     next_action: str
 
@@ -141,7 +138,7 @@ class Status(Answer):
     """Rows of a name, its state, its mail, and how full its context is, 0 to 1."""
     jobs: list[str]
     """`<task id> <status> <done>/<total>: <what>` of long work."""
-    oldest_waiting_seconds: list[tuple[str, float]]
+    waiting_seconds: list[tuple[str, float]]
     """Rows of a live status, and how long its oldest task has stood there."""
     at: str | None
     next_action: str
@@ -185,7 +182,6 @@ class Claimed(Answer):
     task_id: str
     already_yours: bool
     prompt: str
-    context_tokens: int
     context_tokens_max: int
     left_out: list[str]
     gates: list[str]
@@ -204,7 +200,6 @@ class Completed(Answer):
     version: int
     artifacts: list[str]
     ready: list[str]
-    parent_task_id: str | None
     parent_progress: tuple[int, int] | None
     """How many tasks below the parent have ended, and how many there are."""
     next_action: str

@@ -1,10 +1,10 @@
 """JSON schemas as a model reads them: without titles, null arms, empty defaults and the docstrings of classes.
 
 Every token of a tool list is paid for in every conversation, so a schema says only what changes what its reader does:
-- of arguments, the bounds that somebody might meet (`TOLD` in a field); all others are checked all the same, and
-  refused in words. A part that holds parts of its own kind (a subtask) refers to the whole, which takes the same;
-- of results, every key, and its type unless it is a text; neither which keys are always there, nor what a list of
-  plain values holds.
+- of arguments, the upper bounds that somebody might meet (`TOLD` in a field); all others are checked all the same,
+  and refused in words. A part that holds parts of its own kind (a subtask) refers to the whole, which takes the same;
+- of results, every key and its type; neither which keys are always there, nor what a list of plain values holds.
+No part is left empty, which strict clients complain about.
 Pure. Neighbours: `tool` asks for both schemas.
 """
 
@@ -22,15 +22,18 @@ Schema = dict[str, object]
 Shared = Mapping[str, Schema]
 
 TOLD: Final[JsonDict] = {"told": True}
-"""`json_schema_extra` of a field whose range or greatest length a model should know."""
+"""`json_schema_extra` of a field whose greatest value or length a model should know."""
 
 KNOWN: Final[JsonDict] = {"known": True}
-"""`json_schema_extra` of a field that takes what the same field of another tool takes, which tells it already."""
+"""`json_schema_extra` of a field that takes what the same field of another tool takes, which tells it already.
+
+Of a list it tells texts, which are among what each entry may be.
+"""
 
 _NULL: Final = {"type": "null"}
 _EMPTY: Final[tuple[object, ...]] = (None, False, "", [], {})
-_TOLD: Final = frozenset({"minimum", "maximum", "maxLength"})
-_BOUNDS: Final = _TOLD | {"minLength", "minItems", "maxItems", "exclusiveMinimum", "exclusiveMaximum"}
+_TOLD: Final = frozenset({"maximum", "maxLength"})
+_BOUNDS: Final = _TOLD | {"minimum", "minLength", "minItems", "maxItems", "exclusiveMinimum", "exclusiveMaximum"}
 _BALLAST: Final = _BOUNDS | {"title", "told", "known", "$ref"}
 _WHOLE: Final[Schema] = {"$ref": "#"}
 
@@ -104,7 +107,7 @@ class _Arguments:
         if known:
             result.pop("enum", None)
         if isinstance(items := result.get("items"), dict):
-            result["items"] = {} if known else self._value(cast("Schema", items))
+            result["items"] = {"type": "string"} if known else self._value(cast("Schema", items))
         if "anyOf" in result:
             result["anyOf"] = [self._value(arm) for arm in cast("list[Schema]", result["anyOf"])]
         return result
@@ -137,7 +140,7 @@ def _result(schema: Schema, shared: Shared) -> Schema:
     if kind == "array":
         items = _result(cast("Schema", schema.get("items", {})), shared)
         return {"type": "array", "items": items} if items.get("type") == "object" else {"type": "array"}
-    return {} if kind in {None, "string"} else {"type": kind}
+    return {} if kind is None else {"type": kind}
 
 
 def _reference(schema: Schema) -> str | None:

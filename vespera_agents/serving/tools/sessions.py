@@ -5,7 +5,7 @@ Each says what it takes and how its result reads; the work is the facade's. Neig
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -62,7 +62,7 @@ class ListParameters(Parameters):
 class ResumeParameters(Parameters):
     """Arguments of orchestrator_resume_session."""
 
-    session: Annotated[SessionRef, Field(description="Default: the only open one")] | None = None
+    session: SessionRef | None = None
     context_tokens_max: Annotated[int, Field(ge=500, le=100_000, json_schema_extra=TOLD)] = 8_000
 
 
@@ -160,18 +160,22 @@ def _tell_status(answer: StatusAnswer) -> str:
         task_lines("In progress", answer.in_progress),
         task_lines("Ready", answer.ready),
         blocked_lines(answer.blocked),
-        *specialists,
-        *(f"Long work: {line}" for line in answer.jobs),
+        "\n".join(["Specialists:", *specialists]) if specialists else "",
+        "\n".join(["Long work:", *(f"- {line}" for line in answer.jobs)]) if answer.jobs else "",
         f"Longest in its status: {waiting}." if waiting else "",
         answer.next_action,
     )
 
 
-def _specialist_lines(answer: StatusAnswer) -> Iterable[str]:
-    return (
+def _specialist_lines(answer: StatusAnswer) -> list[str]:
+    """Tell who is at work, and count the others."""
+    idle = [one for one in answer.specialists if one.state == "running" and not one.mailbox]
+    lines = [
         f"- {one.name}: {one.state}, {one.mailbox} waiting, context {one.context_fill:.0%} full"
         for one in answer.specialists
-    )
+        if one not in idle
+    ]
+    return [*lines, f"- {len(idle)} idle"] if idle else lines
 
 
 def _resume_links(answer: ResumeAnswer) -> Sequence[ArtifactLink]:
@@ -220,7 +224,7 @@ SESSION_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_session_status",
         "Session status",
-        "Show one session with its counts, roles and facts of its workspace. Use it to look without changing anything.",
+        "Show a session's counts, roles and workspace facts. Use it to look without changing anything.",
         _READS,
         parameters=SessionStatusParameters,
         answer=SessionAnswer,

@@ -64,12 +64,11 @@ def session(answer: SessionAnswer) -> Session:
     return Session(
         id=answer.id,
         name=answer.name,
-        working_directory=answer.working_directory,
+        directory=answer.working_directory,
         created_now=answer.created_now,
         counts=_rows(answer.counts),
         roles=answer.roles,
-        git_root=answer.git_root,
-        markers=answer.markers,
+        facts=[*([f"git root: {answer.git_root}"] if answer.git_root else []), *answer.markers],
         next_action=answer.next_action,
     )
 
@@ -98,7 +97,6 @@ def resumed(answer: ResumeAnswer) -> Resumed:
             *map(_task_line, answer.recently_completed),
         ],
         artifacts=_addresses(answer.recent_artifacts),
-        context_tokens=answer.context_tokens,
         left_out=answer.left_out,
         next_action=answer.next_action,
     )
@@ -114,7 +112,7 @@ def status(answer: StatusAnswer) -> Status:
         has_more=answer.has_more,
         specialists=[(one.name, one.state, one.mailbox, one.context_fill) for one in answer.specialists],
         jobs=answer.jobs,
-        oldest_waiting_seconds=list(answer.oldest_waiting_seconds.items()),
+        waiting_seconds=list(answer.oldest_waiting_seconds.items()),
         at=answer.at,
         next_action=answer.next_action,
     )
@@ -125,8 +123,7 @@ def planned(answer: PlanAnswer) -> Planned:
     return Planned(
         session_id=answer.session_id,
         tasks=[
-            NewTask(id=task.id, key=task.key, title=task.title, parent_task_id=task.parent_task_id)
-            for task in answer.tasks
+            NewTask(id=task.id, key=task.key, title=task.title, parent=task.parent_task_id) for task in answer.tasks
         ],
         ready=answer.ready,
         notes=[*answer.notes, *([f"{answer.unplaced_lines} lines not placed"] if answer.unplaced_lines else [])],
@@ -162,7 +159,6 @@ def claimed(answer: ClaimAnswer) -> Claimed:
         task_id=answer.task.id,
         already_yours=answer.already_yours,
         prompt=answer.prompt,
-        context_tokens=answer.context_tokens,
         context_tokens_max=answer.context_tokens_max,
         left_out=answer.left_out,
         gates=answer.gates,
@@ -180,7 +176,6 @@ def completed(answer: CompleteAnswer) -> Completed:
         version=answer.version,
         artifacts=_addresses(answer.artifacts),
         ready=[task.id for task in answer.ready],
-        parent_task_id=answer.parent_task_id,
         parent_progress=(answer.parent_done, answer.parent_total) if answer.parent_status else None,
         next_action=answer.next_action,
     )
@@ -201,7 +196,7 @@ def _session_line(line: SessionLine) -> SessionRow:
     return SessionRow(
         id=line.id,
         name=line.name,
-        working_directory=line.working_directory,
+        directory=line.working_directory,
         status=line.status,
         counts=_rows(line.counts),
     )
@@ -231,15 +226,13 @@ def _found_task(task: TaskView) -> FoundTask:
         ready=task.ready,
         specialist=task.specialist,
         reason=task.status_reason,
-        parent_task_id=task.parent_task_id,
+        parent=task.parent_task_id,
         version=task.version,
         artifacts=None if task.artifacts is None else _addresses(task.artifacts),
         description=task.description,
         summary=task.summary,
         task_type=task.task_type,
-        complexity=task.complexity,
         due=task.due,
-        updated=task.updated,
         gates=task.gates,
         dependencies=None if dependencies is None else [(one.on_task_id, one.kind, one.state) for one in dependencies],
     )

@@ -333,8 +333,8 @@ TASK_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_plan_task",
         "Plan tasks",
-        "Create a task, a breakdown (nested `subtasks`, `dependencies` by `key`) or the tasks of a plan file, all "
-        "or none. Use it to turn a goal into work.",
+        "Create a task, a breakdown (nested subtasks, dependencies by key) or the tasks of a plan file, all or none. "
+        "Use it to turn a goal into work.",
         Effects(),
         parameters=PlanParameters,
         answer=PlanAnswer,
@@ -347,7 +347,7 @@ TASK_TOOLS: Final[tuple[Tool, ...]] = (
         "orchestrator_update_task",
         "Update a task",
         "Change a task's fields, dependencies or status, all or none. Use it to correct, block, release or retry; "
-        "orchestrator_complete_task finishes work.",
+        "complete_task finishes work.",
         Effects(destructive=True, idempotent=True),
         parameters=UpdateParameters,
         answer=UpdateAnswer,
@@ -380,7 +380,7 @@ TASK_TOOLS: Final[tuple[Tool, ...]] = (
     ),
     make_tool(
         "orchestrator_delete_task",
-        "Archive or delete a task",
+        "Remove a task",
         "Archive a task and all below it, or delete them for good; live work is cancelled first. Use it to tidy up.",
         Effects(destructive=True, idempotent=True),
         parameters=DeleteParameters,

@@ -49,7 +49,8 @@ def task_line(task: TaskView) -> str:
     """Say what a task is and where it stands."""
     state = "ready" if task.ready else "waived" if task.waived else task.status
     reason = f": {one_line(task.status_reason)}" if task.status_reason else ""
-    return f"- {task.id} [{state}{reason}] {one_line(task.title)} ({task.specialist})"
+    held = f", held by {task.claimed_by}" if task.claimed_by else ""
+    return f"- {task.id} [{state}{reason}] {one_line(task.title)} ({task.specialist}{held})"
 
 
 def task_lines(title: str, tasks: Sequence[TaskView]) -> str:
@@ -65,5 +66,5 @@ def blocked_lines(blocked: Sequence[BlockedTask]) -> str:
     if not blocked:
         return ""
     rest = [f"- and {len(blocked) - _LINES_MAX} more"] if len(blocked) > _LINES_MAX else []
-    lines = [f"- {one.id} {one_line(one.title)}: by {shown(one.blocked_by)}" for one in blocked[:_LINES_MAX]]
+    lines = [f"- {one.id} {one_line(one.title)}, because of {shown(one.blocked_by)}" for one in blocked[:_LINES_MAX]]
     return "\n".join(["Blocked:", *lines, *rest])

@@ -32,7 +32,7 @@ _SUPERVISORS_SHOWN: Final = 10
 class CleanupParameters(Parameters):
     """Arguments of orchestrator_cleanup_sessions."""
 
-    which: Annotated[Which, Word, Field(description="orphaned: empty or directory gone; completed: all tasks ended")]
+    which: Annotated[Which, Word, Field(description="orphaned: empty or directory gone; completed: all ended")]
     older_than_days: Annotated[int, Field(ge=1, le=OLDER_DAYS_MAX)] = OLDER_DAYS
     dry_run: bool = True
     session: Annotated[SessionRef, Field(description="Only this one")] | None = None
@@ -148,8 +148,8 @@ UPKEEP_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_cleanup_sessions",
         "Clean up sessions",
-        "Close sessions that are over, in every known workspace, and archive the finished tasks of old ones. Use it "
-        "when the list of sessions is long; it only tells unless dry_run=false.",
+        "Close sessions that are over in every known workspace, and archive finished tasks of old ones. Use it when "
+        "they are many; it only tells unless dry_run=false.",
         Effects(destructive=True, idempotent=True),
         parameters=CleanupParameters,
         answer=CleanupAnswer,
@@ -159,8 +159,8 @@ UPKEEP_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_maintenance_coordinator",
         "Maintain a workspace",
-        "Clean a workspace up, check that its rows and files hold together, write its status documents or prepare a "
-        "hand-over. Use it to tidy up, or before you leave.",
+        "Clean a workspace up, check its rows and files, write its status documents or prepare a hand-over. Use it to "
+        "tidy up or before you leave.",
         Effects(destructive=True),
         parameters=MaintenanceParameters,
         answer=MaintenanceAnswer,

@@ -144,7 +144,7 @@ WORK_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_execute_task",
         "Claim a task",
-        "Claim a ready task, or one in review, and get its briefing and gates. Use it before you work on a task, or "
+        "Claim a task that is ready or in review, and get its briefing and gates. Use it before you work on one, or "
         "with mode=agent to have it done.",
         Effects(idempotent=True, open_world=True),
         parameters=ExecuteParameters,
@@ -157,8 +157,8 @@ WORK_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_complete_task",
         "Hand in work",
-        "Hand in a claimed task's work: it is kept, the gates run, the status changes. Use it when you are done, "
-        "stuck (blocked) or want a review (needs_revision).",
+        "Hand in a claimed task's work: it is kept, the gates run, the status changes. Use it when done, stuck "
+        "(blocked) or for a review (needs_revision).",
         Effects(open_world=True),
         parameters=CompleteParameters,
         answer=CompleteAnswer,
@@ -170,7 +170,7 @@ WORK_TOOLS: Final[tuple[Tool, ...]] = (
     make_tool(
         "orchestrator_synthesize_results",
         "Synthesize results",
-        "Gather outcomes, failures and open questions of a task, or of the session, into one Markdown artifact. "
+        "Gather outcomes, failures and open questions of a task or the session into one Markdown artifact. "
         "Use it when work has ended.",
         Effects(),
         parameters=SynthesizeParameters,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vespera_agents.work.errors import InvalidInput
 from vespera_agents.work.models import role_name
+from vespera_agents.workspace import open_inside
 
 __all__ = ["CONTEXT_TOKENS_MAX", "Role", "load_roles", "role_text"]
 
@@ -77,10 +78,10 @@ def role_text(role: Role) -> str:
 def _read(path: Path) -> str:
     """Read a role file, which came with the workspace and may be anything."""
     try:
-        if not path.is_file():
-            # A link to a device or a pipe would never end.
+        if path.is_symlink() or not path.is_file():
+            # A device or a pipe would never end, and what a link leads to is nobody's to tell.
             raise InvalidInput(f"the role file {path.name} is no regular file", "Remove it.")
-        with path.open("rb") as file:
+        with open_inside(path.parent, path) as file:
             data = file.read(_FILE_BYTES_MAX + 1)
     except OSError as error:
         raise InvalidInput(

@@ -164,7 +164,7 @@ class FinishTask:
 
         Raises:
             NotFound: there is no such task.
-            Conflict: the claim was taken over, it is a container, or it came to wait for something meanwhile.
+            Conflict: somebody else holds it, it is a container, or it came to wait for something meanwhile.
             BadTransition: it is not being worked on.
         """
         task = transaction.task(self.task)
@@ -174,8 +174,8 @@ class FinishTask:
             )
         if task.status is TaskStatus.IN_PROGRESS and task.claimed_by not in {None, self.holder}:
             raise Conflict(
-                f"task {task.id} ({task.title}) was taken over by {task.claimed_by}",
-                "Your work was not recorded. Read the task again before you go on.",
+                f"task {task.id} ({task.title}) is held by {task.claimed_by}, not by you",
+                "Nothing was recorded. Take a ready task instead (orchestrator_query_tasks ready=true).",
             )
         if task.status not in _BEGUN:
             allowed = [TaskStatus.IN_PROGRESS] if task.status is TaskStatus.PENDING else TRANSITIONS[task.status]
