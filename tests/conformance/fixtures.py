@@ -44,8 +44,8 @@ from tests.conformance.asking_tools import asking_tools, form, given
 from tests.conformance.fixture import PNG, Context
 from tests.conformance.long_tools import long_tools
 from tests.conformance.plain_tools import plain_tools
-from vespera_agents.serving.protocol.changes import Changes
 from vespera_agents.serving.protocol.jobs import LongCalls
+from vespera_agents.serving.protocol.notifying.changes import Changes
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.jobs import Job
 

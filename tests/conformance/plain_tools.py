@@ -25,9 +25,9 @@ from mcp_types import (
 )
 
 from tests.conformance.fixture import PNG, WAV, Context, Fixture, said
-from vespera_agents.serving.protocol.changes import Changes
 from vespera_agents.serving.protocol.complaints import Complaint
 from vespera_agents.serving.protocol.logs import log_to_client
+from vespera_agents.serving.protocol.notifying.changes import Changes
 
 __all__ = ["plain_tools"]
 

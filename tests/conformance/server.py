@@ -16,7 +16,7 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 
 from supervisors import ChildSpec, Restart
 from tests.conformance.fixtures import add_fixtures
-from vespera_agents.serving.protocol.changes import Changes
+from vespera_agents.serving.protocol.notifying.changes import Changes
 from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.serving.transports.http.door import HttpDoor
 from vespera_agents.serving.transports.http.listening import listen

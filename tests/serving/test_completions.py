@@ -13,7 +13,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, Completion, PromptReference, ResourceTemplateReference
 
 from tests.serving.kit import ERAS, Place, connected, in_memory, new_place, succeed
-from vespera_agents.serving.protocol.resources import TEMPLATES
+from vespera_agents.serving.protocol.reading.resources import TEMPLATES
 from vespera_agents.store.completing import LOOKED_AT_MAX, MATCHES_MAX, artifact_hashes, session_ids, task_ids
 from vespera_agents.store.schema import migrate
 

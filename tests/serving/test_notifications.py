@@ -51,10 +51,10 @@ from tests.serving.kit import (
     succeed,
     text_of,
 )
-from vespera_agents.serving.protocol import changes
-from vespera_agents.serving.protocol.changes import GATHER_SECONDS, SEND_SECONDS, Changes
+from vespera_agents.serving.protocol.notifying import changes
+from vespera_agents.serving.protocol.notifying.changes import GATHER_SECONDS, SEND_SECONDS, Changes
+from vespera_agents.serving.protocol.notifying.watching import WATCHED_MAX, ChangesStatistics
 from vespera_agents.serving.protocol.server import build_server
-from vespera_agents.serving.protocol.watching import WATCHED_MAX, ChangesStatistics
 from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import Runtime, open_runtime

@@ -12,8 +12,8 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, GetPromptResult, TextContent
 
 from tests.serving.kit import ERAS, ROOT, Place, connected, in_memory, new_place, succeed
-from vespera_agents.serving.protocol.prompts import PROMPTS, TEXT_MAX, TOKENS_MAX
-from vespera_agents.serving.protocol.resources import TEMPLATES, TREE_URI
+from vespera_agents.serving.protocol.reading.prompts import PROMPTS, TEXT_MAX, TOKENS_MAX
+from vespera_agents.serving.protocol.reading.resources import TEMPLATES, TREE_URI
 from vespera_agents.serving.protocol.server import INSTRUCTIONS
 from vespera_agents.serving.tools.catalogue import CORE, TOOLS
 

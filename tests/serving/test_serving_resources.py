@@ -17,8 +17,8 @@ from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, BlobResourceContents, Text
 from supervisors import ChildSpec, Supervisor, supervisor_spec
 from tests.serving.kit import ERAS, Place, in_memory, new_place, succeed
 from vespera_agents.serving.protocol.pages import cursor_of
-from vespera_agents.serving.protocol.reading import ARTIFACT_TTL_MS, PAGE_META
-from vespera_agents.serving.protocol.resources import PAGE_BYTES_MAX, TREE_NODES_MAX
+from vespera_agents.serving.protocol.reading.requests import ARTIFACT_TTL_MS, PAGE_META
+from vespera_agents.serving.protocol.reading.resources import PAGE_BYTES_MAX, TREE_NODES_MAX
 from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.roles import load_roles

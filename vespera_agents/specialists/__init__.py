@@ -1,7 +1,8 @@
 """Specialists and the orchestrator that leads them.
 
 orchestrator                    the facade that the MCP tools and the commands both call
-session_, task_, work_, upkeep_tools  its sets of tools; answers, upkeep_answers are what they give, calls who asks
+session_, task_, work_tools      three of its sets of tools; answers is what they give, calls who asks
+upkeep                          the fourth: sessions and workspaces kept in order
 job_tools, jobs                 long work that goes on after its call: what clients can do with it; how it runs
 agents                          work that the server carries out by itself, as a job
 doubts                          what a user may want to be asked before
@@ -10,8 +11,6 @@ conducting, conductor           one conductor of a session at a time; its walk o
 runtime, sessions               the tree at run time, and the subtrees of workspaces and sessions
 specialist, roles, briefing     the actor, what it is told about itself, what it is told about a task
 standing, synthesis             how work stands, and what came of it
-cleaning, maintenance           sessions put away; what is left over in a workspace, and whether it holds together
-handover, documents             what is written for whoever goes on, and for people
 claims                          who holds claims, and when they lapse
 keeping, gating                 handed-in work becomes artifacts; the gates before a task completes
 gathering, fitting              what briefings and syntheses read; the context to resume with, within its budget

@@ -19,7 +19,7 @@ from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.session_tools import SessionTools
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.specialists.task_tools import TaskTools
-from vespera_agents.specialists.upkeep_tools import UpkeepTools
+from vespera_agents.specialists.upkeep.tools import UpkeepTools
 from vespera_agents.specialists.work_tools import GATES_WAIT_SECONDS, WorkTools
 from vespera_agents.work.models import Artifact
 

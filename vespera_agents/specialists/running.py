@@ -18,12 +18,12 @@ import trio
 
 from vespera_agents.specialists.conducting import CONCURRENCY_DEFAULT, CONCURRENCY_MAX, conduct, run_lock
 from vespera_agents.specialists.conductor import Conductor, RunEvent, RunEventKind, RunListener
-from vespera_agents.specialists.documents import replace_document
 from vespera_agents.specialists.gathering import REPORT_NAME, artifact_files, read_rows
 from vespera_agents.specialists.plan_files import plan_container
 from vespera_agents.specialists.sessions import OpenSession, OpenWorkspace
 from vespera_agents.specialists.standing import outcome_of
 from vespera_agents.specialists.synthesis import WorkRows, outcome_word, synthesize
+from vespera_agents.specialists.upkeep.documents import replace_document
 from vespera_agents.store import queries
 from vespera_agents.store.commands import AddArtifacts, NewArtifact, PlanTasks, SetSessionStatus, UpdateTask
 from vespera_agents.store.commands import OpenSession as OpenSessionCommand

@@ -1,7 +1,7 @@
 """What changed since one looked last, whichever process changed it: the audit trail, read by functions of a connection.
 
-Neighbours: `serving.protocol.changes` looks from time to time and tells clients. Not the changes of status that
-this process made (`Store.subscribe`), not an audit of one session (`queries.events_of`).
+Neighbours: `serving.protocol.notifying.changes` looks from time to time and tells clients. Not the changes of status
+that this process made (`Store.subscribe`), not an audit of one session (`queries.events_of`).
 """
 
 from __future__ import annotations

@@ -3,14 +3,9 @@
 server         the low-level server of the library, put together from the modules here; calls of tools
 complaints     what went wrong, in one shape
 boundary       how it reaches a client that called no tool
-reading        the requests for resources, prompts and completions
-resources      what can be read by address
-prompts        what a person picks, filled with the state of things
-completions    what somebody may mean who has typed the beginning of it
+reading        resources, prompts and completions
+notifying      changes, and who is told
 pages          cursors
-subscriptions  the requests of those who want to hear of changes
-changes        what changed, and who is told
-watching       those who watch, and what they watch
 logs           messages for a client's log
 jobs           the tasks extension: handles to long work
 progress       how far a call is, on its way to the client

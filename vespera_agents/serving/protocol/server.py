@@ -44,7 +44,6 @@ from pydantic import BaseModel, ValidationError
 
 from vespera_agents.serving.protocol.boundary import Handler, bounded
 from vespera_agents.serving.protocol.callers import Callers, client_name, holder_of, own_name
-from vespera_agents.serving.protocol.changes import Changes
 from vespera_agents.serving.protocol.complaints import (
     EXPECTED,
     Complaint,
@@ -59,12 +58,13 @@ from vespera_agents.serving.protocol.fairness import Fairness, TooManyCalls, cli
 from vespera_agents.serving.protocol.identity import identity_of
 from vespera_agents.serving.protocol.jobs import Asking, LongCalls, handle
 from vespera_agents.serving.protocol.logs import LOGGER_NAME, log_to_client, set_level
+from vespera_agents.serving.protocol.notifying.changes import Changes
+from vespera_agents.serving.protocol.notifying.subscriptions import Subscriptions
 from vespera_agents.serving.protocol.pages import PAGE_ENTRIES, page_of
 from vespera_agents.serving.protocol.progress import Report, reporting
 from vespera_agents.serving.protocol.questions import Questions, can_be_asked
-from vespera_agents.serving.protocol.reading import Reading
+from vespera_agents.serving.protocol.reading.requests import Reading
 from vespera_agents.serving.protocol.roots import client_root
-from vespera_agents.serving.protocol.subscriptions import Subscriptions
 from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.serving.tools.sessions import INITIALIZE_SESSION
 from vespera_agents.serving.tools.tool import Telling, Tool

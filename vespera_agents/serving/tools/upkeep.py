@@ -19,8 +19,8 @@ from vespera_agents.serving.tools.tool import Effects, Parameters, Tool, make_to
 from vespera_agents.specialists.answers import Answer
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator
-from vespera_agents.specialists.upkeep_answers import Action, CleanupAnswer, MaintenanceAnswer
-from vespera_agents.specialists.upkeep_tools import OLDER_DAYS, OLDER_DAYS_MAX, Which
+from vespera_agents.specialists.upkeep.answers import Action, CleanupAnswer, MaintenanceAnswer
+from vespera_agents.specialists.upkeep.tools import OLDER_DAYS, OLDER_DAYS_MAX, Which
 
 __all__ = ["UPKEEP_TOOLS"]
 

@@ -1,7 +1,7 @@
 """Commands that keep a workspace in order: put sessions away, give back stale tasks, remove what nobody names.
 
 Each judges again what it was asked for, in its own transaction: what changed since somebody looked is left alone. None
-touches work that somebody is at. Neighbours: `strays` says which files may go, `specialists.upkeep_tools` looks.
+touches work that somebody is at. Neighbours: `strays` says which files may go, `specialists.upkeep.tools` looks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Looking after what is inside a workspace: what is left over, whether it holds together, what people read of it.
 
 Four actions, each of which says what it found and what it changed; with dry_run it changes nothing. Neighbours:
-`upkeep_tools` is the tool, `cleaning` puts whole sessions away, `store.commands.upkeep` makes the changes.
+`tools` is the tool, `cleaning` puts whole sessions away, `store.commands.upkeep` makes the changes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Final, cast, final
 import trio
 
 from vespera_agents.specialists.calls import Call
-from vespera_agents.specialists.cleaning import shortened
-from vespera_agents.specialists.documents import replace_document
 from vespera_agents.specialists.gathering import BRIEFING_NAME, HANDOVER_NAME, artifact_files, read_rows
-from vespera_agents.specialists.handover import HandoverRows, write_handover
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.specialists.standing import blocked_tasks
 from vespera_agents.specialists.synthesis import synthesize
-from vespera_agents.specialists.upkeep_answers import Action, MaintenanceAnswer
+from vespera_agents.specialists.upkeep.answers import Action, MaintenanceAnswer
+from vespera_agents.specialists.upkeep.cleaning import shortened
+from vespera_agents.specialists.upkeep.documents import replace_document
+from vespera_agents.specialists.upkeep.handover import HandoverRows, write_handover
 from vespera_agents.store import ArtifactFiles, queries
 from vespera_agents.store.checks import CheckBudget, check_structure
 from vespera_agents.store.commands import AddArtifacts, NewArtifact, ReleaseStale, RemoveOrphans, RemoveStrays

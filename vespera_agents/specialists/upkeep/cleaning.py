@@ -1,7 +1,7 @@
 """Putting sessions away, over every known workspace: which may go is decided by `store.commands.upkeep`.
 
 A workspace that is not open is read as it lies there, and only one that has something to put away is opened, for that
-moment. Neighbours: `upkeep_tools` is the tool, `maintenance` looks after what is inside a workspace.
+moment. Neighbours: `tools` is the tool, `maintenance` looks after what is inside a workspace.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import trio
 
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.runtime import Runtime
-from vespera_agents.specialists.upkeep_answers import CleanupAnswer
+from vespera_agents.specialists.upkeep.answers import CleanupAnswer
 from vespera_agents.store import Store, StoreError
 from vespera_agents.store.commands import Cleaned, CleanSession
 from vespera_agents.store.commands.upkeep import Reason, Standing, finished_roots, reasons_of, standings

@@ -33,10 +33,10 @@ from mcp_types import (
 )
 from mcp_types import Prompt as ListedPrompt
 
-from vespera_agents.serving.protocol.completions import complete_address, complete_prompt
 from vespera_agents.serving.protocol.pages import page_of
-from vespera_agents.serving.protocol.prompts import PROMPTS, Prompt, get_prompt
-from vespera_agents.serving.protocol.resources import (
+from vespera_agents.serving.protocol.reading.completions import complete_address, complete_prompt
+from vespera_agents.serving.protocol.reading.prompts import PROMPTS, Prompt, get_prompt
+from vespera_agents.serving.protocol.reading.resources import (
     TEMPLATES,
     Content,
     address_of,

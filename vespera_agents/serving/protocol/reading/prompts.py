@@ -2,7 +2,7 @@
 
 Each is filled with the state of the session as it is, and names the tools to call. Asking for one changes nothing: what
 is to be claimed is claimed by the model's own call. Not here: completion of arguments (`completions`), the shapes of
-the protocol (`reading`). Neighbours: `specialists.briefing` writes what a specialist is told.
+the protocol (`requests`). Neighbours: `specialists.briefing` writes what a specialist is told.
 """
 
 from __future__ import annotations

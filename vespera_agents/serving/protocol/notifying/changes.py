@@ -22,7 +22,7 @@ from mcp.server.connection import Connection
 from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent
 
 from supervisors import AlreadyPresent, AlreadyStarted, Backoff, ChildSpec, SupervisorError
-from vespera_agents.serving.protocol.watching import (
+from vespera_agents.serving.protocol.notifying.watching import (
     WATCHED_MAX,
     ChangesStatistics,
     Followed,

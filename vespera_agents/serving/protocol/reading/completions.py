@@ -12,8 +12,8 @@ from typing import Final
 
 import trio
 
-from vespera_agents.serving.protocol.prompts import prompt_named
-from vespera_agents.serving.protocol.resources import TEMPLATES
+from vespera_agents.serving.protocol.reading.prompts import prompt_named
+from vespera_agents.serving.protocol.reading.resources import TEMPLATES
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.completing import MATCHES_MAX, Matches, artifact_hashes, session_ids, task_ids
 from vespera_agents.work.errors import InvalidInput, NotFound

@@ -2,7 +2,7 @@
 
 An artifact is read in pages (`?offset=0&limit=65536`), at most 1 MB at once; a page that is not the last says so and
 names the next one. Text comes as text, cut between characters; anything else comes as bytes. Not here: how the bytes
-travel (`reading`), how one hears that something changed (`subscriptions`).
+travel (`requests`), how one hears that something changed (`notifying`).
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ from mcp_types import (
     UnsubscribeRequestParams,
 )
 
-from vespera_agents.serving.protocol.changes import Changes
 from vespera_agents.serving.protocol.connections import connection_of
-from vespera_agents.serving.protocol.watching import Subscriber
+from vespera_agents.serving.protocol.notifying.changes import Changes
+from vespera_agents.serving.protocol.notifying.watching import Subscriber
 from vespera_agents.work.errors import Conflict
 
 __all__ = ["LISTENERS_MAX", "Subscriptions"]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Final, Literal, final
 
 from vespera_agents.specialists.calls import Call, Lookup
-from vespera_agents.specialists.cleaning import Wish, clean
-from vespera_agents.specialists.maintenance import Job, maintain, open_ones
-from vespera_agents.specialists.upkeep_answers import Action, CleanupAnswer, MaintenanceAnswer
+from vespera_agents.specialists.upkeep.answers import Action, CleanupAnswer, MaintenanceAnswer
+from vespera_agents.specialists.upkeep.cleaning import Wish, clean
+from vespera_agents.specialists.upkeep.maintenance import Job, maintain, open_ones
 from vespera_agents.store import queries
 from vespera_agents.store.commands.upkeep import Reason
 from vespera_agents.work.errors import InvalidInput

@@ -16,7 +16,7 @@ from mcp.server.connection import Connection
 from mcp.server.subscriptions import PromptsListChanged, ResourcesListChanged, ResourceUpdated, ServerEvent
 
 from supervisors import TreeNode
-from vespera_agents.serving.protocol.resources import address_of
+from vespera_agents.serving.protocol.reading.resources import address_of
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.work.errors import InvalidInput
