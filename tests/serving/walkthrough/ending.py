@@ -31,11 +31,11 @@ async def the_work_is_brought_to_its_end(stage: Stage, bea: Person) -> None:
     write.heading("Somebody else goes on")
     write.say("Bea comes new, with a client that speaks the older protocol (a handshake, 2025-11-25).")
     await bea.call("resume_session", context_tokens_max=4_000)
-    write.say("What is left is prose, which no command writes.")
-    await bea.call("execute_task", task_id=stage.ids["Announce"], show=3)
+    write.say("One task is left.")
+    await bea.call("execute_task", task_id=stage.ids["announce"], show=3)
     await bea.call(
         "complete_task",
-        task_id=stage.ids["Announce"],
+        task_id=stage.ids["announce"],
         summary="Tally counts lines, too.",
         next_action="complete",
     )

@@ -55,9 +55,6 @@ run: "sh pack.sh"
 run: "sh soak.sh"
 depends: [pack]
 ```
-## Phase 2: Publish
-### Announce
-Write the announcement.
 """
 CONFIG = """\
 [commands]
@@ -76,6 +73,7 @@ SUBTASKS = [
     {"key": "readme", "title": "Describe it", "specialist": "documenter", "dependencies": ["count"]},
     {"key": "colour", "title": "Colour the output", "dependencies": ["design"]},
     {"key": "themes", "title": "Choose among themes", "dependencies": ["colour"]},
+    {"key": "announce", "title": "Announce it", "specialist": "documenter", "dependencies": ["readme"]},
 ]
 DECISION = """\
 One line: first the lines, then the words, separated by a comma.
@@ -372,9 +370,7 @@ async def _the_server_works_by_itself(stage: Stage, ada: Person, decider: Decide
     await eventually(lambda: stage.place.rows("SELECT message FROM job WHERE task_id=?", release) == soaking)
     soak = int(note.read_text())
     await ada.call("get_status", until=lambda answer: any(row[1] == "working" for row in answer["specialists"]))
-    write.say(
-        "Ines cancels it, from the other server. The command is killed, and the rest of the plan goes on without."
-    )
+    write.say("Ines cancels it, from the other server. The command is killed, and the job has ended.")
     await stage.ines.call("cancel_task", task_id=stage.ids["Soak"], reason="Long enough.")
     await eventually(lambda: stage.place.rows("SELECT status FROM job WHERE task_id=?", release) == [("completed",)])
     await eventually(lambda: not Path(f"/proc/{soak}").exists())
