@@ -115,6 +115,12 @@ async def test_a_task_set_to_in_progress_is_held_by_the_client_that_did_it(house
         with pytest.raises(Conflict, match="anna#1"):
             await hand_in(h, BEN, task)
         assert h.opened.claims.statistics().clients == 1
+        again = await h.tasks.update(h.call(holder=ANNA), task, status=TaskStatus.IN_PROGRESS)
+        assert again.changed == {}
+        before = await h.show(task)
+        with pytest.raises(Conflict, match=r"worked on by srv_.*/anna#1"):
+            await h.tasks.update(h.call(holder=BEN), task, status=TaskStatus.IN_PROGRESS, edit={"title": "mine"})
+        assert await h.show(task) == before
         await hand_in(h, ANNA, task)
 
 

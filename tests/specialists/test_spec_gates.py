@@ -140,6 +140,30 @@ async def test_slow_gates_answer_gating_and_their_success_is_stored(house, home,
         await eventually(lambda: [info.id for info in live.supervisor.which_children()] == ["specialists"])
 
 
+async def test_of_two_hand_ins_at_the_same_moment_one_counts_and_the_other_is_told_so(
+    house, home, draft, allow, sh, eventually
+):
+    gate = sh("until test -e go; do sleep 0.02; done")
+    allow(gate.text, shells=True)
+    async with house(gates_wait_seconds=0.1) as h:
+        task = await claimed(h, draft, gate)
+        answers = {}
+
+        async def hand_in(work: str) -> None:
+            answers[work] = await h.hand_in(task, detailed_work=work)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hand_in, "one")
+            nursery.start_soon(hand_in, "other")
+        assert {answer.outcome for answer in answers.values()} == {"gating"}
+        assert sorted("recorded nothing" in answer.next_action for answer in answers.values()) == [False, True]
+        (home / "go").touch()
+        await eventually(lambda: h.opened.jobs.working_on("orchestrator_complete_task", task) is None)
+        kept = (await h.show(task)).artifacts[0]
+        (counted,) = [work for work, answer in answers.items() if "recorded nothing" not in answer.next_action]
+        assert await h.text_of(kept.id) == counted
+
+
 async def test_slow_gates_that_fail_are_noted_on_the_task_which_can_be_handed_in_again(
     house, home, draft, allow, sh, eventually
 ):

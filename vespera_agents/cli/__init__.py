@@ -2,6 +2,7 @@
 
 commands    every command with its options and its help
 serving     `vespera serve`, which needs no library for commands
+call        `vespera call`: one tool of the orchestrator from a shell
 outcomes    exit statuses, and how what a user caused becomes a message
 run         `vespera run`: the tree, the plan, the signals
 board       what a run looks like at one moment, from its events; pure

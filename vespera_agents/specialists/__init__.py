@@ -1,15 +1,20 @@
 """Specialists and the orchestrator that leads them.
 
 orchestrator                    the facade that the MCP tools and the commands both call
-session_, task_, work_, upkeep_tools  its sets of tools; answers is what they give, calls who asks
-running, conductor              a plan from text to report; the walk over the graph of ready tasks
+session_, task_, work_, upkeep_tools  its sets of tools; answers, upkeep_answers are what they give, calls who asks
+job_tools, jobs                 long work that goes on after its call: what clients can do with it; how it runs
+agents                          work that the server carries out by itself, as a job
+doubts                          what a user may want to be asked before
+plan_files, running             plan files as drafts; a plan from text to report
+conducting, conductor           one conductor of a session at a time; its walk over the graph of ready tasks
 runtime, sessions               the tree at run time, and the subtrees of workspaces and sessions
 specialist, roles, briefing     the actor, what it is told about itself, what it is told about a task
 standing, synthesis             how work stands, and what came of it
 cleaning, maintenance           sessions put away; what is left over in a workspace, and whether it holds together
 handover, documents             what is written for whoever goes on, and for people
 claims                          who holds claims, and when they lapse
-gating, gathering               the gates before a task completes; what briefings and syntheses read
+keeping, gating                 handed-in work becomes artifacts; the gates before a task completes
+gathering, fitting              what briefings and syntheses read; the context to resume with, within its budget
 
 What is named here is imported when somebody asks for it: a server that waits for its first client needs no plans.
 """

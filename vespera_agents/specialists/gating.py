@@ -93,6 +93,7 @@ async def pass_gates(work: HandedIn, wait_seconds: float) -> Finished | None:
         wait_seconds: how long to wait for them.
 
     Raises:
+        AlreadyPresent, AlreadyStarted: those of what was handed in a moment earlier run.
         Conflict: a gate did not succeed, or the gates were interrupted.
         Refusal: the task was cancelled or taken over meanwhile.
         StoreError: the outcome could not be written.
@@ -107,7 +108,7 @@ async def pass_gates(work: HandedIn, wait_seconds: float) -> Finished | None:
     try:
         await live.supervisor.start_child(spec)
     except (AlreadyPresent, AlreadyStarted):
-        return None
+        raise
     except SupervisorError as error:
         raise interrupted from error
     with trio.move_on_after(wait_seconds):

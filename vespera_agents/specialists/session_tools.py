@@ -6,8 +6,6 @@ are the other two thirds of the facade, `calls.Lookup` finds what is meant.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import sqlite3
 import time
@@ -39,6 +37,7 @@ from vespera_agents.specialists.task_tools import LIMIT_MAX
 from vespera_agents.store import StoreError, queries
 from vespera_agents.store.commands import OpenSession as OpenSessionCommand
 from vespera_agents.store.writer import connect
+from vespera_agents.work.cursors import cursor_of, place_of, unknown_cursor
 from vespera_agents.work.errors import InvalidInput
 from vespera_agents.work.models import Session
 from vespera_agents.workspace import Workspace
@@ -49,6 +48,7 @@ _MARKERS: Final = (
     "pyproject.toml", "setup.py", "package.json", "Cargo.toml", "go.mod", "pom.xml", "build.gradle", "Gemfile",
     "CMakeLists.txt", "Makefile", "Dockerfile", "README.md", "CLAUDE.md", "AGENTS.md",
 )  # fmt: skip
+_CURSOR: Final = "session"
 _READY_SHOWN: Final = 10
 _ROWS_SHOWN: Final = 20
 
@@ -127,7 +127,7 @@ class SessionTools:
             total=min(len(chosen), queries.EXACT_TOTAL_MAX),
             total_is_exact=len(chosen) <= queries.EXACT_TOTAL_MAX,
             has_more=more,
-            next_cursor=_cursor(rest[limit - 1][0]) if more else None,
+            next_cursor=cursor_of(_CURSOR, *rest[limit - 1][0]) if more else None,
             unreadable=unreadable,
         )
 
@@ -310,21 +310,15 @@ def _place(pair: tuple[_Place, SessionLine]) -> _Place:
     return pair[0]
 
 
-def _cursor(place: _Place) -> str:
-    return base64.urlsafe_b64encode(f"session:{place[0]!r}:{place[1]}".encode()).decode()
-
-
 def _after(cursor: str | None) -> _Place | None:
     """Read a cursor: the place of the last session that was shown."""
     if cursor is None:
         return None
-    with contextlib.suppress(ValueError, binascii.Error):
-        kind, number, identifier = base64.urlsafe_b64decode(cursor.encode()).decode().split(":")
-        if kind == "session":
-            return float(number), identifier
-    raise InvalidInput(
-        f"the cursor {cursor!r} is not one that was given out", "Leave it out to begin at the first page."
-    )
+    match place_of(_CURSOR, cursor):
+        case [int() | float() as created, str() as identifier]:
+            return created, identifier
+        case _:
+            raise unknown_cursor(cursor)
 
 
 def _check_limit(limit: int) -> None:

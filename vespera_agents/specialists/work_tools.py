@@ -14,6 +14,7 @@ from typing import Final, Literal, cast, final
 
 import trio
 
+from supervisors import AlreadyPresent, AlreadyStarted
 from vespera_agents.actors import ActorError, ActorStopped
 from vespera_agents.specialists.answers import (
     ClaimAnswer,
@@ -50,6 +51,8 @@ _RESTART_SECONDS: Final = 1.0
 _PREVIEW_MAX: Final = 1_000
 """Characters, so at most 4 KB of an artifact: the rest is a resource."""
 _ARTIFACTS_SHOWN: Final = 50
+
+_FIRST_COUNTS: Final = "What was handed in first counts; this call recorded nothing. "
 
 NextAction = Literal["complete", "continue", "needs_revision", "blocked"]
 _OUTCOMES: Final[dict[TaskStatus, Literal["completed", "review", "blocked"]]] = {
@@ -150,9 +153,7 @@ class WorkTools:
             return await _finished(opened, task, finished)
         if gates_running(opened, task):
             if status is TaskStatus.COMPLETED:
-                return await _gating(
-                    call, opened, task, "What was handed in first counts; this call recorded nothing. "
-                )
+                return await _gating(call, opened, task, _FIRST_COUNTS)
             raise Conflict(
                 f"the gates of task {task.id} ({task.title}) still run on what was handed in before",
                 "Wait for their outcome (orchestrator_query_tasks), or cancel the task.",
@@ -165,7 +166,11 @@ class WorkTools:
         work = HandedIn(call, opened, task, status, summary, artifacts, partial(_finished, opened, task))
         if not runs_gates:
             return await _finished(opened, task, await finish(work))
-        passed = await pass_gates(work, self._gates_wait_seconds)
+        try:
+            passed = await pass_gates(work, self._gates_wait_seconds)
+        except (AlreadyPresent, AlreadyStarted):
+            # Another call handed work in while the files of this one were kept.
+            return await _gating(call, opened, task, _FIRST_COUNTS)
         return await (_gating(call, opened, task) if passed is None else _finished(opened, task, passed))
 
     async def synthesize(

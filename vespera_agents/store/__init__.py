@@ -2,15 +2,19 @@
 
 store        the Store: a supervised child that others submit commands to and read through
 commands     every way in which the durable state can change
-queries      every way in which it is read
+queries      the ways in which it is read; readers runs them, each on a connection of its own
+pages, texts pages of tasks by any filter; tasks by words
+derived      what is kept beside the tasks so that these stay cheap: cells and the full-text index
+completing, listing, plans, following  queries about beginnings of ids, lists, plans that became tasks, what changed
 jobs         long work as rows, and how it is read
-plans        queries about a plan that became tasks
+checks       what must be true of the rows
 artifacts    files by content hash, durable before the row that names them
 strays       files that no row names, and when they may go
 writer       the one writing thread and its group commit
 transaction  what a command sees; command keys
 changes      what follows from a status, shared by commands
 stream_events  messages to HTTP clients, for those who lost them
+visiting     a store that is opened for a moment only
 schema, rows tables and their migrations; rows to models
 """
 

@@ -9,8 +9,6 @@ changes, so they stay true while work goes on. Not here: what the tables are (`d
 
 from __future__ import annotations
 
-import base64
-import binascii
 import bisect
 import json
 import sqlite3
@@ -19,7 +17,7 @@ from typing import Final, final
 
 from vespera_agents.store.rows import TASK_COLUMNS, Row, task_of
 from vespera_agents.store.texts import TextSearch
-from vespera_agents.work.errors import InvalidInput
+from vespera_agents.work.cursors import cursor_of, place_of, unknown_cursor
 from vespera_agents.work.models import Task
 
 __all__ = ["EXACT_TOTAL_MAX", "TaskFilter", "TaskPage", "first_tasks", "task_page"]
@@ -33,8 +31,7 @@ _MIDDLE: Final = "((low + high + 1) / 2)"
 _BEFORE: Final = f"coalesce((SELECT created FROM task WHERE seq <= {_MIDDLE} ORDER BY seq DESC LIMIT 1) < ?, 1)"
 """Whether the task in the middle, or the one before a gap there, was created before a time."""
 _NONE: Final = "[]"
-_SEQ_DIGITS_MAX: Final = 18
-"""Digits that are sure to fit SQLite's integers."""
+_CURSOR: Final = "task"
 
 
 @final
@@ -113,7 +110,7 @@ def task_page(connection: sqlite3.Connection, wanted: TaskFilter, limit: int, cu
         tasks=_tasks(connection, seqs[:limit]),
         total=min(total, EXACT_TOTAL_MAX),
         total_is_exact=exact and total <= EXACT_TOTAL_MAX,
-        next_cursor=_cursor(seqs[limit - 1]) if len(seqs) > limit else None,
+        next_cursor=cursor_of(_CURSOR, seqs[limit - 1]) if len(seqs) > limit else None,
     )
 
 
@@ -348,19 +345,11 @@ def _tasks(connection: sqlite3.Connection, seqs: list[int]) -> tuple[Task, ...]:
     return tuple(map(task_of, rows))
 
 
-def _cursor(seq: int) -> str:
-    return base64.urlsafe_b64encode(f"task:{seq}".encode()).decode()
-
-
 def _after(cursor: str | None) -> int:
     if cursor is None:
         return 0
-    try:
-        kind, _, number = base64.urlsafe_b64decode(cursor.encode()).decode().partition(":")
-        if kind == "task" and number.isdecimal() and len(number) <= _SEQ_DIGITS_MAX:
-            return int(number)
-    except (ValueError, binascii.Error):
-        pass
-    raise InvalidInput(
-        f"the cursor {cursor!r} is not one that was given out", "Leave it out to begin at the first page."
-    )
+    match place_of(_CURSOR, cursor):
+        case [int() as seq] if seq >= 0:
+            return seq
+        case _:
+            raise unknown_cursor(cursor)

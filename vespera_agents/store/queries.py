@@ -40,13 +40,13 @@ __all__ = [
     "claims",
     "decisions",
     "dependencies_of",
-    "dependents_of",
     "events_of",
     "first_tasks",
     "latest_artifacts",
     "latest_completed",
     "leases",
     "leaves_below",
+    "oldest_first",
     "oldest_waiting",
     "open_session",
     "ready_tasks",
@@ -126,6 +126,12 @@ def tasks(connection: sqlite3.Connection, ids: Sequence[str]) -> list[Task]:
     return [found[identifier] for identifier in ids if identifier in found]
 
 
+def oldest_first(connection: sqlite3.Connection, ids: Sequence[str]) -> list[str]:
+    """Put ids of tasks into the order in which the tasks were made, which is that of their plan."""
+    rows = _by_ids(connection, "SELECT id, seq FROM task WHERE id", ids)
+    return [str(row[0]) for row in sorted(rows, key=lambda row: int(row[1]))]
+
+
 def session_tasks(connection: sqlite3.Connection, session_id: str, root: str | None = None) -> list[Task]:
     """Read every task of a session, or of one subtree, in the order of the plan: containers before their contents."""
     if root is None:
@@ -153,12 +159,6 @@ def dependencies_of(connection: sqlite3.Connection, ids: Iterable[str]) -> list[
     """Read what these tasks wait for."""
     select = f"SELECT {DEPENDENCY_COLUMNS} FROM dependency WHERE task_id"
     return [dependency_of(row) for row in _by_ids(connection, select, list(ids))]
-
-
-def dependents_of(connection: sqlite3.Connection, task_id: str) -> list[Dependency]:
-    """Read what waits for a task."""
-    rows = connection.execute(f"SELECT {DEPENDENCY_COLUMNS} FROM dependency WHERE on_task_id=?", (task_id,)).fetchall()
-    return [dependency_of(row) for row in rows]
 
 
 def artifacts_of(connection: sqlite3.Connection, ids: Iterable[str]) -> list[Artifact]:

@@ -5,6 +5,7 @@ models    Session, Task, Dependency, Artifact, Event and their enums
 machine   the one task state machine; a container's status
 graph     cycles, order, who is to blame
 drafts    what a caller asks to be created
+cursors   where the next page of a list begins
 plans     the reader of plans and PRPs
 errors    what is refused, and what to do next
 """

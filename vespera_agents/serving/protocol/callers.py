@@ -18,6 +18,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, final
 
+from mcp.server.context import ServerRequestContext
+
 from vespera_agents.serving.protocol.identity import LOCAL, Identity
 from vespera_agents.serving.protocol.progress import Report
 from vespera_agents.specialists.calls import Call
@@ -25,7 +27,7 @@ from vespera_agents.specialists.claims import Holder
 from vespera_agents.store import CommandKey
 from vespera_agents.work.errors import InvalidInput
 
-__all__ = ["CLIENT_META", "KEY_META", "Callers", "client_name", "holder_of"]
+__all__ = ["CLIENT_META", "KEY_META", "Callers", "client_name", "holder_of", "own_name"]
 
 KEY_META: Final = "io.vespera/key"
 """Where a client names its call."""
@@ -112,6 +114,12 @@ def _text(name: str, value: object) -> str:
             "Send such a text, or leave it out.",
         )
     return value
+
+
+def own_name(ctx: ServerRequestContext[dict[str, object]]) -> str | None:
+    """Give what the client of a request calls itself, None where it does not say."""
+    client = ctx.session.client_params
+    return None if client is None else client.client_info.name
 
 
 def client_name(name: str | None) -> str:

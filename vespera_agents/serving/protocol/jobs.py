@@ -30,7 +30,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
 from vespera_agents.serving.protocol.boundary import bounded
-from vespera_agents.serving.protocol.callers import client_name
+from vespera_agents.serving.protocol.callers import client_name, own_name
 from vespera_agents.specialists.answers import iso
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.jobs import REFUSED, JobFailed, RunningJob
@@ -236,5 +236,4 @@ def _error(found: Job) -> object:
 
 
 def _by(ctx: Context) -> str:
-    client = ctx.session.client_params
-    return f"mcp:{client_name(None if client is None else client.client_info.name)}"
+    return f"mcp:{client_name(own_name(ctx))}"

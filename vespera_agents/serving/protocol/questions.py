@@ -16,7 +16,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, cast, final
+from typing import Final, TypeVar, cast, final
 
 import trio
 from mcp.server.context import ServerRequestContext
@@ -28,14 +28,15 @@ from mcp_types import (
     ElicitRequestFormParams,
     ElicitResult,
     InputRequiredResult,
+    ServerRequest,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from vespera_agents.serving.tools.questions import Question
 from vespera_agents.work.errors import Refusal
 
-__all__ = ["ANSWER_SECONDS", "Declined", "Questions", "can_be_asked"]
+__all__ = ["ANSWER_SECONDS", "Declined", "Questions", "ask_client", "can_be_asked"]
 
 ANSWER_SECONDS: Final = 300.0
 """How long a user may take to answer."""
@@ -45,6 +46,7 @@ _NAME: Final = "question"
 _CONFIRM: Final = "confirm"
 
 Context = ServerRequestContext[dict[str, object]]
+R = TypeVar("R", bound=BaseModel)
 
 
 @final
@@ -112,7 +114,7 @@ class Questions:
             params=ElicitRequestFormParams(message=question.text, requested_schema=_schema(question))
         )
         if ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-            return _chosen(question, await _asked(ctx, request))
+            return _chosen(question, await ask_client(ctx, request, ElicitResult, ANSWER_SECONDS))
         digest = _digest(params, question)
         given = (params.input_responses or {}).get(_NAME)
         kept = None if params.request_state is None else self._read(params.request_state)
@@ -144,11 +146,19 @@ class Questions:
         return hmac.new(self._key(), b"question:" + payload, hashlib.sha256).hexdigest()
 
 
-async def _asked(ctx: Context, request: ElicitRequest) -> ElicitResult | None:
+async def ask_client(ctx: Context, request: ServerRequest, answer: type[R], seconds: float) -> R | None:
+    """Send a handshake client a request of our own, and wait for a bounded time; None where it does not answer it.
+
+    Args:
+        ctx: the request that it belongs to.
+        request: what to ask.
+        answer: what comes back.
+        seconds: how long to wait.
+    """
     related = ServerMessageMetadata(related_request_id=ctx.request_id)
-    with trio.move_on_after(ANSWER_SECONDS):
+    with trio.move_on_after(seconds):
         try:
-            return await ctx.session.send_request(request, ElicitResult, metadata=related)
+            return await ctx.session.send_request(request, answer, metadata=related)
         except (MCPError, ValidationError):
             return None
     return None

@@ -17,10 +17,10 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import trio
 
 from supervisors import TreeNode
-from vespera_agents.serving.protocol.pages import cursor_of, place_of
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.roles import Role, role_text
 from vespera_agents.store.listing import artifacts_before, sessions_before
+from vespera_agents.work.cursors import cursor_of, place_of, unknown_cursor
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, Session, role_name
 
@@ -166,13 +166,10 @@ async def list_resources(orchestrator: Orchestrator, cursor: str | None, size: i
         InvalidInput: the cursor was not given out for this list, or a role file is not valid.
         StoreError, WorkspaceError: it cannot be read now.
     """
-    place = place_of("resources", cursor)
+    part, last = _place(cursor)
     opened = await orchestrator.home_workspace()
     # One more than fits says whether there is a next page.
     found: list[tuple[str, int | str, Listed]] = []
-    part, last = place or ("session", "")
-    if part not in {"session", "artifact", "role"}:
-        raise InvalidInput(f"the cursor {cursor!r:.80} leads nowhere", "Leave it out to begin at the first page.")
     if part == "session":
         before = str(last) or None
         sessions = await opened.store.read(sessions_before, before, size + 1)
@@ -190,6 +187,17 @@ async def list_resources(orchestrator: Orchestrator, cursor: str | None, size: i
         found.extend(entry for entry in named if not begun or (entry[1] and entry[1] > str(last)))
     page = found[:size]
     return [one for _, _, one in page], cursor_of("resources", *page[-1][:2]) if len(found) > size else None
+
+
+def _place(cursor: str | None) -> tuple[str, int | str]:
+    """Read where a page begins: a part of the list, and its last entry that was given out."""
+    if cursor is None:
+        return "session", ""
+    match place_of("resources", cursor):
+        case ["session" | "artifact" | "role" as part, str() | int() as last]:
+            return part, last
+        case _:
+            raise unknown_cursor(cursor)
 
 
 async def read_resource(orchestrator: Orchestrator, uri: str) -> Content:

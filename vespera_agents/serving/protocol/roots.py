@@ -2,7 +2,7 @@
 
 Both eras: over a handshake connection the server asks on its own, since 2026-07-28 it answers that it needs input and
 the client calls again. A client that does not answer is no failure: the server's own workspace is meant then.
-Neighbours: `server` asks before it initializes a session.
+Neighbours: `server` asks before it initializes a session, `questions` sends.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-import trio
 from mcp.server.context import ServerRequestContext
-from mcp.shared.exceptions import MCPError
-from mcp.shared.message import ServerMessageMetadata
 from mcp_types import CallToolRequestParams, InputRequiredResult, ListRootsRequest, ListRootsResult
-from pydantic import ValidationError
+
+from vespera_agents.serving.protocol.questions import ask_client
 
 __all__ = ["client_root"]
 
@@ -32,7 +30,7 @@ async def client_root(
         return None
     given = (params.input_responses or {}).get(_ROOTS)
     if given is None and ctx.session.can_send_request:
-        given = await _asked(ctx)
+        given = await ask_client(ctx, ListRootsRequest(), ListRootsResult, _ANSWER_SECONDS)
         if given is None:
             return None
     if given is None and params.input_responses is None:
@@ -41,16 +39,6 @@ async def client_root(
         return None
     paths = [path for root in given.roots if (path := _path(str(root.uri))) is not None]
     return paths[0] if paths else None
-
-
-async def _asked(ctx: ServerRequestContext[dict[str, object]]) -> ListRootsResult | None:
-    related = ServerMessageMetadata(related_request_id=ctx.request_id)
-    with trio.move_on_after(_ANSWER_SECONDS):
-        try:
-            return await ctx.session.send_request(ListRootsRequest(), ListRootsResult, metadata=related)
-        except (MCPError, ValidationError):
-            return None
-    return None
 
 
 def _path(uri: str) -> str | None:

@@ -43,7 +43,7 @@ from mcp_types.methods import CacheableMethod
 from pydantic import BaseModel, ValidationError
 
 from vespera_agents.serving.protocol.boundary import Handler, bounded
-from vespera_agents.serving.protocol.callers import Callers, client_name, holder_of
+from vespera_agents.serving.protocol.callers import Callers, client_name, holder_of, own_name
 from vespera_agents.serving.protocol.changes import Changes
 from vespera_agents.serving.protocol.complaints import (
     EXPECTED,
@@ -134,6 +134,8 @@ class OrchestratorServer(Server[dict[str, object]]):
 
     at_stop: Callable[[], None] | None = None
     """Ends the streams of those who listen: for a transport of many clients that is about to end."""
+    hear: Callable[[Context], Awaitable[None]] | None = None
+    """Notes that a client is there, whatever it asks for."""
 
     def create_initialization_options(
         self,
@@ -146,9 +148,6 @@ class OrchestratorServer(Server[dict[str, object]]):
             prompts_changed=True, resources_changed=True, tools_changed=True
         )
         return super().create_initialization_options(changing, experimental_capabilities, extensions)
-
-    hear: Callable[[Context], Awaitable[None]] | None = None
-    """Notes that a client is there, whatever it asks for."""
 
     def answer(self, method: str, params: type[P], handler: Handler[P, BaseModel]) -> None:
         """Have the requests of one method answered; failures are told in one shape."""
@@ -215,9 +214,7 @@ class _Serving:
 
     async def _hear(self, ctx: Context) -> None:
         """Keep the claims of whoever asks for anything at all."""
-        client = ctx.session.client_params
-        name = client_name(None if client is None else client.client_info.name)
-        holder = holder_of(identity_of(ctx), name, ctx.meta)
+        holder = holder_of(identity_of(ctx), client_name(own_name(ctx)), ctx.meta)
         if holder is not None:
             await self._orchestrator.heard(holder)
 
@@ -226,8 +223,7 @@ class _Serving:
         if tool is None:
             served, exists = tuple(self._tools), params.name in TOOLS
             return _failed((about_unserved_tool if exists else about_unknown_tool)(params.name, served))
-        client = ctx.session.client_params
-        who = client_of(identity_of(ctx), None if client is None else client.client_info.name)
+        who = client_of(identity_of(ctx), own_name(ctx))
         try:
             await self._fairness.begin(who)
         except TooManyCalls as error:
@@ -263,9 +259,7 @@ class _Serving:
             if isinstance(root, InputRequiredResult):
                 return root
             arguments = arguments if root is None else {**arguments, "working_directory": root}
-        client = ctx.session.client_params
-        name = None if client is None else client.client_info.name
-        call = self._callers.call(name, ctx.meta, identity_of(ctx), report)
+        call = self._callers.call(own_name(ctx), ctx.meta, identity_of(ctx), report)
         if call.holder is not None:
             await self._orchestrator.heard(call.holder)
         if tool.question is not None and can_be_asked(ctx):

@@ -104,12 +104,13 @@ class UpdateTask:
             StaleVersion: somebody changed it first.
             BadTransition: the machine has no such edge.
             InvalidInput: a reason is missing, or the status has its own tool.
-            Conflict: it is a container or is not ready.
+            Conflict: it is a container, is not ready, or shall begin while somebody else works on it.
             Cycle: a new dependency would close a circle.
         """
         task = transaction.task(self.task, self.session_id)
         if self.expected_version is not None and self.expected_version != task.version:
             raise StaleVersion(f"task {task.id} ({task.title})", self.expected_version, task.version)
+        self._check_holder(task)
         changed = self._set_fields(transaction, task)
         changed |= self._set_dependencies(transaction, task)
         if self.status is not None and self.status is not task.status:
@@ -125,6 +126,17 @@ class UpdateTask:
             "changed": changed,
             "ready": newly_ready(transaction),
         }
+
+    def _check_holder(self, task: Task) -> None:
+        """Refuse to begin what somebody else is at: that nothing changed would look like a claim."""
+        if self.status is not TaskStatus.IN_PROGRESS or task.status is not TaskStatus.IN_PROGRESS:
+            return
+        if not task.is_container and task.claimed_by not in {None, self.holder}:
+            raise Conflict(
+                f"task {task.id} ({task.title}) is already being worked on by {task.claimed_by}",
+                "Take another ready task (orchestrator_query_tasks ready=true); to take this one over, set it to "
+                "pending first.",
+            )
 
     def _set_fields(self, transaction: Transaction, task: Task) -> dict[str, list[str | float | None]]:
         before = cast("dict[str, str | float | None]", task.model_dump())
