@@ -19,6 +19,7 @@ BASE ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SOAK_ARGS ?=
+FUZZ_ARGS ?= --lines 100000 --bodies 30000 --calls 20000
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -44,7 +45,7 @@ endef
 
 CLOSING := (passed|failed|errors?|skipped|deselected|xfailed|xpassed|warnings?|no tests ran) in [0-9.]+s
 
-.PHONY: help setup run check format test conformance bench bench-peers bench-check simulate soak picture document lock
+.PHONY: help setup run check format test conformance bench bench-peers bench-check simulate soak fuzz picture document lock
 
 help:
 	@echo "make setup   create $(VENV) with the project and its tools"
@@ -56,6 +57,7 @@ help:
 	@echo "make bench   every benchmark; NAMES='actors store' BENCH_ARGS=--quick to choose"
 	@echo "make bench-peers  create $(PEERS) with the peers that NAMES=actors measures beside ours"
 	@echo "make bench-check  instructions per message beside the parent's; over 2 % more fails; BASE=<commit> to choose"
+	@echo "make fuzz    130,000 spoiled messages to real MCP servers and 20,000 calls made from the tools' own schemas"
 	@echo "make picture renew docs/images/run.svg from a run of examples/plans/demo.md"
 	@echo "make simulate  supervision and actors under faults in virtual time; SEEDS=20000 to choose how often"
 	@echo "make soak    a million messages through 100,000 actors that crash, every one accounted for"
@@ -155,6 +157,9 @@ simulate: setup
 # The time is virtual, the messages are not: some minutes and 1.2 GB. What does not add up is printed, and fails.
 soak: setup
 	@$(BIN)/python -m tests.actors.soak $(SOAK_ARGS)
+
+fuzz: setup
+	@$(BIN)/python -m tests.serving.fuzz $(FUZZ_ARGS)
 
 document: setup $(NODE_READY)
 	@$(BIN)/python -m tests.serving.contract.document

@@ -1,13 +1,18 @@
-"""The ground for attacks: a project full of traps, a directory beside it that must stay as it is, and what must not leak.
+"""The ground for attacks: a project full of traps, a directory beside it that must stay as it is, and secrets.
 
 Not a test. Neighbours: `attacks` walks over it, `test_attacks` looks at it before and after.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
+import shutil
 import socket
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +20,30 @@ from tests.serving.kit import Place
 
 OUTSIDE = "canary-of-the-outside-5d1f"
 ENVIRONMENT = "canary-of-the-environment-93ab"
-TOKEN = "canary-of-the-token-file-c407aaaaaaaaaaaaaaaa"
+TOKEN = "canary-of-the-token-file-c407aaaaaaaaaaaaaaaa"  # noqa: S105 - nobody's
 CANARIES = (OUTSIDE, ENVIRONMENT, TOKEN)
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal would act on, or that turns text around."""
 Snapshot = dict[str, tuple[object, ...]]
+
+
+@contextlib.contextmanager
+def new_ground() -> Iterator[Ground]:
+    """Lay the ground, and take it away."""
+    ground = Ground(Path(tempfile.mkdtemp(prefix="vsa-")).resolve())
+    try:
+        for name in ("project", "home", "state", "runtime"):
+            (ground.root / name).mkdir()
+        ground.lay()
+        yield ground
+    finally:
+        shutil.rmtree(ground.root)
+
+
+def assert_nothing_leaked(text: str) -> None:
+    """See that neither a secret nor our insides are in a text."""
+    for word in (*CANARIES, "Traceback"):
+        assert word not in text, text[-2_000:]
 
 
 @dataclass(frozen=True)
@@ -67,7 +93,7 @@ class Ground(Place):
                 about = path.lstat()
                 regular = path.is_file() and not path.is_symlink()
                 digest = hashlib.sha256(path.read_bytes()).hexdigest() if regular else ""
-                target = os.readlink(path) if path.is_symlink() else ""
+                target = str(path.readlink()) if path.is_symlink() else ""
                 # The project's own time changes with `.vespera` in it.
                 when = 0 if path == self.project else about.st_ctime_ns
                 found["/".join(inside)] = (about.st_mode, about.st_uid, when, digest, target)

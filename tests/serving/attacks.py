@@ -95,8 +95,8 @@ DIRECTORIES: dict[str, str] = {
     "a link to the system": "link_etc",
     "processes": "/proc/self",
     "its own root": "/proc/self/root/etc",
-    "devices": "/dev/shm",
-    "shared by all": "/tmp",
+    "devices": "/dev/shm",  # noqa: S108 - it must be refused
+    "shared by all": "/tmp",  # noqa: S108 - as above
     "a home of homes": "/home",
     "a link to itself": "loop",
     "a file": "notes.txt",
@@ -108,7 +108,7 @@ DIRECTORIES: dict[str, str] = {
     "full-width dots": "\uff0e\uff0e/outside",
     "our own directory": ".vespera",
     "below our own": ".vespera/artifacts",
-    "NUL": "/tmp\0/x",
+    "NUL": "/etc\0/x",
     "overlong": "a" * 5_000,
     "an overlong component": "inner/" + "a" * 300,
     "a home that nobody has": "~nobody-at-all/x",
@@ -268,8 +268,8 @@ def _corpus() -> list[Attack]:
             _tool("list_sessions", cursor=identifier))  # fmt: skip
     for name, text in SQL.items():
         add(f"SQL in texts: {name}", HARMLESS,
-            _tool("plan_task", title=f"t {text}".replace("\0", ""), description=text, key=f"k {text}", estimated_effort=text,
-                  session="@session"),
+            _tool("plan_task", title=f"t {text}".replace("\0", ""), description=text, key=f"k {text}",
+                  estimated_effort=text, session="@session"),
             _tool("update_task", task_id="@ready", description=text, specialist=text[:60], session="@session"),
             _tool("cancel_task", task_id="@blocked", reason=text, session="@session"))  # fmt: skip
         add(f"SQL in filters: {name}", HARMLESS,
@@ -347,7 +347,7 @@ def _add_numbers(add: Any) -> None:
             _tool("update_task", task_id="@ready", due=moment, session="@session"))  # fmt: skip
     for seconds in (0, -1, 10**40, "inf", "nan"):
         add(f"a gate of {seconds} seconds", REFUSED,
-            _tool("plan_task", title="x", gates=[{"command": "true", "timeout_seconds": seconds}], session="@session"))  # fmt: skip
+            _tool("plan_task", title="x", gates=[{"command": "true", "timeout_seconds": seconds}]))  # fmt: skip
 
 
 ATTACKS = _corpus()

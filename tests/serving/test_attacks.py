@@ -1,7 +1,8 @@
 """Attacks on paths, ids, texts, gates and addresses: each refused or harmless, and nothing outside `.vespera` changed.
 
-The corpus is carried out over real transports, against a project full of traps. Afterwards everything outside `.vespera`
-is compared, times of change included, and every answer, log and file of ours is searched for secrets.
+The corpus is carried out over real transports, against a project full of traps. Afterwards everything outside of
+`.vespera` is compared, times of change included, and every answer, log and file of ours is searched for secrets.
+Neighbours: `test_attacks_on_doors` attacks what comes before the tools.
 """
 
 from __future__ import annotations
@@ -9,15 +10,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +24,9 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import PromptReference, ResourceTemplateReference
 
-from tests.serving.attack_ground import CANARIES, ENVIRONMENT, TOKEN, Ground
+from tests.serving.attack_ground import CANARIES, CONTROL, TOKEN, Ground, assert_nothing_leaked, new_ground
 from tests.serving.attacks import ATTACKS, GATES, REFUSED, SQL, TEMPLATES, Attack, Step
 from tests.serving.contract.world import World, new_world
-from tests.serving.fuzz.bodies import exchange
-from tests.serving.fuzz.messages import call, handshake
 from tests.serving.kit import connected, http_client, http_server, succeed, text_of
 from vespera_agents.serving.protocol.server import ERROR_META
 from vespera_agents.store.checks import check_structure
@@ -41,8 +36,6 @@ from vespera_agents.workspace import open_inside
 TRUSTED = '[commands]\nallow = ["test -f"]\n'
 OURS_BROKEN = {"internal_error", "store_unavailable", "artifact_missing"}
 """Kinds that say that something of ours is broken: no attack may come to them."""
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What a terminal would act on, or that turns text around."""
 ATTACK_SECONDS = 20.0
 FLIPS = 60
 """Calls while a link is swapped under them."""
@@ -50,14 +43,8 @@ FLIPS = 60
 
 @pytest.fixture
 def ground() -> Iterator[Ground]:
-    ground = Ground(Path(tempfile.mkdtemp(prefix="vsa-")).resolve())
-    try:
-        for name in ("project", "home", "state", "runtime"):
-            (ground.root / name).mkdir()
-        ground.lay()
+    with new_ground() as ground:
         yield ground
-    finally:
-        shutil.rmtree(ground.root)
 
 
 @contextlib.asynccontextmanager
@@ -74,7 +61,7 @@ async def _over_http(ground: Ground) -> AsyncIterator[tuple[Client, Client]]:
         http_client(server.url, "legacy", "two", token=TOKEN) as two,
     ):
         yield one, two
-        _assert_nothing_leaked("\n".join(server.errors))
+        assert_nothing_leaked("\n".join(server.errors))
 
 
 TRANSPORTS = {"stdio": _over_stdio, "http": _over_http}
@@ -166,11 +153,6 @@ async def _answer(client: Client, method: str, params: dict[str, Any]) -> tuple[
     return text_of(result), str(result.meta[ERROR_META]["kind"])
 
 
-def _assert_nothing_leaked(text: str) -> None:
-    for word in (*CANARIES, "Traceback"):
-        assert word not in text, text[-2_000:]
-
-
 def _assert_documents_are_plain(ground: Ground) -> None:
     documents = list(ground.workspace.reports.rglob("*"))
     assert documents, "no document was written"
@@ -187,7 +169,7 @@ def _assert_commands_say_it_plainly(ground: Ground) -> None:
         )  # fmt: skip
         text = (said.stdout + said.stderr).decode()
         assert text
-        _assert_nothing_leaked(text)
+        assert_nothing_leaked(text)
         found = CONTROL.search(text)
         assert found is None, f"{found!r} in what {command} prints: {text[:600]!r}"
 
@@ -219,6 +201,23 @@ async def test_a_command_gets_what_follows_an_allowed_beginning_as_arguments_and
             await succeed(
                 client, "orchestrator_complete_task", task_id=identifier, summary="x", next_action="complete"
             )  # fmt: skip
+    assert sorted(path.name for path in ground.outside.iterdir()) == ["plan.md", "secret.txt"]
+
+
+async def test_a_shell_gets_the_very_line_that_is_allowed_and_no_other(ground: Ground) -> None:
+    ground.workspace.make()
+    ground.trust('[commands]\nallow = ["test -f link_file"]\nshell = true\n')
+    async with connected(ground) as client:
+        await succeed(client, "orchestrator_initialize_session", name="shell")
+        for text in (*GATES.values(), "test -f link_file; true", "test -f link_file\ntrue", "test -f link_file #"):
+            command = text.replace("notes.txt", "link_file").replace("{outside}", str(ground.outside))
+            gates = [{"command": command, "shell": True}]
+            task = await succeed(client, "orchestrator_plan_task", title="t", gates=gates)
+            identifier = task.get("id") or task["tasks"][0]["id"]
+            await succeed(client, "orchestrator_execute_task", task_id=identifier)
+            work = {"task_id": identifier, "summary": "x", "next_action": "complete"}
+            refused = await client.call_tool("orchestrator_complete_task", work)
+            assert refused.is_error, f"{command!r} was run by a shell"
     assert sorted(path.name for path in ground.outside.iterdir()) == ["plan.md", "secret.txt"]
 
 
@@ -280,7 +279,7 @@ def test_a_path_that_has_become_a_link_since_it_was_looked_at_is_not_opened(grou
     (project / "inner").rename(project / "moved")
     (project / "inner").symlink_to(ground.outside)
     for path in ("link_file", "inner/secret.txt", "fifo", "socket", "link_zero", "inner", "."):
-        with pytest.raises(OSError, match="."):
+        with pytest.raises(OSError, match=r"\[Errno \d+\]"):
             open_inside(project, project / path)
 
 
@@ -325,92 +324,5 @@ async def test_links_and_pipes_in_our_own_directory_are_not_followed(ground: Gro
         answers.append(await client.call_tool("orchestrator_complete_task", work))
         assert answers[-1].is_error
         for answer in answers:
-            _assert_nothing_leaked(answer.model_dump_json())
+            assert_nothing_leaked(answer.model_dump_json())
     assert ground.snapshot() == before
-
-
-def _head(port: int, *lines: str, body: bytes = b"") -> bytes:
-    about = ["POST /mcp HTTP/1.1", "Content-Type: application/json", "Accept: application/json, text/event-stream",
-             f"Content-Length: {len(body)}", "Connection: close", *lines]  # fmt: skip
-    if not any(line.lower().startswith("host:") for line in lines):
-        about.append(f"Host: 127.0.0.1:{port}")
-    return "\r\n".join(about).encode() + b"\r\n\r\n" + body
-
-
-HEADS: dict[str, tuple[tuple[str, ...], set[bytes]]] = {
-    "another host": (("Host: evil.example",), {b"421"}),
-    "a host that begins like ours": (("Host: 127.0.0.1.evil.example",), {b"421"}),
-    "a host with ours in its user": (("Host: 127.0.0.1@evil.example",), {b"421"}),
-    "two hosts": (("Host: 127.0.0.1", "Host: evil.example"), {b"400", b"421"}),
-    "a page of another host": (("Origin: http://evil.example",), {b"403"}),
-    "a page of nowhere": (("Origin: null",), {b"403"}),
-    "a page that begins like ours": (("Origin: http://localhost.evil.example",), {b"403"}),
-    "no token": ((), {b"401"}),
-    "a wrong token": (("Authorization: Bearer guessed",), {b"401"}),
-    "a token in the query": (("X-Token: " + TOKEN,), {b"401"}),
-    "two tokens": ((f"Authorization: Bearer {TOKEN}", "Authorization: Bearer x"), {b"401", b"400"}),
-    "another's session": ((f"Authorization: Bearer {TOKEN}", "Mcp-Session-Id: " + "0" * 32), {b"404"}),
-    "a session that is a path": ((f"Authorization: Bearer {TOKEN}", "Mcp-Session-Id: ../../etc"), {b"404"}),
-    "a line break in a name": ((f"Authorization: Bearer {TOKEN}", "Mcp-Name: x\r\n y: z"), {b"400"}),
-    "two lengths": ((f"Authorization: Bearer {TOKEN}", "Content-Length: 3"), {b"400"}),
-    "a length and chunks": ((f"Authorization: Bearer {TOKEN}", "Transfer-Encoding: chunked"), {b"400"}),
-}
-
-
-async def test_what_comes_over_http_from_elsewhere_is_turned_away(ground: Ground) -> None:
-    body = json.dumps(call("legacy", 1, "initialize_session", {"name": "no"})).encode()
-    async with http_server(ground, "--token-file", str(ground.token_file)) as server:
-        port = int(server.url.rsplit(":", 1)[1].partition("/")[0])
-        for name, (lines, statuses) in HEADS.items():
-            with trio.fail_after(ATTACK_SECONDS):
-                answer = await exchange(port, _head(port, *lines, body=body))
-            assert answer[9:12] in statuses, f"{name}: {answer[:300]!r}"
-            _assert_nothing_leaked(answer.decode())
-            assert b"evil" not in answer, f"{name} is told back"
-        assert ground.rows("SELECT name FROM session") == []
-        assert await server.end(signal.SIGTERM) == 0
-        _assert_nothing_leaked("\n".join(server.errors))
-
-
-async def test_names_of_clients_write_no_lines_of_their_own_into_logs_and_rows(ground: Ground) -> None:
-    name = "x\n2026-01-01 ERROR forged\r\n\x1b[31m; DROP TABLE task"
-    async with http_server(ground) as server:
-        async with http_client(server.url, "auto", name) as client:
-            await succeed(client, "orchestrator_initialize_session", name="x")
-            task = await succeed(client, "orchestrator_plan_task", title="t")
-            await succeed(client, "orchestrator_execute_task", task_id=task.get("id") or task["tasks"][0]["id"])
-        assert not [line for line in server.errors if "forged" in line]
-    for (who,) in ground.rows("SELECT claimed_by FROM task WHERE claimed_by IS NOT NULL"):
-        assert CONTROL.search(who) is None
-        assert "\n" not in who
-    for row in ground.rows("SELECT origin, key FROM command") + ground.rows("SELECT claimed_by, id FROM task"):
-        assert not any("\n" in str(value) or CONTROL.search(str(value)) for value in row), row
-
-
-async def test_forged_state_and_guessed_jobs_come_to_nothing(ground: Ground) -> None:
-    (ground.project / "notes.txt").write_text("notes")
-    messages = [
-        call("modern", number, "initialize_session", {})
-        | {"params": {**call("modern", number, "initialize_session", {})["params"], "requestState": state}}
-        for number, state in enumerate(("x", "AAAA.BBBB", "eyJyb290IjoiL2V0YyJ9.x", "a" * 100_000, "\0", "..", "é"))
-    ]
-    for number, identifier in enumerate(("job_1", "../../x", "' OR 1=1 --", "%", "")):
-        messages += [
-            {**call("modern", f"{method} {number}", "x", {}), "method": method}
-            | {"params": {**call("modern", 0, "x", {})["params"], "taskId": identifier}}
-            for method in ("tasks/get", "tasks/cancel", "tasks/update", "tasks/result")
-        ]
-    lines = b"".join(json.dumps(message).encode() + b"\n" for message in messages)
-    run = partial(trio.run_process, ground.command, env=ground.environment, check=False)
-    with trio.fail_after(60):
-        ended = await run(stdin=lines, capture_stdout=True, capture_stderr=True)
-    answers = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert len(answers) == len(messages)
-    for answer in answers:
-        refused = "error" in answer or answer["result"].get("isError")
-        assert refused or answer["id"] in range(7), f"a forgery was taken: {answer}"
-    # A state that we did not sign is as good as none: the session is in the server's own workspace.
-    assert set(ground.rows("SELECT directory FROM session")) <= {(str(ground.project),)}
-    _assert_nothing_leaked((ended.stdout + ended.stderr).decode())
-    assert handshake()["method"] == "initialize"
-    assert ENVIRONMENT in ground.environment.values(), "the canary was never there"

@@ -1,4 +1,4 @@
-"""Generated calls, mutated lines and mutated bodies: no crash, no hang, no traceback, and the next good call is answered.
+"""Generated calls, mutated lines and bodies: no crash, no hang, no traceback, and the next good call is answered.
 
 A share of what `python -m tests.serving.fuzz` does at length; each failure tells the seed that repeats it.
 """

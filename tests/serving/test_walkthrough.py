@@ -37,10 +37,8 @@ def test_one_id_has_one_name_and_a_prefix_has_the_name_of_what_it_begins() -> No
 def test_what_differs_from_run_to_run_has_a_name_and_nothing_else() -> None:
     transcript = Transcript()
     transcript.place("/tmp/x/project", "<project>")  # noqa: S108 - nothing is written there
-    text = (
-        "3 tasks in /tmp/x/project at 2030-01-02 03:04:05 UTC, 17 bytes, 0.25 s, http://127.0.0.1:8765/mcp, version 3"
-    )
-    expected = "3 tasks in <project> at <time>, <size>, <duration>, http://127.0.0.1:<port>/mcp, version 3"
+    text = "in /tmp/x/project at 2030-01-02 03:04:05 UTC, 17 bytes, 0.25 s, 1m05s, http://127.0.0.1:8765/mcp, version 3"
+    expected = "in <project> at <time>, <size>, <duration>, <duration>, http://127.0.0.1:<port>/mcp, version 3"
     assert transcript.named(text) == expected
 
 

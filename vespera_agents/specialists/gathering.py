@@ -54,7 +54,9 @@ def surroundings_of(connection: sqlite3.Connection, task_id: str) -> tuple[Task,
         holders.append(above.id)
         above = queries.task(connection, above.parent_id) if above.parent_id else None
     dependencies = queries.dependencies_of(connection, holders)
-    targets = [dependency.on_task_id for dependency in dependencies]
+    targets = queries.oldest_first(connection, [dependency.on_task_id for dependency in dependencies])
+    # Ids are random: in their order the same plan would be told differently each time.
+    dependencies.sort(key=lambda one: (holders.index(one.task_id), targets.index(one.on_task_id)))
     depends_on = {one.id: one for one in queries.tasks(connection, targets)}
     below = [
         child.id

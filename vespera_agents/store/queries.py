@@ -46,6 +46,7 @@ __all__ = [
     "latest_completed",
     "leases",
     "leaves_below",
+    "oldest_first",
     "oldest_waiting",
     "open_session",
     "ready_tasks",
@@ -123,6 +124,12 @@ def tasks(connection: sqlite3.Connection, ids: Sequence[str]) -> list[Task]:
     """Read these tasks, in the given order, those that exist."""
     found = {row[0]: task_of(row) for row in _by_ids(connection, f"SELECT {TASK_COLUMNS} FROM task WHERE id", ids)}
     return [found[identifier] for identifier in ids if identifier in found]
+
+
+def oldest_first(connection: sqlite3.Connection, ids: Sequence[str]) -> list[str]:
+    """Put ids of tasks into the order in which the tasks were made, which is that of their plan."""
+    rows = _by_ids(connection, "SELECT id, seq FROM task WHERE id", ids)
+    return [str(row[0]) for row in sorted(rows, key=lambda row: int(row[1]))]
 
 
 def session_tasks(connection: sqlite3.Connection, session_id: str, root: str | None = None) -> list[Task]:

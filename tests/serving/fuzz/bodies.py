@@ -207,7 +207,7 @@ def _headers(door: _Door, message: dict[str, Any] | None, length: int) -> Header
         about.append((b"mcp-method", message["method"].encode(errors="replace")))
         if isinstance(name, str):
             about.append((b"mcp-name", name.encode(errors="replace")))
-    if door.session and not (message or {}).get("method") == "initialize":
+    if door.session and (message or {}).get("method") != "initialize":
         about.append((b"mcp-session-id", door.session))
     return about
 

@@ -174,7 +174,8 @@ def _batch(source: random.Random, data: bytes) -> bytes:
 def _noise(source: random.Random, data: bytes) -> bytes:
     middle = source.randrange(len(data) + 1)
     spoiler = source.choice((
-        b"\0", b"\r", b"\xff\xfe", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b"\\ud800", b"\x1b[2J",
+        b"\0", b"\r", b"\xff\xfe", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b"\\ud800",
+        b"\x1b[2J",
         b"\\u0000", b"NaN", b"1e999", b"-", b"[" * 100, b"[" * 20_000, b'{"a":' * 5_000, b"9" * 6_000, b" " * 5_000,
         source.randbytes(40),
     ))  # fmt: skip
@@ -185,7 +186,8 @@ def _rubbish(source: random.Random, data: bytes) -> bytes:
     return source.choice((
         b"", b"   ", b"null", b"0", b'""', b"{}", b"[]", b"{", source.randbytes(source.randrange(1, 300)),
         data.decode(errors="replace").encode("utf-16"), b"x" * 100_000, b"Content-Length: 5\r\n\r\n", b"\r",
-        b"GET / HTTP/1.1\r", b'{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}', b'{"jsonrpc":"2.0","method":"ping","id":null}',
+        b"GET / HTTP/1.1\r", b'{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}',
+        b'{"jsonrpc":"2.0","method":"ping","id":null}',
     ))  # fmt: skip
 
 

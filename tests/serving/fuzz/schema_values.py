@@ -16,16 +16,18 @@ Strategy = st.SearchStrategy[Any]
 _TEXTS: Strategy = st.one_of(
     st.sampled_from((
         "a word", "", " ", "A B* -c", "2026-03-31", "2026-03-31T12:00:00Z", "0001-01-01", "9999-12-31T23:59:59+23:59",
-        "In Progress", "coder", "[]", '["a", "b"]', '[{"title": "x"}]', '{"on": "a"}', "[1, NaN]", '["\\ud800"]', "null",
+        "In Progress", "coder", "[]", '["a", "b"]', '[{"title": "x"}]', '{"on": "a"}', "[1, NaN]", '["\\ud800"]',
+        "null",
         '[{"\\ud800": 1}]', "[" * 900 + "]" * 900, '[{"subtasks": ' * 40 + "[]" + "}]" * 40, "notes.txt", "plan.md",
-        "../x", "inner", "test -f notes.txt", "test -f 'open", "true; rm x", "\0", "\x1b[31m", "\u202e", "'; --", "NEAR(",
+        "../x", "inner", "test -f notes.txt", "test -f 'open", "true; rm x", "\0", "\x1b[31m", "\u202e", "'; --",
+        "NEAR(",
         '"', "title:x", "a AND", "{0}{}", "%s", "x" * 300, "y" * 5_000,
     )),
     st.text(max_size=40),
 )  # fmt: skip
 _NUMBERS: Strategy = st.one_of(
     st.integers(-2, 250),
-    st.sampled_from((0.5, -0.0, 1e308, 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), 10**30, 500, 100_000, "7", "7.0", True)),
+    st.sampled_from((0.5, -0.0, 1e308, 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), 10**30, 500, 10**5, "7", True)),
     st.floats(allow_nan=False, allow_infinity=False),
 )  # fmt: skip
 _ANYTHING: Strategy = st.recursive(
@@ -70,7 +72,7 @@ def _mostly(good: Strategy) -> Strategy:
     return st.integers(0, MISSES).flatmap(lambda number: _ANYTHING if number == 0 else good)
 
 
-def _value(
+def _value(  # noqa: PLR0911 - one for each kind of schema
     name: str, told: Mapping[str, Any], root: Mapping[str, Any], known: Mapping[str, tuple[str, ...]]
 ) -> Strategy:
     if name in known and told.get("type", "string") == "string":

@@ -53,6 +53,7 @@ run: "sh pack.sh"
 ### Soak
 ```yaml
 run: "sh soak.sh"
+depends: [pack]
 ```
 ## Phase 2: Publish
 ### Announce
@@ -218,11 +219,11 @@ async def _the_work_is_planned(stage: Stage, ada: Person) -> None:
 async def _both_claim(stage: Stage, ada: Person) -> None:
     write = stage.transcript
     write.heading("Who does what")
-    write.say("What can be begun now, three at a time; `next_cursor` leads to the rest.")
-    page = await ada.call("query_tasks", ready=True, limit=3)
+    write.say("What can be begun now, two at a time; `next_cursor` leads to the rest.")
+    page = await ada.call("query_tasks", ready=True, limit=2)
     assert page["has_more"]
     rest = await ada.client.call_tool(
-        "orchestrator_query_tasks", {"ready": True, "limit": 3, "cursor": page["next_cursor"]}
+        "orchestrator_query_tasks", {"ready": True, "limit": 2, "cursor": page["next_cursor"]}
     )
     assert rest.structured_content is not None
     assert not {task["id"] for task in page["tasks"]} & {task["id"] for task in rest.structured_content["tasks"]}
@@ -366,10 +367,11 @@ async def _the_server_works_by_itself(stage: Stage, ada: Person, decider: Decide
     await ada.call("execute_task", task_id=stage.ids["release"], mode="agent")
     write.say("Soak never ends. Meanwhile everybody can see how far it is:")
     note, release = stage.place.project / "soak.pid", stage.ids["release"]
+    soaking = [("working on Soak",)]
     await eventually(note.exists)
-    await eventually(lambda: stage.place.rows("SELECT done FROM job WHERE task_id=?", release) == [(1,)])
+    await eventually(lambda: stage.place.rows("SELECT message FROM job WHERE task_id=?", release) == soaking)
     soak = int(note.read_text())
-    await ada.call("get_status")
+    await ada.call("get_status", until=lambda answer: any(row[1] == "working" for row in answer["specialists"]))
     write.say(
         "Ines cancels it, from the other server. The command is killed, and the rest of the plan goes on without."
     )
@@ -377,7 +379,7 @@ async def _the_server_works_by_itself(stage: Stage, ada: Person, decider: Decide
     await eventually(lambda: stage.place.rows("SELECT status FROM job WHERE task_id=?", release) == [("completed",)])
     await eventually(lambda: not Path(f"/proc/{soak}").exists())
     assert stage.place.status("Soak") == "cancelled"
-    await ada.call("get_status")
+    await ada.call("get_status", until=lambda answer: all(row[1] == "running" for row in answer["specialists"]))
     write.say("Deleting for good is asked about where somebody can be asked. Ada's user says no, then yes.")
     decider.answers = [False, True]
     await ada.refused("delete_task", "declined", task_id=stage.ids["Soak"], mode="delete", force=True)

@@ -23,10 +23,11 @@ _CHANGING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=#)[0-9a-f]{12}\b", "<client>"),
         (r"(?<=[a-z])-[0-9a-f]{6}\.\d+\b", "-<instance>"),
         (r"\bpid \d+", "pid <pid>"),
-        (r"[\d.,]+(e-\d+)?( ?)(ms|s|µs|us|seconds|minutes|hours)\b", r"<duration>"),
+        (r"(\d+[dhm] ?)*[\d.,]+(e-\d+)?( ?)(ms|s|µs|us|seconds|minutes|hours)\b", r"<duration>"),
         (r"[\d.,]+( ?)(bytes|KB|MB|GB|TB|kB|KiB|MiB|GiB)\b", "<size>"),
         (r"[\d,]+ tokens\b", "<number> tokens"),
         (r"\bprocess \d+", "process <pid>"),
+        (r"\b\d+ idle\b", "<number> idle"),
     )
 )
 
