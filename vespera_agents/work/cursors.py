@@ -15,7 +15,7 @@ from vespera_agents.work.errors import InvalidInput
 
 __all__ = ["cursor_of", "place_of", "unknown_cursor"]
 
-_CURSOR_MAX: Final = 400
+_CURSOR_MAX: Final = 2_000
 _NUMBER_MAX: Final = 1 << 62
 """Sure to fit SQLite's integers."""
 
