@@ -6,6 +6,7 @@ import os
 import time
 
 import pytest
+import trio
 
 from vespera_agents.store.queries import TaskFilter
 from vespera_agents.work.drafts import DependencyDraft
@@ -148,6 +149,26 @@ async def test_a_plan_that_is_there_and_live_is_replaced_only_when_somebody_conf
         await h.tasks.delete(h.call(), second)
         (third,) = (await h.tasks.plan_file(h.call(), "plan.md")).root_task_ids
         assert third not in {first, second}, "what has ended is in nobody's way"
+
+
+async def test_of_clients_that_plan_one_file_at_once_one_does(house, home):
+    (home / "plan.md").write_text(PLAN)
+    planned: list[str] = []
+    refused: list[Conflict] = []
+    async with house() as h:
+        await h.begin()
+
+        async def plan() -> None:
+            try:
+                planned.extend((await h.tasks.plan_file(h.call(), "plan.md")).root_task_ids)
+            except Conflict as error:
+                refused.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(plan)
+        assert (len(planned), len(refused)) == (1, 4)
+        assert all(planned[0] in str(error) for error in refused)
 
 
 async def test_a_plan_path_that_leads_outside_or_is_no_plan_is_refused_at_once(house, home, tmp_path):

@@ -26,8 +26,8 @@ from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.store import queries
 from vespera_agents.store.commands import CancelTask, DeleteTask, PlannedTasks, PlanTasks, TaskEdit, UpdateTask
 from vespera_agents.work.drafts import DependencyDraft, TaskDraft, walk_drafts
-from vespera_agents.work.errors import Conflict, InvalidInput, NotFound
-from vespera_agents.work.models import Artifact, CommandLine, Dependency, Task, TaskStatus
+from vespera_agents.work.errors import InvalidInput, NotFound
+from vespera_agents.work.models import Artifact, CommandLine, Dependency, TaskStatus
 
 __all__ = ["TaskTools"]
 
@@ -74,14 +74,12 @@ class TaskTools:
         opened, found = await self._lookup.session(session)
         call.report(0, 3, f"reading {plan_path}")
         plan, there = await plan_in_the_way(opened, found.id, plan_path)
-        if there is not None and await opened.store.read(queries.recorded_result, call.key.step(1)) is None:
-            _check_replaces(call, plan_path, there)
         notes = [note.text if note.line is None else f"line {note.line}: {note.text}" for note in plan.notes]
         container = plan_container(plan)
         call.report(1, 3, f"creating the tasks of {container.title}")
-        replaces = None if there is None else there.id
+        replaces = there.id if there is not None and call.confirmed else None
         answer = await self._create(
-            call, (container,), session, None, notes=notes, unplaced=len(plan.unplaced), replaces=replaces
+            call, (container,), session, None, notes=notes, unplaced=len(plan.unplaced), replaces=replaces, alone=True
         )
         call.report(2, 3, f"{len(answer.tasks)} tasks created")
         return answer
@@ -96,6 +94,7 @@ class TaskTools:
         notes: list[str],
         unplaced: int,
         replaces: str | None = None,
+        alone: bool = False,
     ) -> PlanAnswer:
         # Where no session is named the command finds it itself, and its result says all that is answered: a thread
         # that reads before and after it took twice as long as the command with its commit.
@@ -105,7 +104,7 @@ class TaskTools:
         else:
             opened, found = await self._lookup.session(session)
             session_id = found.id
-        command = PlanTasks(call.by, session_id, tuple(drafts), parent, replaces)
+        command = PlanTasks(call.by, session_id, tuple(drafts), parent, replaces, alone)
         result = await opened.store.execute(command, call.step())
         return _plan_answer(drafts, result, notes=notes, unplaced=unplaced)
 
@@ -261,15 +260,6 @@ class TaskTools:
         command = DeleteTask(call.by, task.id, None, delete=mode == "delete", force=force)
         result = await opened.store.execute(command, call.step())
         return DeleteAnswer(**result)
-
-
-def _check_replaces(call: Call, plan_path: str, there: Task) -> None:
-    if not call.confirmed:
-        raise Conflict(
-            f"the plan {plan_path} is in this session already, as task {there.id} ({there.title}), {there.status}",
-            f"Go on with it (orchestrator_query_tasks parent_task_id={there.id!r}), or archive it with "
-            f"orchestrator_delete_task(task_id={there.id!r}) and plan again.",
-        )
 
 
 def _plan_answer(drafts: Sequence[TaskDraft], result: PlannedTasks, *, notes: list[str], unplaced: int) -> PlanAnswer:

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from vespera_agents.store.changes import add_dependency, check_no_path, roll_up, set_status
 from vespera_agents.store.commands.editing import DeleteTask
+from vespera_agents.store.plans import live_root
 from vespera_agents.store.rows import command_json, commands_json
 from vespera_agents.store.transaction import StatusChange, Transaction, only_open_session, resolve_task_id
 from vespera_agents.work.drafts import DependencyDraft, TaskDraft, check_drafts, walk_drafts
@@ -60,6 +61,8 @@ class PlanTasks:
     replaces: str | None = None
     """The task whose place it takes: that one is archived with everything below it, its live work cancelled first.
     What a repeated call would replace is what the first one made, so this is no part of the wish."""
+    alone: bool = False
+    """Refuse while a live task of the session bears the key and the title of the first draft, but for `replaces`."""
 
     def fingerprint(self) -> bytes:
         """Give what tells this command from another."""
@@ -74,12 +77,15 @@ class PlanTasks:
         Raises:
             InvalidInput: keys, bounds or dependencies are wrong in themselves.
             NotFound: the session, the parent or a dependency does not exist.
-            Conflict: the session is closed, or several are open; or the parent cannot hold subtasks now.
+            Conflict: the session is closed, or several are open; the parent cannot hold subtasks now; or it shall be
+                alone and is there already.
             Cycle: the new tasks would wait for themselves.
         """
         if self.session_id is None:
             return replace(self, session_id=only_open_session(transaction.connection)).apply(transaction)
         drafts = check_drafts(self.drafts)
+        if self.alone:
+            self._check_alone(transaction, self.session_id)
         if self.replaces is not None:
             DeleteTask(self.by, self.replaces, self.session_id, force=True).apply(transaction)
         parent = None if self.parent is None else self._container(transaction, self.parent)
@@ -106,6 +112,16 @@ class PlanTasks:
             "parent_id": None if parent is None else parent.id,
             "ready": _ready(transaction, drafts, ids, held=held),
         }
+
+    def _check_alone(self, transaction: Transaction, session_id: str) -> None:
+        first = self.drafts[0]
+        there = live_root(transaction.connection, session_id, first.key, first.title)
+        if there is not None and there.id != self.replaces:
+            raise Conflict(
+                f"{first.title!r} is in this session already, as task {there.id}, {there.status}",
+                f"Go on with it (orchestrator_query_tasks parent_task_id={there.id!r}), or archive it with "
+                f"orchestrator_delete_task(task_id={there.id!r}) and plan again.",
+            )
 
     def _container(self, transaction: Transaction, reference: str) -> Task:
         parent = transaction.task(reference, self.session_id)
