@@ -1,4 +1,4 @@
-"""The document of a run: its tables as Markdown, with the machine, the noise and the caveats, for docs/performance.md.
+"""The document of a run: its tables as Markdown, with the machine, the noise and the caveats, for `docs/`.
 
 `python -m benchmarks NAME... --document FILE` writes it, and nobody else. A benchmark that has more to say than its
 rows has a function `notes()` that returns Markdown. Nothing here measures.
@@ -17,14 +17,14 @@ HEAD = ("measured", "ours", "beside", "its value", "ratio (min..max)", "goal", "
 
 def write_document(path: Path, results: Mapping[str, Sequence[Row]], options: Options) -> None:
     """Write every row of a run, with what a reader needs to judge it."""
-    path.write_text(document(results, options), encoding="utf-8")
+    path.write_text(document(results, options, f"docs/{path.name}"), encoding="utf-8")
 
 
-def document(results: Mapping[str, Sequence[Row]], options: Options) -> str:
+def document(results: Mapping[str, Sequence[Row]], options: Options, written_to: str = "docs/performance.md") -> str:
     """Return the document of a run."""
     questions = found_benchmarks()
     facts = ", ".join(f"{key} {value}" for key, value in machine().items())
-    command = f"python -m benchmarks {' '.join(results)} --document docs/performance.md"
+    command = f"python -m benchmarks {' '.join(results)} --document {written_to}"
     parts = [f"# Performance\n\nWritten by `{command}`, not by hand. The machine: {facts}.", rounds_of(options)]
     for name, rows in results.items():
         parts += [f"## {name}", questions[name], table(rows)]

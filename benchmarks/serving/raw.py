@@ -60,6 +60,8 @@ async def serve_http(port: int) -> None:
     server: Server[dict[str, object]] = Server("raw", on_list_tools=list_tools, on_call_tool=call_tool)
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
+    # What is measured is one kept connection; by default it is closed after a thousand requests.
+    config.keep_alive_max_requests = 1_000_000_000
     config.accesslog = None
     config.errorlog = None
     await serve(server.streamable_http_app(), config)  # type: ignore[arg-type]
