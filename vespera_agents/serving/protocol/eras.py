@@ -17,11 +17,11 @@ from typing import Any, Final, final
 from mcp.server.connection import Connection, NotifyOnlyOutbound
 from mcp.server.lowlevel.server import Server
 from mcp.server.models import InitializationOptions
-from mcp.server.runner import ServerRunner, aclose_shielded, modern_error_data, serve_one
+from mcp.server.runner import ServerRunner, aclose_shielded, modern_error_data
 from mcp.shared._stream_protocols import ReadStream, WriteStream
-from mcp.shared.dispatcher import DispatchContext
+from mcp.shared.dispatcher import DispatchContext, Outbound
 from mcp.shared.exceptions import MCPError
-from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
+from mcp.shared.inbound import InboundLadderRejection, InboundModernRoute, classify_inbound_request
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.message import MessageMetadata, SessionMessage
 from mcp.shared.transport_context import TransportContext
@@ -114,6 +114,7 @@ async def _serve_modern(
     """Serve a connection of 2026-07-28, where every request brings its own envelope."""
     dispatcher = _Orderly(read, write, transport_builder=_without_asking)
     outbound = NotifyOnlyOutbound(dispatcher)
+    envelopes = _Envelopes(outbound)
 
     async def on_request(context: DispatchContext[TransportContext], method: str, params: Params) -> dict[str, Any]:
         if method == _HANDSHAKE:
@@ -125,16 +126,18 @@ async def _serve_modern(
         route = classify_inbound_request({"method": method, "params": params})
         if isinstance(route, InboundLadderRejection):
             raise MCPError(code=route.code, message=route.message, data=route.data)
-        connection = Connection.from_envelope(
-            route.protocol_version, route.client_info, route.client_capabilities, outbound=outbound
-        )
+        connection = envelopes.connection(route)
         try:
-            return await serve_one(server, context, method, params, connection=connection, lifespan_state=state)
+            return await ServerRunner(server, connection, state).on_request(context, method, params)
         except (MCPError, ValidationError):
             raise
         except Exception as error:  # the boundary: a fault of ours becomes an error that shows nothing of our insides
             told = modern_error_data(error)
             raise MCPError(code=told.code, message=told.message, data=told.data) from error
+        finally:
+            # Nearly no request leaves anything to undo, and the way to find that out took as long as parsing it.
+            if vars(connection.exit_stack)["_exit_callbacks"]:
+                await aclose_shielded(connection)
 
     async def on_notify(context: DispatchContext[TransportContext], method: str, params: Params) -> None:
         connection = Connection.from_envelope(LATEST_MODERN_VERSION, None, None, outbound=outbound)
@@ -144,6 +147,30 @@ async def _serve_modern(
             await aclose_shielded(connection)
 
     await dispatcher.run(on_request, on_notify)
+
+
+@final
+class _Envelopes:
+    """Who sends the requests of one pipe: each brings the same envelope, which is read anew only when it differs."""
+
+    def __init__(self, outbound: Outbound) -> None:
+        self._outbound = outbound
+        self._read: tuple[object, Connection] | None = None
+
+    def connection(self, route: InboundModernRoute) -> Connection:
+        """Give the connection of a request."""
+        envelope = (route.protocol_version, route.client_info, route.client_capabilities)
+        if self._read is None or self._read[0] != envelope:
+            connection = Connection.from_envelope(*envelope, outbound=self._outbound)
+            self._read = (envelope, connection)
+            return connection
+        before = self._read[1]
+        connection = Connection(
+            self._outbound, protocol_version=route.protocol_version, client_params=before.client_params
+        )
+        connection.client_capabilities = before.client_capabilities
+        connection.initialized.set()
+        return connection
 
 
 @final

@@ -137,6 +137,11 @@ class OrchestratorServer(Server[dict[str, object]]):
     hear: Callable[[Context], Awaitable[None]] | None = None
     """Notes that a client is there, whatever it asks for."""
 
+    @property
+    def server_info_stamp(self) -> dict[str, object]:
+        """Say who answers, in each answer since 2026-07-28; it is flat, so a copy of it needs no depth."""
+        return dict(self._server_info_stamp_source)
+
     def create_initialization_options(
         self,
         notification_options: NotificationOptions | None = None,
