@@ -32,6 +32,11 @@ _REPEATED: Final = "--allowed-host"
 _ONLY_HTTP: Final = ("--token-file", "--tls-cert", "--tls-key", "--allowed-host")
 
 
+GC_THRESHOLD: Final = 20_000
+"""New objects between two collections of the youngest ones, some megabytes of them. A call makes some hundreds, nearly
+none of which only a collection would find; with the default of 700 nearly every call paid for one."""
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class ServeWish:
@@ -85,6 +90,7 @@ def serve_workspace(wish: ServeWish) -> int:
     from vespera_agents.serving.serve import serve  # noqa: PLC0415 - loads mcp, which no other command needs
 
     gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 50)
     gc.enable()
     run = partial(
         serve,

@@ -174,17 +174,10 @@ async def _plan(orchestrator: Orchestrator, call: Call, given: PlanParameters) -
     else:
         # Every value was checked as one of these arguments, and both models name the same kinds.
         whole = Subtask.model_construct(
-            title=given.title,
-            description=given.description,
-            task_type=given.task_type,
-            complexity=given.complexity,
-            specialist=given.specialist,
-            estimated_effort=given.estimated_effort,
-            due=given.due,
-            dependencies=given.dependencies,
-            gates=given.gates,
-            subtasks=given.subtasks,
-        )
+            title=given.title, description=given.description, task_type=given.task_type, complexity=given.complexity,
+            specialist=given.specialist, estimated_effort=given.estimated_effort, due=given.due,
+            dependencies=given.dependencies, gates=given.gates, subtasks=given.subtasks,
+        )  # fmt: skip
         roots = (whole,)
     return await orchestrator.tasks.plan(
         call, subtask_drafts(roots), session=given.session, parent_task_id=given.parent_task_id
