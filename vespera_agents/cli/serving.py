@@ -16,7 +16,7 @@ from typing import Final, final
 from vespera_agents.cli.outcomes import EXIT_BAD_INPUT, EXIT_DONE, complain
 from vespera_agents.serving.transports.http.wishes import HttpWish
 
-__all__ = ["ServeWish", "plain_serve", "serve_workspace"]
+__all__ = ["GC_THRESHOLD", "ServeWish", "plain_serve", "serve_workspace"]
 
 _OPTIONS: Final = (
     "--workspace",
