@@ -120,7 +120,7 @@ PLANNING: tuple[Row, ...] = (
     no(PLAN, BAD_VALUE, "neither a title nor subtasks nor a plan", "invalid_input", "no title", **S),
     no(PLAN, BAD_VALUE, "a gate that is no command", "invalid_input", "cannot be split", title="New",
        gates=["echo 'open"], **S),
-    no(PLAN, WRONG_STATE, "a plan file whose tasks are there already", "conflict", "plan.md",
+    no(PLAN, WRONG_STATE, "a plan file whose tasks are there already", "conflict", "A small plan",
        first=((PLAN, {"plan_path": "plan.md", **S}),), plan_path="plan.md", **S),
     no(PLAN, BAD_VALUE, "a plan file beside a title", "invalid_input", "plan_path", title="New", plan_path="plan.md",
        **S),
