@@ -25,6 +25,7 @@ from mcp_types import (
 )
 
 from tests.serving.kit import new_place
+from vespera_agents.serving.protocol.connections import connection_of
 from vespera_agents.serving.protocol.eras import LEAD_MAX, converse
 from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.serving.transports.stdio import StdioReadEnd, StdioWire, StdioWriteEnd
@@ -134,6 +135,41 @@ async def opened(line: Line, era: str) -> None:
     if era == "legacy":
         line.say({"id": "hello", "method": "initialize", "params": HANDSHAKE}, {"method": "notifications/initialized"})
         assert (await line.hear())["result"]["protocolVersion"] == "2025-11-25"
+
+
+async def test_a_request_of_a_pipe_is_its_own_clients_whatever_the_one_before_it_said() -> None:
+    server: Server[dict[str, object]] = Server("small", on_call_tool=_who)
+    info, able = "io.modelcontextprotocol/clientInfo", "io.modelcontextprotocol/clientCapabilities"
+    first = {info: {"name": "first", "version": "1"}}
+    second = {info: {"name": "second", "version": "1"}, able: {"elicitation": {}}}
+    async with talking(server) as line:
+        said = []
+        for number, meta in enumerate((first, first, second, first)):
+            line.say(call(number, "who", "modern", **meta))
+            said.append((await line.hear())["result"]["content"][0]["text"])
+        assert said == ["first False", "first False", "second True", "first False"]
+
+
+async def _who(ctx: Context, _: CallToolRequestParams) -> CallToolResult:
+    client = ctx.session.client_params
+    assert client is not None
+    able = client.capabilities.elicitation is not None
+    return CallToolResult(content=[TextContent(text=f"{client.client_info.name} {able}")])
+
+
+async def test_what_a_request_leaves_to_be_undone_is_undone_with_its_answer() -> None:
+    undone: list[str] = []
+
+    async def leave(ctx: Context, params: CallToolRequestParams) -> CallToolResult:
+        connection_of(ctx).exit_stack.callback(undone.append, params.name)
+        return CallToolResult(content=[TextContent(text="left")])
+
+    server: Server[dict[str, object]] = Server("small", on_call_tool=leave)
+    async with talking(server) as line:
+        for number, name in enumerate(("one", "two")):
+            line.say(call(number, name, "modern"))
+            assert "result" in await line.hear()
+        assert undone == ["one", "two"]
 
 
 async def test_a_client_need_not_wait_for_the_answer_to_its_handshake() -> None:

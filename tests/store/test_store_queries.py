@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -351,7 +352,7 @@ def test_words_are_found_before_the_index_has_learned_of_a_change_and_after(benc
     assert check_structure(bench.connection) == []
 
 
-async def test_a_writer_teaches_the_index_when_it_comes_to_rest(running, draft, look) -> None:
+async def test_a_store_that_opens_teaches_the_index_what_is_left(running, draft, look) -> None:
     async with running() as store:
         opened = await store.execute(OpenSession("test", "/here"), CommandKey("test", "open"))
         for number in range(5):
@@ -359,10 +360,28 @@ async def test_a_writer_teaches_the_index_when_it_comes_to_rest(running, draft, 
             await store.execute(command, CommandKey("test", f"plan {number}"))
             page = await store.read(queries.task_page, TaskFilter(text=f"word {number}"), 10, None)
             assert [task.title for task in page.tasks] == [f"word {number}"]
-    # The last one is learned at the end of its batch or when the store opens again.
+    # What was not learned before the store stopped is learned when it opens again.
     async with running() as store:
         await store.execute(OpenSession("test", "/there"), CommandKey("test", "open again"))
     assert look("SELECT count(*) FROM task_reworded") == [(0,)]
+
+
+def _unlearned(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM task_reworded").fetchone()[0])
+
+
+async def test_a_writer_teaches_the_index_in_the_first_pause(running, draft) -> None:
+    async with running() as store:
+        opened = await store.execute(OpenSession("test", "/here"), CommandKey("test", "open"))
+        for number in range(5):
+            command = PlanTasks("test", opened["session_id"], (draft("k", title=f"word {number}"),))
+            await store.execute(command, CommandKey("test", f"plan {number}"))
+        # Each look takes its time in a thread, so this waits for the writer and no longer than it needs.
+        with trio.fail_after(30):
+            while await store.read(_unlearned):
+                pass
+        page = await store.read(queries.task_page, TaskFilter(text="word 3"), 10, None)
+        assert [task.title for task in page.tasks] == ["word 3"]
 
 
 def test_a_clock_that_is_set_back_leaves_the_order_of_creation_true(bench, draft) -> None:
