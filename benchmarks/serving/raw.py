@@ -26,7 +26,8 @@ from mcp_types import (
 
 from benchmarks.serving.clients import NO_OP
 from vespera_agents.serving.protocol.eras import converse
-from vespera_agents.serving.transports.stdio import StdioReadEnd, StdioWriteEnd, open_stdio
+from vespera_agents.serving.transports.ends import ReadEnd, WriteEnd
+from vespera_agents.serving.transports.stdio import open_stdio
 
 Context = ServerRequestContext[dict[str, object]]
 
@@ -49,7 +50,7 @@ async def serve_stdio(way: str) -> None:
             await server.run(read, write, options)
         return
     with open_stdio() as wire:
-        read_end, write_end = StdioReadEnd(wire), StdioWriteEnd(wire)
+        read_end, write_end = ReadEnd(wire.receive), WriteEnd(wire.send)
         if way == "wire":
             await server.run(read_end, write_end, options)
         else:

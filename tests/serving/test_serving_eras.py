@@ -28,7 +28,8 @@ from tests.serving.kit import new_place
 from vespera_agents.serving.protocol.connections import connection_of
 from vespera_agents.serving.protocol.eras import LEAD_MAX, converse
 from vespera_agents.serving.protocol.server import build_server
-from vespera_agents.serving.transports.stdio import StdioReadEnd, StdioWire, StdioWriteEnd
+from vespera_agents.serving.transports.ends import ReadEnd, WriteEnd
+from vespera_agents.serving.transports.stdio import StdioWire
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import open_runtime
 
@@ -116,7 +117,7 @@ async def talking(server: Server[dict[str, object]]) -> AsyncIterator[Line]:
         with trio.fail_after(BOUND_SECONDS):
             async with trio.open_nursery() as nursery:
                 options = server.create_initialization_options()
-                nursery.start_soon(converse, server, StdioReadEnd(line.wire), StdioWriteEnd(line.wire), options)
+                nursery.start_soon(converse, server, ReadEnd(line.wire.receive), WriteEnd(line.wire.send), options)
                 yield line
                 line.hang_up()
     finally:

@@ -27,7 +27,8 @@ from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.serving.serve import StdioDoor
 from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.serving.transports import stdio
-from vespera_agents.serving.transports.stdio import StdioReadEnd, StdioWire, StdioWriteEnd, open_stdio
+from vespera_agents.serving.transports.ends import ReadEnd, WriteEnd
+from vespera_agents.serving.transports.stdio import StdioWire, open_stdio
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import open_runtime
 from vespera_agents.workspace import live_servers
@@ -293,7 +294,7 @@ async def test_the_end_waits_a_moment_for_the_answers_under_way() -> None:
     with ends() as pipe:
         pipe.request(1)
         pipe.hang_up()
-        reader, writer = StdioReadEnd(pipe.wire), StdioWriteEnd(pipe.wire)
+        reader, writer = ReadEnd(pipe.wire.receive), WriteEnd(pipe.wire.send)
         got: list[str] = []
 
         async def read() -> None:

@@ -31,7 +31,8 @@ from vespera_agents.serving.protocol.eras import converse
 from vespera_agents.serving.protocol.server import OrchestratorServer, build_server
 from vespera_agents.serving.tools.catalogue import tool_set
 from vespera_agents.serving.tools.tool import Tool
-from vespera_agents.serving.transports.stdio import StdioReadEnd, StdioWire, StdioWriteEnd, open_stdio
+from vespera_agents.serving.transports.ends import ReadEnd, WriteEnd
+from vespera_agents.serving.transports.stdio import StdioWire, open_stdio
 from vespera_agents.specialists.claims import LEASE_SECONDS
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import Runtime, open_runtime
@@ -82,7 +83,7 @@ class StdioDoor:
         self._wire.restart()
         task_status.started(self)
         options = self._server.create_initialization_options()
-        await converse(self._server, StdioReadEnd(self._wire), StdioWriteEnd(self._wire), options)
+        await converse(self._server, ReadEnd(self._wire.receive), WriteEnd(self._wire.send), options)
         self.ended.set()
 
     def stop(self) -> None:

@@ -3,7 +3,7 @@
 One JSON-RPC message per line. The process's own descriptors 0 and 1 are taken for the wire: what anything else prints
 goes to standard error. A line that is not JSON-RPC, or is too long, is answered as such and the next one is read. The
 wire outlives whoever serves it: a door restarted by its supervisor goes on with the next line. Not here: what a
-message means (`protocol`). Neighbours: the two stream ends have the shape that the MCP library asks for.
+message means (`protocol`). Neighbours: `ends` gives it the shape that the MCP library asks for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from types import TracebackType
 from typing import Final, cast, final
 
 import trio
@@ -30,7 +29,7 @@ from mcp_types import (
 )
 from mcp_types.jsonrpc import jsonrpc_message_adapter
 
-__all__ = ["LINE_BYTES_MAX", "StdioReadEnd", "StdioWire", "StdioWriteEnd", "open_stdio"]
+__all__ = ["LINE_BYTES_MAX", "StdioWire", "open_stdio"]
 
 LINE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes in one line."""
@@ -104,6 +103,7 @@ class StdioWire:
             line = await self._next_line()
             self._read_at_once += 1
             if line is None:
+                await self._last_answers()
                 return None
             if not line.strip():
                 continue
@@ -130,7 +130,7 @@ class StdioWire:
             if answers:
                 self._settle()
 
-    async def last_answers(self) -> None:
+    async def _last_answers(self) -> None:
         """Wait a moment for the answers under way: a client may close its end before it has read the last one."""
         with trio.move_on_after(LAST_ANSWERS_SECONDS):
             while self._in_flight:
@@ -234,73 +234,6 @@ class StdioWire:
     async def _wait_settled(self) -> None:
         self._settled = trio.Event()
         await self._settled.wait()
-
-
-@final
-class StdioReadEnd:
-    """The wire as the stream that the MCP library reads."""
-
-    def __init__(self, wire: StdioWire) -> None:
-        self._wire = wire
-        self._closed = False
-
-    async def receive(self) -> SessionMessage | Exception:
-        """Read the next message.
-
-        Raises:
-            EOFError: the client closed its end.
-        """
-        message = None if self._closed else await self._wire.receive()
-        if message is None:
-            await self._wire.last_answers()
-            raise EOFError
-        return message
-
-    async def aclose(self) -> None:
-        """Read no more; the wire itself stays open."""
-        self._closed = True
-        await trio.lowlevel.checkpoint()
-
-    def __aiter__(self) -> StdioReadEnd:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except EOFError:
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> StdioReadEnd:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-@final
-class StdioWriteEnd:
-    """The wire as the stream that the MCP library writes."""
-
-    def __init__(self, wire: StdioWire) -> None:
-        self._wire = wire
-
-    async def send(self, item: SessionMessage, /) -> None:
-        """Write a message."""
-        await self._wire.send(item)
-
-    async def aclose(self) -> None:
-        """Write no more; the wire itself stays open."""
-        await trio.lowlevel.checkpoint()
-
-    async def __aenter__(self) -> StdioWriteEnd:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
 
 @contextmanager

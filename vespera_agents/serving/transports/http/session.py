@@ -1,7 +1,7 @@
 """One session of the handshake era: the two ends that the MCP library reads and writes, between its HTTP exchanges.
 
 What the server writes goes to the stream of the request that it belongs to, or to the session's own. Not HTTP
-(`sessions`, `answering`). Neighbours: `streams`; the ends have the shape that the library asks for.
+(`sessions`, `answering`). Neighbours: `streams`, `ends`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Final, final
 
 import trio
@@ -26,6 +25,7 @@ from mcp_types import (
     RequestId,
 )
 
+from vespera_agents.serving.transports.ends import ReadEnd, WriteEnd
 from vespera_agents.serving.transports.http.events import EventLog
 from vespera_agents.serving.transports.http.guard import Scope
 from vespera_agents.serving.transports.http.streams import Stream
@@ -75,7 +75,8 @@ class HttpSession:
     async def run(self, server: Server[dict[str, object]]) -> None:
         """Answer until it is closed."""
         # Our server has no lifespan of its own, so there is no state of one.
-        await serve_loop(server, _ReadEnd(self._read_end), _WriteEnd(self), lifespan_state={}, session_id=self.id)
+        read, write = ReadEnd(self._receive, self._read_end.close), WriteEnd(self._send)
+        await serve_loop(server, read, write, lifespan_state={}, session_id=self.id)
 
     def close(self) -> None:
         """End it: what it works on is cancelled, and its streams end."""
@@ -156,6 +157,16 @@ class HttpSession:
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             self.close()
 
+    async def _receive(self) -> SessionMessage | None:
+        try:
+            return await self._read_end.receive()
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            return None
+
+    async def _send(self, message: SessionMessage) -> None:
+        self.deliver(message)
+        await trio.lowlevel.checkpoint()
+
     async def _unanswered(self, request: RequestId) -> None:
         """Hear that a request was cancelled and will have no answer."""
         error = ErrorData(code=CANCELLED, message="The request was cancelled.")
@@ -164,57 +175,3 @@ class HttpSession:
 
 async def _interrupt(stream: Stream) -> None:
     stream.interrupt()
-
-
-@final
-class _ReadEnd:
-    """What the client says, as the stream that the MCP library reads."""
-
-    def __init__(self, channel: trio.MemoryReceiveChannel[SessionMessage]) -> None:
-        self._channel = channel
-
-    async def receive(self) -> SessionMessage | Exception:
-        return await self._channel.receive()
-
-    async def aclose(self) -> None:
-        await self._channel.aclose()
-
-    def __aiter__(self) -> _ReadEnd:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self._channel.receive()
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> _ReadEnd:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-@final
-class _WriteEnd:
-    """What the server says, as the stream that the MCP library writes."""
-
-    def __init__(self, session: HttpSession) -> None:
-        self._session = session
-
-    async def send(self, item: SessionMessage, /) -> None:
-        self._session.deliver(item)
-        await trio.lowlevel.checkpoint()
-
-    async def aclose(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def __aenter__(self) -> _WriteEnd:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> None:
-        await self.aclose()
