@@ -12,7 +12,7 @@ import trio
 from mcp.server.lowlevel.server import Server
 
 from benchmarks.serving.clients import NO_OP
-from vespera_agents.cli.serving import GC_THRESHOLD
+from vespera_agents.cli.serving import GC_THRESHOLDS
 from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.serving.serve import SWITCH_INTERVAL_SECONDS, Door, StdioDoor
 from vespera_agents.serving.tools.tool import Effects, Parameters, make_tool
@@ -78,7 +78,7 @@ if __name__ == "__main__":
     # As the command does.
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 50)
+    gc.set_threshold(*GC_THRESHOLDS)
     workspace = Path(sys.argv[2])
     trio.run(
         partial(serve_http, workspace, int(sys.argv[3])) if sys.argv[1] == "http" else partial(serve_stdio, workspace)

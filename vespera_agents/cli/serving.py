@@ -16,7 +16,7 @@ from typing import Final, final
 from vespera_agents.cli.outcomes import EXIT_BAD_INPUT, EXIT_DONE, complain
 from vespera_agents.serving.transports.http.wishes import HttpWish
 
-__all__ = ["GC_THRESHOLD", "ServeWish", "plain_serve", "serve_workspace"]
+__all__ = ["GC_THRESHOLDS", "ServeWish", "plain_serve", "serve_workspace"]
 
 _OPTIONS: Final = (
     "--workspace",
@@ -30,11 +30,10 @@ _OPTIONS: Final = (
 )
 _REPEATED: Final = "--allowed-host"
 _ONLY_HTTP: Final = ("--token-file", "--tls-cert", "--tls-key", "--allowed-host")
-
-
-GC_THRESHOLD: Final = 20_000
-"""New objects between two collections of the youngest ones, some megabytes of them. A call makes some hundreds, nearly
-none of which only a collection would find; with the default of 700 nearly every call paid for one."""
+GC_THRESHOLDS: Final = (20_000, 20, 50)
+"""What `gc.set_threshold` takes: 20,000 new objects, some megabytes, between two collections of the youngest ones.
+A call makes some hundreds, nearly none of which only a collection would find; with the default of 700 nearly every call
+paid for one."""
 
 
 @final
@@ -90,7 +89,7 @@ def serve_workspace(wish: ServeWish) -> int:
     from vespera_agents.serving.serve import serve  # noqa: PLC0415 - loads mcp, which no other command needs
 
     gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 50)
+    gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
     run = partial(
         serve,

@@ -48,10 +48,11 @@ class Doubts:
         if await self._made_before(call):
             return None
         # Here for the reason that `task_tools` has.
-        from vespera_agents.specialists.plan_files import plan_in_the_way  # noqa: PLC0415
+        from vespera_agents.specialists.plan_files import in_the_way, plan_container, read_plan_in  # noqa: PLC0415
 
         opened, found = await self._lookup.session(session)
-        _, there = await plan_in_the_way(opened, found.id, plan_path)
+        container = plan_container(await read_plan_in(opened, plan_path))
+        there = await in_the_way(opened, found.id, container)
         if there is None:
             return None
         return (

@@ -14,7 +14,7 @@ from vespera_agents.work.models import Task, TaskType
 from vespera_agents.work.plans import PLAN_BYTES_MAX, Plan, plan_drafts, read_plan_bytes
 from vespera_agents.workspace import Workspace, WorkspaceError, confined, open_inside
 
-__all__ = ["plan_container", "plan_in_the_way", "read_plan_file"]
+__all__ = ["in_the_way", "plan_container", "read_plan_file", "read_plan_in"]
 
 
 def read_plan_file(workspace: Workspace, plan_path: str) -> Plan:
@@ -36,16 +36,19 @@ def read_plan_file(workspace: Workspace, plan_path: str) -> Plan:
     return read_plan_bytes(data, name=path.name)
 
 
-async def plan_in_the_way(opened: OpenWorkspace, session_id: str, plan_path: str) -> tuple[Plan, Task | None]:
-    """Read a plan file, and find the live task of a session that this plan was made into before.
+async def read_plan_in(opened: OpenWorkspace, plan_path: str) -> Plan:
+    """Read a plan file of an open workspace, in a thread.
 
     Raises:
         WorkspaceError: the path leads outside the workspace or cannot be read.
         PlanError: the file is not a plan.
     """
-    plan = await trio.to_thread.run_sync(read_plan_file, opened.workspace, plan_path)
-    container = plan_container(plan)
-    return plan, await opened.store.read(live_root, session_id, container.key, container.title)
+    return await trio.to_thread.run_sync(read_plan_file, opened.workspace, plan_path)
+
+
+async def in_the_way(opened: OpenWorkspace, session_id: str, container: TaskDraft) -> Task | None:
+    """Find the live task of a session that this plan was made into before."""
+    return await opened.store.read(live_root, session_id, container.key, container.title)
 
 
 def plan_container(plan: Plan) -> TaskDraft:

@@ -69,17 +69,25 @@ class TaskTools:
             Refusal: the session takes no plan now.
         """
         # The reader of plans takes as long to import as a fifth of all the rest, and a client waits for its server.
-        from vespera_agents.specialists.plan_files import plan_container, plan_in_the_way  # noqa: PLC0415
+        from vespera_agents.specialists.plan_files import in_the_way, plan_container, read_plan_in  # noqa: PLC0415
 
         opened, found = await self._lookup.session(session)
         call.report(0, 3, f"reading {plan_path}")
-        plan, there = await plan_in_the_way(opened, found.id, plan_path)
+        plan = await read_plan_in(opened, plan_path)
         notes = [note.text if note.line is None else f"line {note.line}: {note.text}" for note in plan.notes]
         container = plan_container(plan)
         call.report(1, 3, f"creating the tasks of {container.title}")
-        replaces = there.id if there is not None and call.confirmed else None
+        # Without a word of the user the command itself refuses what is there already.
+        there = await in_the_way(opened, found.id, container) if call.confirmed else None
         answer = await self._create(
-            call, (container,), session, None, notes=notes, unplaced=len(plan.unplaced), replaces=replaces, alone=True
+            call,
+            (container,),
+            session,
+            None,
+            notes=notes,
+            unplaced=len(plan.unplaced),
+            replaces=None if there is None else there.id,
+            alone=True,
         )
         call.report(2, 3, f"{len(answer.tasks)} tasks created")
         return answer
