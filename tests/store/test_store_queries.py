@@ -431,6 +431,15 @@ def test_a_mark_that_is_wrong_about_what_the_index_has_learned_is_found(bench, d
     assert [finding.check for finding in check_structure(bench.connection)] == ["words"]
 
 
+def test_what_is_derived_anew_forgets_a_mark_beyond_all_tasks(bench, draft) -> None:
+    """No check can see such a mark before there is a task that it hides."""
+    bench.connection.execute("UPDATE task_mark SET learned = 1000")
+    rebuild(bench.connection)
+    bench.plan(draft("k", title="later"))
+    assert found(bench, "later") == ["later"]
+    assert check_structure(bench.connection) == []
+
+
 def test_an_index_that_could_not_learn_everything_keeps_its_mark(bench, draft) -> None:
     """A crash between the commit and the learning, or amid the learning, only leaves more to be learned."""
     _plan_unlearned(bench, "word", draft)

@@ -14,7 +14,7 @@ import re
 import sqlite3
 from typing import Final
 
-__all__ = ["FACETS", "SCRIPT", "WORDS_SCRIPT", "facets_of", "index_words", "rebuild", "spaced_words"]
+__all__ = ["FACETS", "SCRIPT", "UNLEARNED", "WORDS_SCRIPT", "facets_of", "index_words", "rebuild", "spaced_words"]
 
 FACETS: Final = ("session_id", "status", "waived", "container", "ready", "task_type", "specialist", "complexity")
 """The columns of `cell` that tell one from another."""
@@ -23,7 +23,7 @@ UNLEARNED: Final = (
     "SELECT seq FROM task WHERE seq > (SELECT learned FROM task_mark) UNION ALL SELECT seq FROM task_reworded"
 )
 """Selects the numbers of the tasks that the full-text index has to learn; of those deleted, it has to forget them."""
-_ALL_LEARNED: Final = "UPDATE task_mark SET learned = max(learned, (SELECT coalesce(max(seq), 0) FROM task))"
+_ALL_LEARNED: Final = "UPDATE task_mark SET learned = (SELECT coalesce(max(seq), 0) FROM task)"
 
 _UNSPACED: Final = re.compile(
     "["
