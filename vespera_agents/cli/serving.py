@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vespera_agents.front.launch import Launch, launch, module_command
+from vespera_agents.front.words import read_words
 
 if TYPE_CHECKING:
     from vespera_agents.serving.wishes import ServeWish
@@ -45,7 +46,9 @@ def serve_behind_front(words: Sequence[str], *, spare: bool, launched: Launch | 
     gc.enable()
     # Elsewhere a process that has imported as much as ours may not fork.
     forker = tuple(module_command(_FORKER, words)) if sys.platform.startswith("linux") else None
-    return run_front(Settings(worker=worker, forker=forker, spare=spare), launched)
+    workspace = (read_words(["serve", *words]) or {}).get("--workspace", ["."])[0]
+    serves = os.path.realpath(os.path.expanduser(workspace))  # noqa: PTH111 - the front has no path objects
+    return run_front(Settings(worker=worker, forker=forker, spare=spare, serves=serves), launched)
 
 
 def serve_workspace(wish: ServeWish) -> int:

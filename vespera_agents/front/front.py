@@ -13,6 +13,8 @@ Neighbours: `launch` comes before, `cli.serving` calls `run_front`.
 from __future__ import annotations
 
 import gc
+import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -62,7 +64,8 @@ def run_front(settings: Settings, launched: Launch | None = None, make_door: Mak
 
 
 async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> int:
-    log = Log(launched.log, launched.output[0], bytes_max=settings.log_bytes_max)
+    head = f"server {launched.server} (pid {os.getpid()}) serves {json.dumps(settings.serves)}"
+    log = Log(launched.log, launched.output[0], bytes_max=settings.log_bytes_max, head=head)
     workers = Workers(settings, launched, log)
     with ExitStack() as stack, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         stack.callback(workers.kill_all)

@@ -31,13 +31,14 @@ _LAST_SECONDS: Final = 0.2
 class Log:
     """The pipe into which the processes print, the file, and the standard error of the front."""
 
-    def __init__(self, path: str, output: int, *, bytes_max: int) -> None:
+    def __init__(self, path: str, output: int, *, bytes_max: int, head: str) -> None:
         """Say where everything goes.
 
         Args:
             path: the file; it and its directory are made with the first line.
             output: where the processes' prints are read.
             bytes_max: bytes in the file before it becomes the older one of two.
+            head: the first event of each file: whose it is.
         """
         self.path = path
         """The file."""
@@ -45,6 +46,7 @@ class Log:
         """Pieces that no file or reader took."""
         self._output = output
         self._bytes_max = bytes_max
+        self._head = head
         self._file: int | None = None
         self._size = 0
         self._broken_until = 0.0
@@ -71,10 +73,10 @@ class Log:
             self._write(chunk)
 
     def say(self, text: str) -> None:
-        """Write down an event of the front's."""
-        now = time.time()
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        line = f"{moment}.{int(now % 1 * 1000):03d}Z front: {text}\n".encode(errors="backslashreplace")
+        """Write down an event of the front's, after what the processes have printed until now."""
+        # A traceback belongs before the death that it explains.
+        self.take_printed()
+        line = _event(text)
         self._write(b"\n" + line if self._line_open else line)
 
     def tell(self, text: str) -> None:
@@ -134,6 +136,8 @@ class Log:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.open(self.path, flags, 0o600)
         self._size = os.fstat(self._file).st_size
+        if not self._size:
+            self._size = os.write(self._file, _event(self._head))
         _prune(directory)
 
     def _rotate(self) -> None:
@@ -146,6 +150,12 @@ class Log:
             with suppress(OSError):
                 os.close(self._file)
             self._file = None
+
+
+def _event(text: str) -> bytes:
+    now = time.time()
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+    return f"{moment}.{int(now % 1 * 1000):03d}Z front: {text}\n".encode(errors="backslashreplace")
 
 
 def _prune(directory: str) -> None:

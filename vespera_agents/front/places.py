@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-__all__ = ["log_path", "state_directory"]
+__all__ = ["log_path", "logs_directory", "state_directory"]
 
 
 def state_directory(environment: Mapping[str, str] | None = None) -> str:
@@ -20,6 +20,11 @@ def state_directory(environment: Mapping[str, str] | None = None) -> str:
     return f"{base}/vespera"
 
 
+def logs_directory() -> str:
+    """Give the directory of the servers' logs."""
+    return f"{state_directory()}/logs"
+
+
 def log_path(server: str) -> str:
     """Give the path of a server's log."""
-    return f"{state_directory()}/logs/{server}.log"
+    return f"{logs_directory()}/{server}.log"

@@ -52,3 +52,5 @@ class Settings:
     """Bytes in one line; longer ones are refused."""
     log_bytes_max: int = 1 << 20
     """Bytes in the log before it becomes the older one of two."""
+    serves: str = ""
+    """What the log says that it serves: the path of the workspace."""
