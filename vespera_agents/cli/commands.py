@@ -228,6 +228,25 @@ def tree(workspace: Path, as_json: bool) -> int:
     return show_tree(workspace, as_json=as_json)
 
 
+@app.command(epilog="Exit status: 0 shown, 2 there is no such log, 130 --follow was ended by Ctrl-C.")
+@_WORKSPACE
+@click.option("--server", metavar="ID", help="Which server; the newest one of the workspace unless given.")
+@click.option("--list", "listing", is_flag=True, help="List the servers that have left a log, the newest first.")
+@click.option(
+    "--lines", type=click.IntRange(0, 1_000_000), default=100, metavar="N", help="How many; 100 unless given."
+)
+@click.option("--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
+@click.option("--crashes", is_flag=True, help="Only the processes that died, each with what was printed before it.")
+def logs(*, workspace: Path, server: str | None, listing: bool, lines: int, follow: bool, crashes: bool) -> int:
+    """Show what a server has written down: starts, deaths with their tracebacks, restarts.
+
+    The log of `vespera serve`, which also lives on after it. It is kept in your state directory.
+    """
+    from vespera_agents.cli.logs import LogsWish, show_logs
+
+    return show_logs(LogsWish(workspace, server, lines, follow, crashes, listing))
+
+
 @app.command(epilog="Exit status: 0 written, 2 there is no such artifact or it cannot be written.")
 @click.argument("reference", metavar="ID")
 @_WORKSPACE
