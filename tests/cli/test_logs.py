@@ -182,7 +182,7 @@ def test_what_processes_print_cannot_steer_a_terminal(vespera, written):
     log.say("after \x1b[7m it")
     for words in (("logs",), ("logs", "--crashes")):
         shown = vespera(*words).stdout
-        assert not any(ord(one) < 32 and one != "\n" or 127 <= ord(one) < 160 for one in shown)
+        assert not any((ord(one) < 32 and one != "\n") or 127 <= ord(one) < 160 for one in shown)
         assert "\u202e" not in shown
         assert all(len(line) < 2_100 for line in shown.splitlines())
     shown = vespera("logs").stdout
