@@ -29,6 +29,7 @@ from supervisors import (
     supervisor_spec,
 )
 from vespera_agents.actors import ActorSystem, open_system
+from vespera_agents.specialists.admission import Admission
 from vespera_agents.specialists.claims import LEASE_SECONDS
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.workspace import Registry, Workspace, WorkspaceError, open_workspace
@@ -43,6 +44,8 @@ class Runtime:
     def __init__(self, system: ActorSystem, kind: str, registry: Registry, lease_seconds: float) -> None:
         self.system = system
         self.registry: Final = registry
+        self.admission: Final = Admission()
+        """Whether new work may begin in this process."""
         self._kind = kind
         self._lease_seconds = lease_seconds
         self._workspaces: dict[Path, OpenWorkspace] = {}
@@ -76,7 +79,9 @@ class Runtime:
             if opened is None or not opened.is_open:
                 # The same object again, so that whoever holds it goes on.
                 opened = await self._open(
-                    workspace, opened or OpenWorkspace(workspace, self.system, self._kind, self._lease_seconds)
+                    workspace,
+                    opened
+                    or OpenWorkspace(workspace, self.system, self._kind, self._lease_seconds, self.admission),
                 )
         return opened
 

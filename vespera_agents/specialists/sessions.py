@@ -17,6 +17,7 @@ workspaces, `conductor` and `orchestrator` borrow specialists.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -38,6 +39,7 @@ from supervisors import (
 )
 from supervisors.guardian import Guardian, open_guardian
 from vespera_agents.actors import ActorRef, ActorStopped, ActorSystem, MailboxSpec, Overflow
+from vespera_agents.specialists.admission import Admission
 from vespera_agents.specialists.claims import Claims
 from vespera_agents.specialists.jobs import Jobs
 from vespera_agents.specialists.roles import Role, load_roles
@@ -114,6 +116,16 @@ class OpenSession:
         """Count, for each specialist that somebody has, by how many."""
         return self._busy
 
+    def running_specialists(self) -> list[tuple[str, ActorRef[Specialist]]]:
+        """List the specialists that are there now, lent or idle, by name."""
+        found: list[tuple[str, ActorRef[Specialist]]] = []
+        # One that has just gone, or all of them with the session, has nothing to say any more.
+        with contextlib.suppress(SupervisorError):
+            for child in self.specialists.which_children():
+                if child.state is ChildState.RUNNING:
+                    found.append((child.id, cast("ActorRef[Specialist]", self.specialists.child_value(child.id))))
+        return found
+
     @asynccontextmanager
     async def borrow(self, role: Role) -> AsyncGenerator[ActorRef[Specialist]]:
         """Have a specialist of a role while the block lasts: an idle one if there is one, else a new one.
@@ -176,7 +188,9 @@ class OpenSession:
 class OpenWorkspace:
     """The live subtree of one workspace, and who we are to the other processes that serve it."""
 
-    def __init__(self, workspace: Workspace, system: ActorSystem, kind: str, lease_seconds: float) -> None:
+    def __init__(
+        self, workspace: Workspace, system: ActorSystem, kind: str, lease_seconds: float, admission: Admission
+    ) -> None:
         """Name the workspace; `run` opens it.
 
         Args:
@@ -184,9 +198,11 @@ class OpenWorkspace:
             system: where its actors live.
             kind: `run` or `serve`: shown to the other servers.
             lease_seconds: how long a client that is not heard of keeps its claims.
+            admission: whether new work may begin.
         """
         self.workspace = workspace
         self.system = system
+        self.admission: Final = admission
         self.store: Final = Store(workspace.database, workspace.artifacts)
         self.jobs: Final = Jobs(self)
         """The long work that goes on here; last in the tree, because it works in the sessions."""

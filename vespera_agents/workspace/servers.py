@@ -141,7 +141,7 @@ def _forget_dead(workspace: Workspace) -> None:
             continue
         # Not the path that the record names: a record is a file in somebody's directory and may name anything.
         _socket_path(workspace, path.stem).unlink(missing_ok=True)
-        for suffix in (".lock", ".json"):
+        for suffix in (".handover", ".handover-new", ".lock", ".json"):
             path.with_suffix(suffix).unlink(missing_ok=True)
     for path in workspace.servers.glob("srv_*.guardian"):
         if not path.with_suffix(".json").exists():
