@@ -26,7 +26,7 @@ from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.specialists.specialist import HandOver, Specialist, TakeOver, WriteBriefing
 from vespera_agents.store import StoreError, queries
 from vespera_agents.store.commands import NoteSpecialist
-from vespera_agents.work.errors import NotFound, Refusal
+from vespera_agents.work.errors import Refusal
 from vespera_agents.work.models import Task, TaskStatus
 from vespera_agents.workspace import Workspace, WorkspaceError, open_inside
 
@@ -107,12 +107,13 @@ async def hand_over(opened: OpenWorkspace) -> HandedOver:
     return HandedOver(tuple(kept), tuple(left_out))
 
 
-async def take_over(opened: OpenWorkspace, expected: Sequence[str]) -> TakenOver:
+async def take_over(opened: OpenWorkspace, expected: Sequence[str] | None) -> TakenOver:
     """Let specialists hold what those of the worker before held; the file is gone afterwards.
 
     Args:
         opened: where.
         expected: the tasks whose contexts were handed over; what is not there, or not true any more, is made anew.
+            None where nobody said which: then only what is there counts.
 
     Raises:
         StoreError: the rows could not be read.
@@ -120,11 +121,11 @@ async def take_over(opened: OpenWorkspace, expected: Sequence[str]) -> TakenOver
     path = _path(opened.workspace, opened.server)
     found, problems = await trio.to_thread.run_sync(_read, opened.workspace, path)
     forget(opened.workspace, opened.server)
-    by_task = {one.task_id: one for one in found if one.task_id in expected}
+    by_task = {one.task_id: one for one in found}
     taken: list[str] = []
     rebuilt: list[str] = []
     async with contextlib.AsyncExitStack() as lent:
-        for task_id in expected:
+        for task_id in by_task if expected is None else expected:
             try:
                 held = by_task.get(task_id)
                 why = "it is missing or damaged" if held is None else await _out_of_date(opened, held)
@@ -189,9 +190,7 @@ _VERSIONS: Final[Mapping[str, str]] = {
 """How the version of each kind of source is read."""
 
 
-async def _hold(
-    opened: OpenWorkspace, task: Task, held: HeldContext | None, lent: contextlib.AsyncExitStack
-) -> None:
+async def _hold(opened: OpenWorkspace, task: Task, held: HeldContext | None, lent: contextlib.AsyncExitStack) -> None:
     """Let a specialist hold a context, or write it anew; it is lent until all are held, so that each has its own."""
     live = await opened.session(task.session_id)
     specialist = await lent.enter_async_context(live.borrow(opened.role(task.specialist)))

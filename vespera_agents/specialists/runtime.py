@@ -80,8 +80,7 @@ class Runtime:
                 # The same object again, so that whoever holds it goes on.
                 opened = await self._open(
                     workspace,
-                    opened
-                    or OpenWorkspace(workspace, self.system, self._kind, self._lease_seconds, self.admission),
+                    opened or OpenWorkspace(workspace, self.system, self._kind, self._lease_seconds, self.admission),
                 )
         return opened
 

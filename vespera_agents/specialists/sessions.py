@@ -17,7 +17,6 @@ workspaces, `conductor` and `orchestrator` borrow specialists.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -118,13 +117,12 @@ class OpenSession:
 
     def running_specialists(self) -> list[tuple[str, ActorRef[Specialist]]]:
         """List the specialists that are there now, lent or idle, by name."""
-        found: list[tuple[str, ActorRef[Specialist]]] = []
-        # One that has just gone, or all of them with the session, has nothing to say any more.
-        with contextlib.suppress(SupervisorError):
-            for child in self.specialists.which_children():
-                if child.state is ChildState.RUNNING:
-                    found.append((child.id, cast("ActorRef[Specialist]", self.specialists.child_value(child.id))))
-        return found
+        try:
+            children = [child.id for child in self.specialists.which_children() if child.state is ChildState.RUNNING]
+            return [(name, cast("ActorRef[Specialist]", self.specialists.child_value(name))) for name in children]
+        except SupervisorError:
+            # The session has just gone: nobody in it has anything to say any more.
+            return []
 
     @asynccontextmanager
     async def borrow(self, role: Role) -> AsyncGenerator[ActorRef[Specialist]]:

@@ -154,9 +154,7 @@ class Specialist(Actor):
         briefing = brief(self._role, message.task, message.around)
         self._context_tokens = briefing.context_tokens
         task = message.task
-        self._held = HeldContext(
-            task.session_id, task.id, self._role.name, briefing.context_tokens, briefing.sections
-        )
+        self._held = HeldContext(task.session_id, task.id, self._role.name, briefing.context_tokens, briefing.sections)
         return briefing
 
     @receives

@@ -24,6 +24,7 @@ __all__ = [
     "generation",
     "generation_of",
     "generations",
+    "last_restart",
     "prepared_since",
     "restart",
     "restart_of",
@@ -96,13 +97,15 @@ class Restart:
 def generation_of(row: Row) -> Generation:
     """Read a row of GENERATION_COLUMNS."""
     front, number, reason, pid, version, surface, started, ended, ending = row
-    held = json.loads(surface) if surface else {}
+    held: dict[str, str] = json.loads(surface) if surface else {}
     return Generation(front, number, reason, pid, version, held, started, ended, ending)
 
 
 def restart_of(row: Row) -> Restart:
     """Read a row of RESTART_COLUMNS."""
-    seq, front, number, actor, reason, mode, preserve, asked, status, following, ended, phases, left, handed, error = row
+    seq, front, number, actor, reason, mode, preserve, asked, status, following, ended, phases, left, handed, error = (
+        row
+    )
     return Restart(
         seq,
         front,
@@ -148,6 +151,14 @@ def restarts(connection: sqlite3.Connection, limit: int) -> list[Restart]:
     """List the restarts that were asked for in the workspace, the newest first."""
     rows = connection.execute(f"SELECT {RESTART_COLUMNS} FROM restart ORDER BY seq DESC LIMIT ?", (limit,)).fetchall()
     return [restart_of(row) for row in rows]
+
+
+def last_restart(connection: sqlite3.Connection, front: str) -> Restart | None:
+    """Give the last restart that was asked for of a front; None when there was none."""
+    row = connection.execute(
+        f"SELECT {RESTART_COLUMNS} FROM restart WHERE front=? ORDER BY seq DESC LIMIT 1", (front,)
+    ).fetchone()
+    return None if row is None else restart_of(row)
 
 
 def prepared_since(connection: sqlite3.Connection, server: str) -> float | None:

@@ -74,8 +74,8 @@ class BeginGeneration:
     """What the front tells of those before it."""
 
     def fingerprint(self) -> bytes:
-        """Give what tells this command from another."""
-        return fingerprint_of(self)
+        """Give what tells this command from another: not what is told beside it, which a second try may know better."""
+        return repr(("BeginGeneration", self.front, self.number)).encode()
 
     def apply(self, transaction: Transaction) -> BegunGeneration:
         """Insert it; a restart that was asked of an earlier generation has come to its end with it, however it went."""
@@ -256,7 +256,9 @@ class PrepareShutdown:
         if row is not None:
             return {"since": row[0]}
         transaction.execute("DELETE FROM shutdown WHERE at < ?", (transaction.now - PREPARED_KEPT_SECONDS,))
-        transaction.execute("INSERT INTO shutdown(server, actor, at) VALUES (?,?,?)", (self.server, self.by, transaction.now))
+        transaction.execute(
+            "INSERT INTO shutdown(server, actor, at) VALUES (?,?,?)", (self.server, self.by, transaction.now)
+        )
         transaction.event("shutdown_prepared", after=self.server)
         return {"since": transaction.now}
 
@@ -294,7 +296,7 @@ class TouchStore:
         """Give what tells this command from another."""
         return fingerprint_of(self)
 
-    def apply(self, _: Transaction) -> str:
+    def apply(self, transaction: Transaction) -> str:  # noqa: ARG002 - nothing but its record is written
         """Give the text back."""
         return self.text
 

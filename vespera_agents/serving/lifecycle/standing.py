@@ -1,0 +1,140 @@
+"""How a front fares, as it tells its worker: the workers before this one, a restart under way, whether a spare waits.
+
+What a front says is read kindly, because it may be of another version than its worker. Pure. Neighbours: the transport
+brings it, `life` writes it down, `reporting` tells clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast, final
+
+__all__ = ["Crash", "Front", "Phase", "Restarting", "Standing", "standing_of"]
+
+Told = Mapping[str, Any]
+
+
+class Front(Protocol):
+    """What a worker has of its front."""
+
+    @property
+    def server(self) -> str:
+        """The id that is the same for all of its workers."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """Which of its workers we are."""
+        ...
+
+    @property
+    def standing(self) -> Told:
+        """What it said last about itself."""
+        ...
+
+    at_standing: Callable[[], object]
+    """Hears that it said something about itself."""
+
+    async def ask(self, question: Told) -> Told:
+        """Ask it something; one object is the answer.
+
+        Raises:
+            LinkClosed: it is gone, or did not answer in time.
+        """
+        ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of a restart."""
+
+    name: str
+    seconds: float
+    """How long it took, or takes by now."""
+    percent: float
+    """How far the whole restart is with it, 0 to 100."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Restarting:
+    """A restart that was asked for: under way, or failed."""
+
+    reason: str
+    mode: str
+    phases: tuple[Phase, ...]
+    error: str | None
+    """Why it failed; None while it is under way."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """A worker that ended without being asked to."""
+
+    generation: int
+    at: float
+    """Seconds since the epoch."""
+    pid: int | None
+    status: str
+    """Its exit status, or the signal that ended it."""
+    ready: bool
+    """Whether it had worked before."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a front fares."""
+
+    restarting: Restarting | None = None
+    crashes: tuple[Crash, ...] = ()
+    """The newest last."""
+    spare: bool | None = None
+    """Whether a process waits to take over; None where the front did not say."""
+    processes: int = 0
+
+
+def standing_of(told: Told) -> Standing:
+    """Read what a front says of itself; what is missing or of another kind is left out."""
+    restarting = told.get("restarting")
+    return Standing(
+        _restarting(cast("Told", restarting)) if isinstance(restarting, Mapping) else None,
+        tuple(_crash(one) for one in _objects(told.get("crashes"))),
+        spare if isinstance(spare := told.get("spare"), bool) else None,
+        int(_number(told.get("processes"))),
+    )
+
+
+def _restarting(told: Told) -> Restarting:
+    phases = tuple(
+        Phase(str(one.get("name", "")), _number(one.get("seconds")), _number(one.get("percent")))
+        for one in _objects(told.get("phases"))
+    )
+    error = told.get("error")
+    return Restarting(
+        str(told.get("reason") or ""), str(told.get("mode") or ""), phases, None if error is None else str(error)
+    )
+
+
+def _crash(told: Told) -> Crash:
+    pid = told.get("pid")
+    return Crash(
+        int(_number(told.get("generation"))),
+        _number(told.get("at")),
+        pid if isinstance(pid, int) else None,
+        str(told.get("status", "unknown")),
+        bool(told.get("ready")),
+    )
+
+
+def _objects(told: object) -> Sequence[Told]:
+    if not isinstance(told, Sequence) or isinstance(told, str):
+        return ()
+    return [cast("Told", one) for one in cast("Sequence[object]", told) if isinstance(one, Mapping)]
+
+
+def _number(told: object) -> float:
+    return float(told) if isinstance(told, int | float) and not isinstance(told, bool) else 0.0
