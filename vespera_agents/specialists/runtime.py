@@ -31,6 +31,7 @@ from supervisors import (
 from vespera_agents.actors import ActorSystem, open_system
 from vespera_agents.specialists.admission import Admission
 from vespera_agents.specialists.claims import LEASE_SECONDS
+from vespera_agents.specialists.front import Front
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.workspace import Registry, Workspace, WorkspaceError, open_workspace
 
@@ -41,8 +42,12 @@ __all__ = ["Runtime", "first_cause", "open_runtime"]
 class Runtime:
     """A running tree. Made by `open_runtime`."""
 
-    def __init__(self, system: ActorSystem, kind: str, registry: Registry, lease_seconds: float) -> None:
+    def __init__(
+        self, system: ActorSystem, kind: str, registry: Registry, lease_seconds: float, front: Front | None = None
+    ) -> None:
         self.system = system
+        self.front: Final = front
+        """The front before us, if there is one."""
         self.registry: Final = registry
         self.admission: Final = Admission()
         """Whether new work may begin in this process."""
@@ -80,7 +85,10 @@ class Runtime:
                 # The same object again, so that whoever holds it goes on.
                 opened = await self._open(
                     workspace,
-                    opened or OpenWorkspace(workspace, self.system, self._kind, self._lease_seconds, self.admission),
+                    opened
+                    or OpenWorkspace(
+                        workspace, self.system, self._kind, self._lease_seconds, self.admission, self.front
+                    ),
                 )
         return opened
 
@@ -111,6 +119,7 @@ async def open_runtime(
     registry: Registry | None = None,
     listener: Listener | None = None,
     lease_seconds: float = LEASE_SECONDS,
+    front: Front | None = None,
 ) -> AsyncGenerator[Runtime]:
     """Run a tree for the length of an `async with` block.
 
@@ -119,6 +128,7 @@ async def open_runtime(
         registry: where known workspaces are listed; the user's own unless given.
         listener: hears every event of supervision.
         lease_seconds: how long a client that is not heard of keeps its claims.
+        front: the front before this process, if there is one.
 
     Raises:
         MaxRestartsExceeded: the root gave up; the block was cancelled.
@@ -128,7 +138,7 @@ async def open_runtime(
         await system.supervisor.start_child(
             supervisor_spec("doors", lambda: Supervisor(name="doors", strategy=Strategy.REST_FOR_ONE))
         )
-        yield Runtime(system, kind, registry or Registry(), lease_seconds)
+        yield Runtime(system, kind, registry or Registry(), lease_seconds, front)
 
 
 def first_cause(error: BaseException) -> BaseException:

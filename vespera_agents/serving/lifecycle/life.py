@@ -19,16 +19,17 @@ from typing import Any, Final, cast, final
 import trio
 
 from supervisors import Backoff, ChildSpec, SupervisorError
-from vespera_agents.serving.lifecycle.standing import Front, Standing, standing_of
+from vespera_agents.serving.lifecycle.standing import Standing, standing_of
+from vespera_agents.specialists.front import Front
 from vespera_agents.specialists.handing_over import forget, hand_over, take_over
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.sessions import OpenWorkspace
-from vespera_agents.store import CommandKey, StoreError
+from vespera_agents.store import CommandKey, StoreClosed, StoreError
 from vespera_agents.store import lifecycle as rows
 from vespera_agents.store.commands import BeginGeneration, BegunGeneration, Death, NoteDeaths, NoteRestart
 from vespera_agents.workspace import WorkspaceError
 
-__all__ = ["Life", "LifeStatistics", "Told", "at_work", "life_of", "life_spec"]
+__all__ = ["Life", "LifeStatistics", "Told", "admit_as_before", "at_work", "life_of", "life_spec"]
 
 _CHILD: Final = "life"
 _SNAPSHOT_SHARE: Final = 0.2
@@ -38,6 +39,7 @@ _LOOK_SECONDS: Final = 0.05
 """How often a drain looks whether commands have ended; calls say so themselves."""
 _PAUSE_SECONDS: Final = 0.5
 _PAUSE_SECONDS_MAX: Final = 30.0
+_LIFE_SECONDS: Final = 10.0
 _ALL_PERCENT: Final = 100.0
 _BACKOFF: Final = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
 
@@ -99,10 +101,9 @@ class Life:
         """Be that child, until cancelled."""
         self.front.at_standing = self._hear
         opened = await self._orchestrator.home_workspace()
-        prepared = await self._prepared(opened)
         task_status.started(self)
         begun = await self._begin(opened)
-        await self._settle(opened, begun, prepared=prepared)
+        await self._settle(opened, begun)
         while True:
             heard = self._heard
             try:
@@ -201,21 +202,11 @@ class Life:
             self.begun.set()
             return begun
 
-    async def _prepared(self, opened: OpenWorkspace) -> bool:
-        """Begin nothing if a shutdown was prepared before we came."""
-        since = None
-        with contextlib.suppress(StoreError):
-            since = await opened.store.read(rows.prepared_since, self.front.server)
-        if since is None:
-            return False
-        self._orchestrator.runtime.admission.prepare(since)
-        return True
-
     def _hear(self) -> None:
         self._heard.set()
         self._heard = trio.Event()
 
-    async def _settle(self, opened: OpenWorkspace, begun: BegunGeneration, *, prepared: bool) -> None:
+    async def _settle(self, opened: OpenWorkspace, begun: BegunGeneration) -> None:
         """Let specialists hold what was handed over; what cannot be is reported, and nothing depends on it."""
         asked = None if begun["restart"] is None else await opened.store.read(rows.restart, begun["restart"])
         try:
@@ -224,7 +215,7 @@ class Life:
                 told = await self._take_over({Path(place): tasks for place, tasks in contexts.items()})
                 note = NoteRestart("supervision", asked.seq, handed_over=told)
                 await opened.store.execute(note, opened.key())
-            elif prepared:
+            elif self._orchestrator.runtime.admission.prepared_since is not None:
                 await self._take_over({opened.workspace.directory: None})
             else:
                 forget(opened.workspace, opened.server)
@@ -297,12 +288,35 @@ def at_work(orchestrator: Orchestrator) -> list[str]:
     return found
 
 
-def life_of(orchestrator: Orchestrator) -> Life | None:
-    """Give the life of this process behind its front; None where there is no front."""
-    try:
-        return cast("Life | None", orchestrator.runtime.doors.child_value(_CHILD))
-    except SupervisorError:
+async def life_of(orchestrator: Orchestrator) -> Life | None:
+    """Give the life of this process behind its front; None where there is no front.
+
+    Raises:
+        StoreClosed: it did not come back in time.
+    """
+    runtime = orchestrator.runtime
+    if runtime.front is None:
         return None
+    with trio.move_on_after(_LIFE_SECONDS):
+        while True:
+            with contextlib.suppress(SupervisorError):
+                return cast("Life", runtime.doors.child_value(_CHILD))
+            # It is the last to begin: a request that was repeated to this process may be faster.
+            await trio.sleep(_LOOK_SECONDS)
+    raise StoreClosed("this process does not know its front. Try again; if it stays so, restart the server.")
+
+
+async def admit_as_before(orchestrator: Orchestrator) -> None:
+    """Begin nothing new if a shutdown was prepared in the worker before this one."""
+    front = orchestrator.runtime.front
+    if front is None or front.generation == 1:
+        return
+    # Where it cannot be read nothing can begin either.
+    with contextlib.suppress(StoreError):
+        opened = await orchestrator.home_workspace()
+        since = await opened.store.read(rows.prepared_since, front.server)
+        if since is not None:
+            orchestrator.runtime.admission.prepare(since)
 
 
 def life_spec(orchestrator: Orchestrator, front: Front, told: Told, renew: Renew) -> ChildSpec:

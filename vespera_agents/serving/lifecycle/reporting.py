@@ -64,7 +64,7 @@ async def restart_state(orchestrator: Orchestrator, *, include_history: bool) ->
         StoreError: the history cannot be read.
     """
     opened = await orchestrator.home_workspace()
-    life = life_of(orchestrator)
+    life = await life_of(orchestrator)
     history = await _history(orchestrator) if include_history else None
     if life is None:
         return RestartState(
@@ -137,7 +137,7 @@ async def reconnect_test(orchestrator: Orchestrator, call: Call, session_id: str
         begun = time.perf_counter()
         opened, _ = await orchestrator.lookup.session(session_id)
         hops.append(("session", time.perf_counter() - begun))
-    life = life_of(orchestrator)
+    life = await life_of(orchestrator)
     if life is not None:
         hops.append(("front", await _echo(life, call)))
     begun = time.perf_counter()
@@ -170,9 +170,9 @@ async def _echo(life: Life, call: Call) -> float:
     return time.perf_counter() - begun
 
 
-def front_vital(orchestrator: Orchestrator) -> FrontVital | None:
+async def front_vital(orchestrator: Orchestrator) -> FrontVital | None:
     """Give what of the front counts for the health of this server; None without a front."""
-    life = life_of(orchestrator)
+    life = await life_of(orchestrator)
     if life is None:
         return None
     standing = life.standing

@@ -78,7 +78,7 @@ async def restart(orchestrator: Orchestrator, call: Call, wish: RestartWish) -> 
         KeyConflict: the call's key was used for another call.
         StoreError: it could not be written down, and nothing was restarted.
     """
-    life = life_of(orchestrator)
+    life = await life_of(orchestrator)
     if life is None:
         raise Conflict(
             "no front runs this server: it is one process, and nobody could start the next one",

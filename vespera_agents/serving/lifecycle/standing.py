@@ -6,43 +6,13 @@ brings it, `life` writes it down, `reporting` tells clients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, final
+from typing import Any, cast, final
 
-__all__ = ["Crash", "Front", "Phase", "Restarting", "Standing", "standing_of"]
+__all__ = ["Crash", "Phase", "Restarting", "Standing", "standing_of"]
 
 Told = Mapping[str, Any]
-
-
-class Front(Protocol):
-    """What a worker has of its front."""
-
-    @property
-    def server(self) -> str:
-        """The id that is the same for all of its workers."""
-        ...
-
-    @property
-    def generation(self) -> int:
-        """Which of its workers we are."""
-        ...
-
-    @property
-    def standing(self) -> Told:
-        """What it said last about itself."""
-        ...
-
-    at_standing: Callable[[], object]
-    """Hears that it said something about itself."""
-
-    async def ask(self, question: Told) -> Told:
-        """Ask it something; one object is the answer.
-
-        Raises:
-            LinkClosed: it is gone, or did not answer in time.
-        """
-        ...
 
 
 @final

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Final, get_args
 
 from pydantic import BaseModel
@@ -24,8 +25,13 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
 """Where a function lies in memory, which says nothing about what it does."""
 
 
-def surface_of(tools: Iterable[Tool]) -> dict[str, str]:
-    """Give a hash for each list that clients keep: `tools`, `prompts`, `resources`."""
+def surface_of(tools: Mapping[str, Tool]) -> Mapping[str, str]:
+    """Give a hash for each list that clients keep: `tools`, `prompts`, `resources`; made once in a process."""
+    return _surface(tuple(tools.values()))
+
+
+@cache
+def _surface(tools: tuple[Tool, ...]) -> Mapping[str, str]:
     told = {
         "tools": [
             (tool.name, tool.title, tool.description, tool.effects, *_fields(tool.parameters), *_fields(tool.result))

@@ -7,6 +7,7 @@ tools themselves (`tools`), the program `vespera serve` (`serve`).
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -75,7 +76,7 @@ from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.errors import StoreError
 from vespera_agents.store.jobs import Job
 
-__all__ = ["ERROR_META", "INSTRUCTIONS", "SERVER_NAME", "OrchestratorServer", "build_server"]
+__all__ = ["ERROR_META", "INSTRUCTIONS", "SERVER_NAME", "OrchestratorServer", "build_server", "server_version"]
 
 SERVER_NAME: Final = "vespera-agents"
 ERROR_META: Final = "io.vespera/error"
@@ -128,13 +129,17 @@ def build_server(
     return _Serving(orchestrator, tools, page_entries, changes or Changes(orchestrator)).server()
 
 
+def _nobody(_: Iterable[str]) -> None:
+    """Tell nobody that lists are others."""
+
+
 @final
 class OrchestratorServer(Server[dict[str, object]]):
     """The library's server, which says that its lists may change over handshake connections, too."""
 
     at_stop: Callable[[], None] | None = None
     """Ends the streams of those who listen: for a transport of many clients that is about to end."""
-    renew: Callable[[Iterable[str]], None] | None = None
+    renew: Callable[[Iterable[str]], None] = _nobody
     """Tells clients that lists are others than those of the process before: for a worker that took over."""
     hear: Callable[[Context], Awaitable[None]] | None = None
     """Notes that a client is there, whatever it asks for."""
@@ -179,7 +184,8 @@ class _Serving:
         self._tools = tools
         self._page_entries = page_entries
         # Until the home workspace is open nothing is recorded, so this name is only a stand-in.
-        self._stand_in = f"srv_{secrets.token_hex(6)}"
+        front = orchestrator.runtime.front
+        self._stand_in = f"srv_{secrets.token_hex(6)}" if front is None else front.server
         self._callers = Callers(self._origin)
         self._fairness = Fairness()
         self._long = LongCalls(orchestrator, self._answer_of)
@@ -189,7 +195,7 @@ class _Serving:
         """Give the library's server."""
         server = OrchestratorServer(
             SERVER_NAME,
-            version=_version(),
+            version=server_version(),
             title="Vespera Agents",
             instructions=INSTRUCTIONS,
             cache_hints=_CACHE_HINTS,
@@ -276,6 +282,7 @@ class _Serving:
                 return root
             arguments = arguments if root is None else {**arguments, "working_directory": root}
         call = self._callers.call(own_name(ctx), ctx.meta, identity_of(ctx), report)
+        call.request = identity_of(ctx).sequence
         if call.holder is not None:
             await self._orchestrator.heard(call.holder)
         if tool.question is not None and can_be_asked(ctx):
@@ -369,7 +376,9 @@ def _link(link: ArtifactLink) -> ResourceLink:
     )
 
 
-def _version() -> str:
+@functools.cache
+def server_version() -> str:
+    """Give the version of this package."""
     try:
         return version(SERVER_NAME)
     except PackageNotFoundError:

@@ -92,7 +92,7 @@ async def _maintain(orchestrator: Orchestrator, call: Call, given: MaintenancePa
 
 async def _check_health(orchestrator: Orchestrator, _: Call, __: HealthParameters) -> HealthAnswer:
     await orchestrator.home_workspace()
-    measured = replace(await measure(orchestrator.runtime), front=front_vital(orchestrator))
+    measured = replace(await measure(orchestrator.runtime), front=await front_vital(orchestrator))
     verdict = grade(measured)
     return HealthAnswer(
         status=verdict.grade,
