@@ -13,7 +13,7 @@ import trio
 
 from vespera_agents.front import framing
 from vespera_agents.serving.front_link import FrontLink
-from vespera_agents.serving.lifecycle.life import life_of
+from vespera_agents.serving.lifecycle.life import Life, life_of
 from vespera_agents.serving.lifecycle.surface import surface_of
 from vespera_agents.serving.protocol.server import server_version
 from vespera_agents.serving.tools.tool import Tool
@@ -50,21 +50,32 @@ async def drain_when_told(wire: LinkWire, orchestrator: Orchestrator) -> None:
     while True:
         changed = front.admission.changed
         if front.admission.draining:
-            life = await life_of(orchestrator)
-            assert life is not None, "there is a front"
-            begun = trio.current_time()
-            runtime.admission.drain()
-            numbers = await wire.drained(front.admission.seconds * _REQUESTS_SHARE)
-            left = await life.drain(max(0.0, begun + front.admission.seconds - trio.current_time()))
-            await _at_rest(runtime, front.admission.seconds)
-            if front.admission.draining:
-                told = {"requests": numbers, "jobs": await _jobs(runtime), **left}
-                await front.out.write(b"%s %s\n" % (framing.DRAINED, json.dumps(told).encode()))
-        elif runtime.admission.draining:
-            life = await life_of(orchestrator)
-            assert life is not None, "there is a front"
-            life.resume()
-        await changed.wait()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_drain, wire, orchestrator)
+                await changed.wait()
+                nursery.cancel_scope.cancel("it was called off")
+        else:
+            if runtime.admission.draining:
+                (await _life(orchestrator)).resume()
+            await changed.wait()
+
+
+async def _drain(wire: LinkWire, orchestrator: Orchestrator) -> None:
+    front, runtime = wire.front, orchestrator.runtime
+    seconds, begun = front.admission.seconds, trio.current_time()
+    runtime.admission.drain()
+    numbers = await wire.drained(seconds * _REQUESTS_SHARE)
+    life = await _life(orchestrator)
+    left = await life.drain(max(0.0, begun + seconds - trio.current_time()))
+    await _at_rest(runtime, seconds)
+    told = {"requests": numbers, "jobs": await _jobs(runtime), **left}
+    await front.out.write(b"%s %s\n" % (framing.DRAINED, json.dumps(told).encode()))
+
+
+async def _life(orchestrator: Orchestrator) -> Life:
+    life = await life_of(orchestrator)
+    assert life is not None, "there is a front"
+    return life
 
 
 async def _at_rest(runtime: Runtime, seconds: float) -> None:
