@@ -121,6 +121,8 @@ async def take_over(opened: OpenWorkspace, expected: Sequence[str] | None) -> Ta
     path = _path(opened.workspace, opened.server)
     found, problems = await trio.to_thread.run_sync(_read, opened.workspace, path)
     forget(opened.workspace, opened.server)
+    if not expected and not found:
+        return TakenOver()
     by_task = {one.task_id: one for one in found}
     taken: list[str] = []
     rebuilt: list[str] = []

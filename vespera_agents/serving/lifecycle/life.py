@@ -87,7 +87,7 @@ class Life:
         self._heard = trio.Event()
         self._asked: rows.Restart | None = None
         self._phases: tuple[tuple[str, float], ...] = ()
-        self._noted: set[int] = set()
+        self._noted: dict[int, Death] = {}
         self._drains = 0
         self._taken = 0
         self._rebuilt = 0
@@ -196,7 +196,7 @@ class Life:
                 await trio.sleep(pause)
                 pause = min(2 * pause, _PAUSE_SECONDS_MAX)
                 continue
-            self._noted.update(death.generation for death in deaths)
+            self._noted.update((death.generation, death) for death in deaths)
             known = begun["surface"]
             self._renew([name for name, now in told.surface.items() if known and known.get(name) != now])
             self.begun.set()
@@ -263,10 +263,10 @@ class Life:
 
     async def _note(self, opened: OpenWorkspace, restart: int | None) -> None:
         """Write down what the front says of deaths, and of the phases of the restart that led to us."""
-        new = tuple(death for death in self._deaths() if death.generation not in self._noted)
+        new = tuple(death for death in self._deaths() if self._noted.get(death.generation) != death)
         if new:
             await opened.store.execute(NoteDeaths("supervision", self.front.server, new), opened.key())
-            self._noted.update(death.generation for death in new)
+            self._noted.update((death.generation, death) for death in new)
         restarting = self.standing.restarting
         if restart is not None and restarting is not None and restarting.error is None:
             self._phases = tuple((phase.name, phase.seconds) for phase in restarting.phases)
@@ -275,7 +275,7 @@ class Life:
     def _deaths(self) -> Iterable[Death]:
         for crash in self.standing.crashes:
             before = "" if crash.ready else " before it was ready"
-            yield Death(crash.generation, crash.at, crash.pid, f"{crash.status}{before}")
+            yield Death(crash.generation, crash.at, crash.pid, f"{crash.ending}{before}")
 
 
 def at_work(orchestrator: Orchestrator) -> list[str]:

@@ -48,8 +48,8 @@ class Crash:
     at: float
     """Seconds since the epoch."""
     pid: int | None
-    status: str
-    """Its exit status, or the signal that ended it."""
+    ending: str
+    """What it ended with, in words."""
     ready: bool
     """Whether it had worked before."""
 
@@ -95,9 +95,16 @@ def _crash(told: Told) -> Crash:
         int(_number(told.get("generation"))),
         _number(told.get("at")),
         pid if isinstance(pid, int) else None,
-        str(told.get("status", "unknown")),
+        _ending(told.get("status")),
         bool(told.get("ready")),
     )
+
+
+def _ending(status: object) -> str:
+    """Say how a process ended: a negative number is that of a signal, as the standard library has it."""
+    if not isinstance(status, int):
+        return "how is not known"
+    return f"exit status {status}" if status >= 0 else f"signal {-status}"
 
 
 def _objects(told: object) -> Sequence[Told]:

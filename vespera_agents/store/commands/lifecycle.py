@@ -303,10 +303,14 @@ class TouchStore:
 
 def _note_deaths(transaction: Transaction, front: str, deaths: tuple[Death, ...]) -> None:
     for death in deaths:
-        noted = transaction.execute(
+        row = transaction.execute(
+            "SELECT ending FROM generation WHERE front=? AND number=?", (front, death.generation)
+        ).fetchone()
+        # How it ended is known a moment after that it did.
+        transaction.execute(
             "INSERT INTO generation(front, number, pid, ended, ending) VALUES (?,?,?,?,?) ON CONFLICT(front, number)"
-            " DO UPDATE SET ended=excluded.ended, ending=excluded.ending WHERE ending IS NULL",
+            " DO UPDATE SET ended=excluded.ended, ending=excluded.ending",
             (front, death.generation, death.pid, death.at, death.what),
         )
-        if noted.rowcount:
+        if row is None or row[0] is None:
             transaction.event("worker_died", before=str(death.generation), detail=death.what)
