@@ -105,7 +105,9 @@ async def test_every_call_comes_to_what_the_table_says(transport: str, era: str)
         place.trust(TRUSTED)
         shared = await new_world(place, one, two)
         rows = [row for row in ROWS if row.front in {None, transport in FRONTED}]
-        quiet = [row for row in rows if not row.empty and row.outcome != OK and not (row.first or row.before or row.notes)]
+        quiet = [
+            row for row in rows if not row.empty and row.outcome != OK and not (row.first or row.before or row.notes)
+        ]
         await _carry_out_all(quiet, shared, problems)
         for name in TOOLS:
             await _refuse_bad_values(name, shared, problems)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, cast, final
 
 import trio
+import trio.lowlevel
 
 from vespera_agents.front.doors import Door
 from vespera_agents.front.framing import (
@@ -453,7 +454,7 @@ class Workers:
         with trio.move_on_after(seconds):
             await self._pong.wait()
         # A front that was stopped itself finds the deadline passed and the answer unread: read first.
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         return self._pong.is_set()
 
     async def _end_when_told(self, life: _Life) -> None:

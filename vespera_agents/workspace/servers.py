@@ -175,7 +175,8 @@ def _leave(workspace: Workspace, record: ServerRecord, fronted: Fronted | None) 
     """Be no server any more; behind a front that lives the next process goes on under the name."""
     if fronted is None or (fronted.is_gone() and is_announced(workspace, record)):
         _forget_guardian(guardian_lock(workspace, record.id))
-        for path in (_record_path(workspace, record.id), Path(record.socket)):
+        handed_over = workspace.servers / f"{record.id}.handover"
+        for path in (_record_path(workspace, record.id), Path(record.socket), handed_over):
             path.unlink(missing_ok=True)
 
 
