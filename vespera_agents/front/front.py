@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from typing import Final

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Final, cast, final
 
 import trio
-import trio.lowlevel
 
 from vespera_agents.front.doors import Door
 from vespera_agents.front.framing import (
@@ -454,7 +453,7 @@ class Workers:
         with trio.move_on_after(seconds):
             await self._pong.wait()
         # A front that was stopped itself finds the deadline passed and the answer unread: read first.
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(0)
         return self._pong.is_set()
 
     async def _end_when_told(self, life: _Life) -> None:

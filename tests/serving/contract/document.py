@@ -51,10 +51,11 @@ that died begins nothing either. It ends with `undo`, with `orchestrator_restart
 """,
     "orchestrator_restart_server": """\
 The new process is started from what is on disk and becomes ready while the old one still answers. Then the old one
-begins nothing more, ends what is under way within `timeout`, writes down what its specialists hold, and is gone; what it
-did not end is repeated to the new one under its key, so nothing happens twice. With `graceful=false` it is killed at
-once. The answer comes from the new process; where none became ready the old one goes on, and says why. A repeated call
-restarts nothing. `handed_over` names contexts that go on, those that were made anew from the store, and what was repeated.
+begins nothing more, ends what is under way within `timeout`, writes down what its specialists hold, and is gone; what
+it did not end is repeated to the new one under its key, so nothing happens twice. With `graceful=false` it is killed
+at once. The answer comes from the new process; where none became ready the old one goes on, and says why. A repeated
+call restarts nothing. `handed_over` names contexts that go on, those that were made anew from the store, and what was
+repeated.
 """,
     "orchestrator_restart_status": """\
 `phase` is `serving`, `failed` (with `error`, until another restart), or the phase of the restart under way. `history`
