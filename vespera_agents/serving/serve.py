@@ -237,9 +237,10 @@ class _Serving:
         await runtime.doors.start_child(spec)
         if self.wire is not None:
             front = self.wire.front
-            await greet(front, self.tools)
             told = Told(front.activation.reason, server_version(), surface_of(self.tools))
-            await runtime.doors.start_child(life_spec(orchestrator, front, told, server.renew))
+            life = life_spec(orchestrator, front, told, server.renew)
+            await greet(front, self.tools)
+            await runtime.doors.start_child(life)
         await runtime.doors.start_child(control_spec(runtime, opened))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_at_signal, self.signals, door)

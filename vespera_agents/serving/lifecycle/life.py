@@ -40,7 +40,6 @@ _LOOK_SECONDS: Final = 0.05
 _PAUSE_SECONDS: Final = 0.5
 _PAUSE_SECONDS_MAX: Final = 30.0
 _LIFE_SECONDS: Final = 10.0
-_ALL_PERCENT: Final = 100.0
 _BACKOFF: Final = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
 
 log = logging.getLogger(__name__)
@@ -87,10 +86,14 @@ class Life:
         self._heard = trio.Event()
         self._asked: rows.Restart | None = None
         self._phases: tuple[tuple[str, float], ...] = ()
+        self._noted_phases = self._phases
         self._noted: dict[int, Death] = {}
         self._drains = 0
         self._taken = 0
         self._rebuilt = 0
+        # From now on and not when it runs: what the front says of a restart that is over it says once.
+        front.at_standing = self._hear
+        self._hear()
 
     @property
     def standing(self) -> Standing:
@@ -99,7 +102,6 @@ class Life:
 
     async def run(self, *, task_status: trio.TaskStatus[Life]) -> None:
         """Be that child, until cancelled."""
-        self.front.at_standing = self._hear
         opened = await self._orchestrator.home_workspace()
         task_status.started(self)
         begun = await self._begin(opened)
@@ -121,7 +123,7 @@ class Life:
     def restart_is_over(self) -> bool:
         """Whether the front has said the last about the restart that it told of."""
         restarting = self.standing.restarting
-        return restarting is None or (bool(restarting.phases) and restarting.phases[-1].percent >= _ALL_PERCENT)
+        return restarting is None or restarting.is_over
 
     @property
     def phases(self) -> tuple[tuple[str, float], ...]:
@@ -203,6 +205,9 @@ class Life:
             return begun
 
     def _hear(self) -> None:
+        restarting = self.standing.restarting
+        if restarting is not None and restarting.error is None:
+            self._phases = tuple((phase.name, phase.seconds) for phase in restarting.phases)
         self._heard.set()
         self._heard = trio.Event()
 
@@ -267,9 +272,8 @@ class Life:
         if new:
             await opened.store.execute(NoteDeaths("supervision", self.front.server, new), opened.key())
             self._noted.update((death.generation, death) for death in new)
-        restarting = self.standing.restarting
-        if restart is not None and restarting is not None and restarting.error is None:
-            self._phases = tuple((phase.name, phase.seconds) for phase in restarting.phases)
+        if restart is not None and self._phases != self._noted_phases:
+            self._noted_phases = self._phases
             await opened.store.execute(NoteRestart("supervision", restart, phases=self._phases), opened.key())
 
     def _deaths(self) -> Iterable[Death]:

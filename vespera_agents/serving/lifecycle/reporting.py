@@ -15,6 +15,7 @@ from vespera_agents.health.checks import FrontVital
 from vespera_agents.serving.front_link import LinkClosed
 from vespera_agents.serving.lifecycle.life import Life, life_of
 from vespera_agents.serving.lifecycle.restarting import RestartFailed
+from vespera_agents.serving.lifecycle.standing import Standing, standing_of
 from vespera_agents.specialists.answers import Answer, iso
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator
@@ -90,8 +91,8 @@ async def restart_state(orchestrator: Orchestrator, *, include_history: bool) ->
         error=None,
         history=history,
     )
-    restarting = life.standing.restarting
-    if restarting is not None and not life.restart_is_over:
+    restarting = (await _live(life)).restarting
+    if restarting is not None and restarting.error is None and not restarting.is_over:
         state.phases = [(phase.name, round(phase.seconds, 3)) for phase in restarting.phases]
         state.phase = restarting.phases[-1].name if restarting.phases else "asked"
         state.percent = restarting.phases[-1].percent if restarting.phases else 0.0
@@ -102,6 +103,14 @@ async def restart_state(orchestrator: Orchestrator, *, include_history: bool) ->
     if error is not None:
         state.phase, state.error = "failed", error
     return state
+
+
+async def _live(life: Life) -> Standing:
+    """Ask the front how it fares at this moment: what it says by itself it says when something changes."""
+    try:
+        return standing_of(await life.front.ask({"ask": "standing"}))
+    except LinkClosed:
+        return life.standing
 
 
 async def _history(orchestrator: Orchestrator) -> list[tuple[str | None, str]]:
@@ -178,7 +187,7 @@ async def front_vital(orchestrator: Orchestrator) -> FrontVital | None:
     standing = life.standing
     lately = [crash for crash in standing.crashes if time.time() - crash.at < LATELY_SECONDS]
     restarting = standing.restarting
-    under_way = restarting is not None and restarting.error is None and not life.restart_is_over
+    under_way = restarting is not None and restarting.error is None and not restarting.is_over
     return FrontVital(
         generation=life.front.generation,
         crashes_lately=len(lately),

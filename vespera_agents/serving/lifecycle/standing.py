@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast, final
+from typing import Any, Final, cast, final
 
 __all__ = ["Crash", "Phase", "Restarting", "Standing", "standing_of"]
 
 Told = Mapping[str, Any]
+_ALL_PERCENT: Final = 100.0
 
 
 @final
@@ -24,7 +25,7 @@ class Phase:
     seconds: float
     """How long it took, or takes by now."""
     percent: float
-    """How far the whole restart is with it, 0 to 100."""
+    """How far it is, 0 to 100."""
 
 
 @final
@@ -37,6 +38,11 @@ class Restarting:
     phases: tuple[Phase, ...]
     error: str | None
     """Why it failed; None while it is under way."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the new worker works, and this is the last that is said of it."""
+        return bool(self.phases) and self.phases[-1].percent >= _ALL_PERCENT
 
 
 @final
