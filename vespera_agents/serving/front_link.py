@@ -123,8 +123,8 @@ class FrontLink:
         return self._standing
 
     def is_gone(self) -> bool:
-        """Say whether the front has ended, or no longer needs this process."""
-        return self._closed
+        """Say whether the front has ended; one that had us drained lives, and has another worker take our place."""
+        return self._closed and not self.admission.draining
 
     async def ask(self, question: Mapping[str, object]) -> Answer:
         """Ask the front, and give its answer.
