@@ -79,6 +79,7 @@ async def test_the_tree_at_run_time_is_the_designed_one(house, home, eventually)
                     "sessions": {session: {"specialists": {name: {}}, "conductor": {}}},
                     "jobs": {},
                     "claims": {},
+                    "records": {},
                 }
             },
             "doors": {},
@@ -87,7 +88,8 @@ async def test_the_tree_at_run_time_is_the_designed_one(house, home, eventually)
         (workspace,) = workspaces.children
         strategies = [node.detail["strategy"] for node in (root, workspaces, workspace, doors)]
         assert strategies == ["one_for_one", "one_for_one", "rest_for_one", "rest_for_one"]
-        store, live, _, claims_child = workspace.children
+        store, live, _, claims_child, records = workspace.children
+        assert records.detail == {"removed": 0}
         assert claims_child.detail == {"clients": 0, "released": 0}
         assert set(store.detail) >= {"waiting", "commits"}
         assert live.children[0].children[1].detail == {"at_work": 1, "concurrency": 4}
@@ -212,6 +214,7 @@ async def test_a_store_that_crashes_under_a_running_plan_is_restarted_and_the_ru
             ("sessions", 1),
             ("jobs", 1),
             ("claims", 1),
+            ("records", 1),
         ]
 
 

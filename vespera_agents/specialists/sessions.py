@@ -8,7 +8,8 @@
     │       ├─ conductor         only while a plan is being run
     │       └─ gates-<task>      only while the gates of handed-in work run
     ├─ jobs                      dynamic: what goes on after the call that asked for it
-    └─ claims                    gives back what the dead had claimed
+    ├─ claims                    gives back what the dead had claimed
+    └─ records                   removes the records of old commands
 
 Not the rows of a session (`store`), not its rules (`work`). Workspaces and sessions are temporary children: one that
 gives up takes none of its neighbours with it, and is started anew when it is needed next. Neighbours: `runtime` opens
@@ -26,6 +27,7 @@ import trio
 
 from supervisors import (
     AnySupervisor,
+    AutoShutdown,
     ChildInfo,
     ChildSpec,
     ChildState,
@@ -40,14 +42,18 @@ from supervisors.guardian import Guardian, open_guardian
 from vespera_agents.actors import ActorRef, ActorStopped, ActorSystem, MailboxSpec, Overflow
 from vespera_agents.specialists.claims import Claims
 from vespera_agents.specialists.jobs import Jobs
+from vespera_agents.specialists.pruning import Pruning
 from vespera_agents.specialists.roles import Role, load_roles
 from vespera_agents.specialists.specialist import Specialist, Workbench
 from vespera_agents.store import CommandKey, Store, StoreClosed
+from vespera_agents.store.schema import MIGRATIONS
 from vespera_agents.workspace import (
+    Leadership,
     ServerRecord,
     Workspace,
     announce_server,
     guardian_lock,
+    live_servers,
 )
 
 __all__ = ["GATES_CHILD", "OpenSession", "OpenWorkspace"]
@@ -187,9 +193,11 @@ class OpenWorkspace:
         """
         self.workspace = workspace
         self.system = system
-        self.store: Final = Store(workspace.database, workspace.artifacts)
+        self.store: Final = Store(workspace.database, workspace.artifacts, elder=self._elder)
         self.jobs: Final = Jobs(self)
         """The long work that goes on here; last in the tree, because it works in the sessions."""
+        self.leadership: Final = Leadership(workspace)
+        """Whether we lead among the servers of this workspace."""
         self._kind = kind
         self._record: ServerRecord | None = None
         self._guardian: Guardian | None = None
@@ -203,10 +211,11 @@ class OpenWorkspace:
             server=lambda: self.record.id,
             key=self.key,
             worked_on=self.worked_on,
+            leads=self.leads,
             lease_seconds=lease_seconds,
         )
-        self.is_open = False
-        """Whether its subtree runs; `Runtime.workspace` starts it anew when it does not."""
+        self._pruning = Pruning(workspace, self.store, leads=self.leads, key=self.key)
+        self._runs = False
 
     async def run(self, *, task_status: trio.TaskStatus[AnySupervisor]) -> None:
         """Be the workspace's supervisor: a child for the dynamic supervisor of workspaces.
@@ -216,24 +225,49 @@ class OpenWorkspace:
             GuardianError: the guardian did not start.
         """
         try:
-            with announce_server(self.workspace, self._kind) as record:
+            with announce_server(self.workspace, self._kind, schema=len(MIGRATIONS)) as record:
                 async with open_guardian(guardian_lock(self.workspace, record.id)) as guardian:
                     self._record, self._guardian = record, guardian
                     self._supervisor = Supervisor(
                         [
-                            ChildSpec("store", self.store.run, shutdown_seconds=15.0),
+                            self._store_spec(),
                             supervisor_spec("sessions", self._sessions_supervisor),
                             supervisor_spec("jobs", self.jobs.supervisor),
-                            # Last, so that its crash restarts nobody else.
+                            # Last, so that their crashes restart nobody else.
                             ChildSpec("claims", self.claims.run),
+                            ChildSpec("records", self._pruning.run),
                         ],
                         name=str(self.workspace.directory),
                         strategy=Strategy.REST_FOR_ONE,
+                        auto_shutdown=AutoShutdown.ANY_SIGNIFICANT,
                     )
-                    self.is_open = True
+                    self._runs = True
                     await self._supervisor.run(task_status=task_status)
         finally:
-            self.is_open = False
+            self._runs = False
+            self.leadership.resign()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its subtree runs on the database that is there; `Runtime.workspace` starts it anew when not."""
+        return self._runs and self.store.holds_its_file()
+
+    def leads(self) -> bool:
+        """Say whether we lead among the servers of this workspace; where nobody does, we do from now on."""
+        return self._runs and self._record is not None and self.leadership.lead(self._record.id)
+
+    def _elder(self, schema: int) -> str | None:
+        """Name another server on this workspace that knows only an older schema."""
+        ours = None if self._record is None else self._record.id
+        for server in live_servers(self.workspace):
+            if server.id != ours and server.schema < schema:
+                return f"the server {server.id} (process {server.pid}, schema {server.schema})"
+        return None
+
+    def _store_spec(self) -> ChildSpec:
+        # A store that ends by itself has lost its file, and with it everything around it.
+        transient = Restart.TRANSIENT
+        return ChildSpec("store", self.store.run, shutdown_seconds=15.0, restart=transient, significant=True)
 
     def _sessions_supervisor(self) -> Supervisor:
         return Supervisor(name=f"sessions of {self.workspace.directory}")

@@ -38,17 +38,24 @@ class ServerRecord:
     pid: int
     socket: str
     """Where it answers questions about itself, a path."""
+    schema: int = 0
+    """The newest schema of the database that it knows; no server migrates it while one knows less."""
 
 
 @contextlib.contextmanager
-def announce_server(workspace: Workspace, kind: str) -> Generator[ServerRecord]:
+def announce_server(workspace: Workspace, kind: str, *, schema: int = 0) -> Generator[ServerRecord]:
     """Be a server of this workspace while the block lasts.
+
+    Args:
+        workspace: which.
+        kind: `run` or `serve`.
+        schema: the newest schema of the database that this server knows.
 
     Raises:
         WorkspaceError: the record cannot be written.
     """
     identifier = f"srv_{secrets.token_hex(6)}"
-    record = ServerRecord(identifier, kind, os.getpid(), str(_socket_path(workspace, identifier)))
+    record = ServerRecord(identifier, kind, os.getpid(), str(_socket_path(workspace, identifier)), schema)
     record_path = workspace.servers / f"{identifier}.json"
     with contextlib.ExitStack() as stack:
         try:
