@@ -17,7 +17,7 @@ import trio
 from supervisors import ChildNotFound, ChildState, TreeNode
 from vespera_agents.specialists import PlanRun, RunOptions, claims, sessions, specialist
 from vespera_agents.specialists.runtime import open_runtime
-from vespera_agents.store import Store, StoreClosed, StoreError, StoreUnavailable, queries
+from vespera_agents.store import Store, StoreClosed, StoreError, StoreLost, queries
 from vespera_agents.work.errors import Conflict
 from vespera_agents.work.models import TaskStatus
 from vespera_agents.work.plans import read_plan
@@ -150,7 +150,7 @@ async def test_thirty_two_tasks_whose_specialists_crash_fail_and_nothing_else_do
         restarted = sum(node.restarts for node in live.specialists.snapshot().children)
         assert restarted == 96
         workspace = h.runtime.root.snapshot().children[0].children[0]
-        assert [child.restarts for child in workspace.children] == [0, 0, 0, 0]
+        assert [child.restarts for child in workspace.children] == [0] * 5
         assert live.supervisor.snapshot().children[0].restarts == 0
         assert not h.opened.sessions[other].ended.is_set()
 
@@ -236,7 +236,7 @@ async def test_a_database_that_vanishes_under_a_running_plan_ends_the_run_with_a
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(take_it)
-                with pytest.raises(StoreUnavailable, match="removed or replaced"):
+                with pytest.raises(StoreLost, match="removed or replaced"):
                     await h.run(text)
 
 

@@ -46,6 +46,7 @@ from vespera_agents.specialists.pruning import Pruning
 from vespera_agents.specialists.roles import Role, load_roles
 from vespera_agents.specialists.specialist import Specialist, Workbench
 from vespera_agents.store import CommandKey, Store, StoreClosed
+from vespera_agents.store.holding import lost
 from vespera_agents.store.schema import MIGRATIONS
 from vespera_agents.workspace import (
     Leadership,
@@ -317,6 +318,7 @@ class OpenWorkspace:
 
         Raises:
             StoreClosed: the workspace's subtree did not come back in time.
+            StoreLost: its database was removed or replaced.
         """
         async with self._opening:
             with trio.move_on_after(RESTART_WAIT_SECONDS):
@@ -328,6 +330,8 @@ class OpenWorkspace:
                         return await self._start_session(session_id)
                     except SupervisorError:
                         await trio.sleep(_LOOK_SECONDS)
+        if not self.store.holds_its_file():
+            raise lost(str(self.workspace.database))
         raise StoreClosed(
             f"the workspace {self.workspace.directory} is not running. Try again; if it stays so, restart the server."
         )
