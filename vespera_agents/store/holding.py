@@ -57,23 +57,14 @@ class Holding:
         """The state of the database that was looked at last; it changes with each commit of another connection."""
 
     def take(self, connection: sqlite3.Connection) -> None:
-        """Hold the database from now on; a front's worker becomes its owner, unless a newer one is.
+        """Hold the database from now on. A worker becomes its owner only when it writes: one that dies before it serves
+        leaves its predecessor, which then serves on, the right to write.
 
         Raises:
-            Fenced: a newer generation is.
+            Fenced: a newer generation is the owner.
             StoreLost: the file is gone already.
         """
-        owner = self._owner
-        if owner is not None:
-            # It need not survive a power cut, which no generation survives either.
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute(
-                "INSERT INTO owner(front, generation) VALUES (?,?) ON CONFLICT(front)"
-                " DO UPDATE SET generation = excluded.generation WHERE excluded.generation > generation",
-                (owner.front, owner.generation),
-            )
-            connection.execute("PRAGMA synchronous=FULL")
-            self._check_owner(connection, owner)
+        self._check_owner(connection)
         self._file = (identity_of(self._database), identity_of(self._log))
         if self._file[0] is None:
             raise lost(self._database)
@@ -102,28 +93,51 @@ class Holding:
             raise lost(self._database)
 
     def check(self, connection: sqlite3.Connection) -> None:
-        """Look, inside a writing transaction, whether we may write. Costs one statement unless others have written.
+        """Look, inside a writing transaction, whether we may write, and own the database from then on.
+
+        Costs one statement unless others have written.
+
+        Raises:
+            SchemaTooNew, Fenced: we may not.
+        """
+        seen: int = connection.execute("PRAGMA data_version").fetchone()[0]
+        if seen == self._seen:
+            return
+        owner, newest = self._owner, self.check_rights(connection)
+        if owner is not None and newest < owner.generation:
+            connection.execute(
+                "INSERT INTO owner(front, generation) VALUES (?,?)"
+                " ON CONFLICT(front) DO UPDATE SET generation = excluded.generation",
+                (owner.front, owner.generation),
+            )
+        self._seen = seen
+
+    def check_rights(self, connection: sqlite3.Connection) -> int:
+        """Look, inside a writing transaction, whether we may write; gives the newest generation that wrote, or 0.
 
         Raises:
             SchemaTooNew: a newer version has migrated the database.
             Fenced: a newer generation has taken over.
         """
-        seen: int = connection.execute("PRAGMA data_version").fetchone()[0]
-        if seen == self._seen:
-            return
         check_version(connection)
-        if self._owner is not None:
-            self._check_owner(connection, self._owner)
-        self._seen = seen
+        return self._check_owner(connection)
 
-    def _check_owner(self, connection: sqlite3.Connection, owner: Owner) -> None:
+    def doubt(self) -> None:
+        """Look at everything again: the transaction of the last look was rolled back, and what it wrote with it."""
+        self._seen = -1
+
+    def _check_owner(self, connection: sqlite3.Connection) -> int:
+        owner = self._owner
+        if owner is None:
+            return 0
         row = connection.execute("SELECT generation FROM owner WHERE front=?", (owner.front,)).fetchone()
-        if row is None or row[0] != owner.generation:
-            newest = "an unknown one" if row is None else f"generation {row[0]}"
+        newest = 0 if row is None else int(row[0])
+        if newest > owner.generation:
             raise Fenced(
-                f"generation {owner.generation} of the server {owner.front} was replaced by {newest} and writes no "
-                "more. Its process ends; send the call again."
+                f"generation {owner.generation} of the server {owner.front} was replaced by generation {newest} and "
+                "writes no more. Its process ends; send the call again."
             )
+        return newest
 
 
 def identity_of(path: str) -> FileIdentity | None:

@@ -117,7 +117,7 @@ class Forgettable:
         """Whether there is something to remove."""
         return bool(self._forgotten)
 
-    def remove(self, connection: sqlite3.Connection, check: Callable[[sqlite3.Connection], None]) -> None:
+    def remove(self, connection: sqlite3.Connection, check: Callable[[sqlite3.Connection], object]) -> None:
         """Remove records in a transaction of its own that `check` may refuse; what fails stays for a day."""
         if not self._forgotten:
             return

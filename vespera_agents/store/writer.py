@@ -181,12 +181,12 @@ class Writer:
         # It need not survive a power cut: the list of what is to be learned does, and comes back with it.
         connection.execute("PRAGMA synchronous=NORMAL")
         with contextlib.suppress(sqlite3.Error, StoreError):
-            index_words(connection, self._holding.check)
-        _roll_back(connection)
+            index_words(connection, self._holding.check_rights)
+        self._roll_back(connection)
         if self._forgettable is not None:
             with contextlib.suppress(sqlite3.Error, StoreError):
-                self._forgettable.remove(connection, self._holding.check)
-            _roll_back(connection)
+                self._forgettable.remove(connection, self._holding.check_rights)
+            self._roll_back(connection)
         connection.execute("PRAGMA synchronous=FULL")
 
     def _gather(self, first: Submission) -> tuple[list[Submission], bool]:
@@ -209,7 +209,7 @@ class Writer:
             try:
                 changed = self._apply_all(connection, batch, savepoints=False)
             except _HalfApplied:
-                connection.execute("ROLLBACK")
+                self._roll_back(connection)
                 self._begin(connection)
                 changed = self._apply_all(connection, batch, savepoints=True)
             connection.execute("COMMIT")
@@ -219,13 +219,20 @@ class Writer:
             failure = error if isinstance(error, StoreError) else unavailable(error)
             for submission in batch:
                 submission.outcome = Error(failure)
-            _roll_back(connection)
+            self._roll_back(connection)
             if isinstance(error, (StoreLost, Fenced)):
                 self._over = error
             elif not isinstance(error, (sqlite3.Error, StoreError)):
                 raise
             return []
         return changed
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        """End a transaction that failed, if one did; some failures (a full disk) have ended it already."""
+        self._holding.doubt()
+        if connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -264,13 +271,6 @@ class Writer:
             if savepoints:
                 connection.execute("RELEASE command")
         return changed
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    """End a transaction that failed; some failures (a full disk) have done so already."""
-    if connection.in_transaction:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
 
 
 def connect(database: Path, *, read_only: bool = False) -> sqlite3.Connection:

@@ -17,9 +17,11 @@ from vespera_agents.workspace.leading import Leadership, leader_of
 from vespera_agents.workspace.opening import open_inside
 from vespera_agents.workspace.registry import Registry, state_directory
 from vespera_agents.workspace.servers import (
+    Fronted,
     ServerRecord,
     announce_server,
     guardian_lock,
+    is_announced,
     live_servers,
     server_alive,
     session_lock,
@@ -27,6 +29,7 @@ from vespera_agents.workspace.servers import (
 from vespera_agents.workspace.settings import Settings, load_settings
 
 __all__ = [
+    "Fronted",
     "Leadership",
     "MachineTime",
     "Registry",
@@ -38,6 +41,7 @@ __all__ = [
     "announce_server",
     "confined",
     "guardian_lock",
+    "is_announced",
     "leader_of",
     "live_servers",
     "load_settings",
