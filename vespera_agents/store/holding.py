@@ -57,8 +57,10 @@ class Holding:
         """The state of the database that was looked at last; it changes with each commit of another connection."""
 
     def take(self, connection: sqlite3.Connection) -> None:
-        """Hold the database from now on. A worker becomes its owner only when it writes: one that dies before it serves
-        leaves its predecessor, which then serves on, the right to write.
+        """Hold the database from now on.
+
+        A worker becomes its owner only when it writes: one that dies before it serves leaves its predecessor, which
+        then serves on, the right to.
 
         Raises:
             Fenced: a newer generation is the owner.
