@@ -21,6 +21,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 import trio
@@ -227,6 +228,8 @@ class _Serving:
             await self._serve(runtime, make_door)
 
     async def _serve(self, runtime: Runtime, make_door: MakeDoor) -> None:
+        if self.wire is not None:
+            self.wire.front.at_written = partial(_forget, runtime)
         opened = await runtime.workspace(self.wish.workspace)
         orchestrator = Orchestrator(runtime, opened.workspace.directory)
         server = build_server(orchestrator, self.tools)
@@ -249,6 +252,12 @@ class _Serving:
             await door.ended.wait()
             door.stop()
             nursery.cancel_scope.cancel()
+
+
+def _forget(runtime: Runtime, calls: list[str]) -> None:
+    """Hear that these calls were answered: nobody asks again for what they came to."""
+    for opened in runtime.workspaces.values():
+        opened.store.forget(calls)
 
 
 async def _stop_at_signal(signals: AsyncIterator[int], door: Door) -> None:

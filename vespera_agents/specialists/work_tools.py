@@ -194,7 +194,7 @@ class WorkTools:
         call.report(1, 3, f"gathering {len(rows.tasks)} tasks")
         # In a thread, because a hundred thousand tasks take seconds, and nobody else shall wait for them.
         result = await trio.to_thread.run_sync(synthesize, rows)
-        recorded = await opened.store.read(queries.recorded_result, call.key.step(1))
+        recorded = await opened.store.recorded(call.key.step(1))
         ids = cast("list[str]", recorded) if isinstance(recorded, list) else []
         if not ids:
             data = result.text.encode()
@@ -255,7 +255,7 @@ async def _recorded(opened: OpenWorkspace, call: Call, task: Task, status: TaskS
         Conflict: a gate did not succeed then.
         KeyConflict: the key was used for something else.
     """
-    recorded = await opened.store.read(queries.recorded_result, call.key.step(1))
+    recorded = await opened.store.recorded(call.key.step(1))
     if isinstance(recorded, list) and status is TaskStatus.COMPLETED:
         raise Conflict(
             f"task {task.id} did not complete: {task.status_reason or 'a gate did not succeed'}",
