@@ -102,7 +102,7 @@ def test_the_log_of_a_killed_server_tells_its_death_and_what_came_after(vespera)
         logs = vespera("logs")
         assert logs.returncode == 0
         assert f'serves "{vespera.workspace}"' in logs.stdout.splitlines()[0]
-        death = f"worker 1 (pid {killed}) is dead, signal 9, ready"
+        death = f"worker 1 (pid {killed}) ended with signal 9"
         shown = [line.partition("front: ")[2] for line in logs.stdout.splitlines()]
         assert shown.index(death) < next(at for at, line in enumerate(shown) if line.startswith("worker 2"))
         crashes = vespera("logs", "--crashes")
@@ -124,14 +124,16 @@ def test_a_server_that_cannot_start_leaves_its_traceback_before_each_death(vespe
     path = os.pathsep.join([str(broken.parent), vespera.environment["PYTHONPATH"]])
     with served(vespera, PYTHONPATH=path) as process:
         crashes = until(
-            lambda: text if (text := vespera("logs", "--crashes").stdout).count("is dead, status 1") > 1 else ""
+            lambda: (
+                text if (text := vespera("logs", "--crashes").stdout).count("ended with status 1 before") > 1 else ""
+            )
         )
         assert closed(process) == 0
     first, second = crashes.split("\n\n")[:2]
     for number, crash in ((1, first), (2, second)):
         headline, *lines = crash.splitlines()
         assert f"worker {number} (pid " in headline
-        assert headline.endswith("is dead, status 1, not ready")
+        assert headline.endswith("ended with status 1 before it was ready")
         assert lines[0] == "  Traceback (most recent call last):"
         assert "  RuntimeError: half an upgrade" in lines
     shutil.rmtree(broken)
@@ -142,7 +144,7 @@ def test_a_workspace_whose_first_worker_refused_it_leaves_the_reason(vespera):
     with served(vespera) as process:
         assert process.wait(SECONDS_MAX) == 2
     crashes = vespera("logs", "--crashes")
-    assert "is dead, status 2, not ready" in crashes.stdout
+    assert "ended with status 2 before it was ready" in crashes.stdout
     assert "Error: " in crashes.stdout
 
 
@@ -271,23 +273,47 @@ LOG = """\
 a warning
 2026-11-20T20:00:01.000Z front: worker 1 (pid 10) is ready after 900.0 ms
 another
-2026-11-20T20:00:02.000Z front: worker 10 did not answer within 10 s: where its threads are follows, then it is replaced
+2026-11-20T20:00:02.000Z front: worker 10 did not answer within 10 s: where its threads are follows
 Current thread 0x0001 (most recent call first):
-2026-11-20T20:00:03.000Z front: worker 1 (pid 10) is dead, signal 9, ready
+2026-11-20T20:00:03.000Z front: worker 1 (pid 10) ended with signal 9
 2026-11-20T20:00:03.100Z front: worker 2 (pid 11, spare) takes over: wedged
 2026-11-20T20:00:04.000Z front: spare 12 died while it waited; the next one comes in 0.2 s
-2026-11-20T20:00:05.000Z front: worker 2 (pid 11) is dead, its status not known, ready
+2026-11-20T20:00:05.000Z front: worker 2 (pid 11) ended with its status not known before it was ready
 2026-11-20T20:00:05.100Z front: process 11 has ended with signal 11
+2026-11-20T20:00:05.200Z front: restart (graceful) begins: new code
+2026-11-20T20:00:05.200Z front: restart: stop
+2026-11-20T20:00:05.300Z front: worker 3 (pid 13) ended with status 0
+2026-11-20T20:00:05.300Z front: restart: activate
+2026-11-20T20:00:05.500Z front: restart is done: stop 100 ms
+2026-11-20T20:00:05.600Z front: worker 4 (pid 14) ended with status 3
+2026-11-20T20:00:05.700Z front: log of the front has crashed and is started anew
+Traceback (most recent call last):
+ValueError
 2026-11-20T20:00:06.000Z front: ends: SIGTERM
-2026-11-20T20:00:07.000Z front: worker 3 (pid 13) is dead, status 0, ready
+2026-11-20T20:00:07.000Z front: worker 5 (pid 15) ended with status 0
 """.splitlines()
 
 
 def test_a_crash_has_what_was_printed_before_it_and_how_it_ended_if_that_was_learned_later():
     crashes = find_crashes(LOG, 3)
-    assert [crash.pid for crash in crashes] == ["10", "12", "11"]
-    wedged, spare, killed = crashes
+    assert [crash.pid for crash in crashes] == ["10", "12", "11", "14", None]
+    wedged, spare, killed, _, part = crashes
     assert (wedged.lines, wedged.left_out) == (["another", *LOG[4:6]], 1)
     assert (spare.lines, killed.lines) == ([], [])
-    assert killed.headline == "2026-11-20T20:00:05.000Z worker 2 (pid 11) is dead, signal 11, ready"
+    assert killed.headline == "2026-11-20T20:00:05.000Z worker 2 (pid 11) ended with signal 11 before it was ready"
+    assert part.lines == ["Traceback (most recent call last):", "ValueError"]
     assert find_crashes([], 3) == []
+
+
+def test_what_a_process_printed_comes_before_the_event_that_it_explains(vespera):
+    read, write = os.pipe()
+    log = Log(str(vespera.state / "vespera" / "logs" / f"{SERVER}.log"), read, bytes_max=1 << 20, head="mine")
+    os.write(write, b"Traceback\n")
+    log.say("worker 1 (pid 7) ended with status 1")
+    assert log_lines(log) == ["mine", "Traceback", "worker 1 (pid 7) ended with status 1"]
+    os.close(read)
+    os.close(write)
+
+
+def log_lines(log: Log) -> list[str]:
+    return [line.rpartition("front: ")[2] for line in Path(log.path).read_text().splitlines()]

@@ -1,7 +1,7 @@
 """The deaths in a server's log, each with what was printed before it. Pure.
 
 Not every end is a crash: who was asked to end, and who was replaced by a restart, is none. Neighbours: `logs` shows
-them; the words are those of `vespera_agents.front.workers` and `spares`, and a test with a real server compares.
+them; the words are those that `vespera_agents.front` writes down, and tests with real servers hold them to it.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, final
 
 __all__ = ["Crash", "find_crashes"]
 
 _EVENT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) front: (.*)", re.DOTALL)
-_DEATH: Final = re.compile(r"(worker \d+|spare) \(?(?:pid )?(\d+)\)? (?:is dead, |died while it waited)(.*)")
+_DEATH: Final = re.compile(r"worker \d+ \(pid (\d+)\) ended with .*|spare (\d+) died while it waited.*", re.DOTALL)
+_PART: Final = re.compile(r"\w+ of the front has crashed .*")
+"""Its traceback comes after it."""
 _ENDED: Final = re.compile(r"process (\d+) has ended with (.*)")
 _UNKNOWN: Final = "its status not known"
 _ROUTINE: Final = re.compile(
-    r"server srv_|worker \d+ \(pid \d+(?:, \w+)?\) (?:starts|is ready|takes over)|spare \d+ waits|forker \(pid \d+\)"
-    r"|process \d+ has ended"
+    r"server srv_|worker \d+ \(pid \d+(?:, [\w ]+)?\) (?:starts|is ready|takes over)|a spare waits|forker \(pid \d+\)"
+    r"|process \d+ has ended|worker: worker|restart"
 )
 """What happens to every process, and explains no death."""
 
@@ -34,11 +36,11 @@ class Crash:
     """When, as the log has it."""
     event: str
     """What the front wrote down."""
-    pid: str
-    """Of the dead."""
-    lines: list[str]
+    pid: str | None
+    """Of the dead; None of a part of the front itself."""
+    lines: list[str] = field(default_factory=list[str])
     """What was printed before it, the last of it."""
-    left_out: int
+    left_out: int = 0
     """How many lines more there were."""
     status: str | None = None
     """How it ended, where that was learned after its death."""
@@ -50,42 +52,69 @@ class Crash:
         return f"{self.at} {event}"
 
 
+@final
+class _Search:
+    """What was read of a log so far."""
+
+    def __init__(self, lines_max: int) -> None:
+        self.crashes: list[Crash] = []
+        self._lines_max = lines_max
+        self._before: deque[str] = deque(maxlen=lines_max)
+        self._count = 0
+        self._asked = False
+        """Whether the next end of a worker was asked for."""
+        self._part: Crash | None = None
+        """The crash that the lines belong to, because they come after it."""
+
+    def take(self, line: str) -> None:
+        """Read the next line."""
+        event = _EVENT.fullmatch(line)
+        if event is None:
+            self._printed(line)
+            return
+        self._part = None
+        at, text = event.groups()
+        if _PART.fullmatch(text):
+            self._part = Crash(at, text, None)
+            self.crashes.append(self._part)
+        elif (death := _DEATH.fullmatch(text)) is not None:
+            if not self._asked:
+                pid = death[1] or death[2]
+                self.crashes.append(Crash(at, text, pid, [*self._before], self._count - len(self._before)))
+            self._before.clear()
+            self._count = 0
+        elif text.startswith("ends: "):
+            self._asked = True
+        elif text.startswith("restart"):
+            # Between these two words a worker ends because it shall.
+            self._asked = text == "restart: stop"
+        elif not _ROUTINE.match(text):
+            self._printed(line)
+        self._learn(text)
+
+    def _printed(self, line: str) -> None:
+        if self._part is None:
+            self._before.append(line)
+            self._count += 1
+        elif len(self._part.lines) < self._lines_max:
+            self._part.lines.append(line)
+
+    def _learn(self, text: str) -> None:
+        """Fill in how a process has ended, which the log tells a moment later."""
+        ended = _ENDED.fullmatch(text)
+        for crash in self.crashes if ended is not None else ():
+            if ended is not None and crash.pid == ended[1] and crash.status is None:
+                crash.status = ended[2]
+
+
 def find_crashes(lines: Iterable[str], lines_max: int) -> list[Crash]:
     """Find the crashes in the lines of a log, the oldest first.
 
     Args:
         lines: the log.
-        lines_max: how many of the lines before each are kept.
+        lines_max: how many of the lines of each are kept.
     """
-    crashes: list[Crash] = []
-    before: deque[str] = deque(maxlen=lines_max)
-    count = 0
-    ending = False
+    search = _Search(lines_max)
     for line in lines:
-        event = _EVENT.fullmatch(line)
-        if event is None:
-            before.append(line)
-            count += 1
-            continue
-        text = event[2]
-        ending = ending or text.startswith("ends: ")
-        death = _DEATH.fullmatch(text)
-        if death is not None and not ending:
-            crashes.append(Crash(event[1], text, death[2], [*before], count - len(before)))
-        if death is not None:
-            before.clear()
-            count = 0
-        elif not _ROUTINE.match(text):
-            before.append(line)
-            count += 1
-        _learn(crashes, text)
-    return crashes
-
-
-def _learn(crashes: Iterable[Crash], text: str) -> None:
-    """Fill in how a process has ended, which the log tells a moment later."""
-    ended = _ENDED.fullmatch(text)
-    if ended is not None:
-        for crash in crashes:
-            if crash.pid == ended[1] and crash.status is None:
-                crash.status = ended[2]
+        search.take(line)
+    return search.crashes

@@ -20,6 +20,8 @@ __all__ = ["FILES_MAX", "Log"]
 FILES_MAX: Final = 20
 """Logs that are kept in the directory, the newest."""
 _READ_BYTES: Final = 1 << 16
+_READS_MAX: Final = 16
+"""Reads at once: a process that prints without end must not keep the front from everything else."""
 _PIPE_BUF: Final = 4096
 """What a pipe takes without blocking when it says that it takes anything."""
 _STDERR: Final = 2
@@ -68,7 +70,10 @@ class Log:
 
     def take_printed(self, wait_seconds: float = 0.0) -> None:
         """Write down what was printed until now."""
-        while chunk := self._printed():
+        for _ in range(_READS_MAX):
+            chunk = self._printed()
+            if not chunk:
+                return
             self._tee(chunk, wait_seconds)
             self._write(chunk)
 
