@@ -29,7 +29,7 @@ from vespera_agents.workspace import Workspace, open_workspace, server_alive
 
 __all__ = ["LogsWish", "ServerLog", "find_logs", "show_logs"]
 
-_HEAD: Final = re.compile(rb'\S+ front: server srv_[0-9a-f]{12} \(pid \d+\) serves ("(?:[^"\\]|\\.)*")$')
+_HEAD: Final = re.compile(rb'\S+ front: server srv_[0-9a-f]{12} \(pid (\d{1,10})\) serves ("(?:[^"\\]|\\.)*")$')
 _NAME: Final = re.compile(r"(srv_[0-9a-f]{12})\.log")
 _HEAD_BYTES_MAX: Final = 16_384
 _READ_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -69,6 +69,8 @@ class ServerLog:
     """When something was last written, in seconds of the wall clock."""
     workspace: Path | None
     """What it served; None where the file does not say it."""
+    pid: int
+    """The process id of its front, 0 where the file does not say it."""
 
     @property
     def alive(self) -> bool:
@@ -117,7 +119,7 @@ def find_logs() -> list[ServerLog]:
         with suppress(OSError):
             status = path.lstat()
             if match is not None and stat.S_ISREG(status.st_mode):
-                found.append(ServerLog(match[1], path, status.st_mtime, _workspace_of(path)))
+                found.append(ServerLog(match[1], path, status.st_mtime, *_whose(path)))
     return sorted(found, key=lambda log: (log.written, log.id), reverse=True)
 
 
@@ -157,7 +159,8 @@ def _list(logs: Sequence[ServerLog], printer: Printer) -> int:
     for log in logs:
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(log.written))
         place = "?" if log.workspace is None else printable(json.dumps(str(log.workspace), ensure_ascii=False)[1:-1])
-        printer.line(f"{log.id}  {moment}  {'serves' if log.alive else 'ended '}  {place}")
+        state = f"process {log.pid}" if log.alive else "ended"
+        printer.line(f"{log.id}  {moment}  {state:<15}  {place}")
     return EXIT_DONE
 
 
@@ -244,15 +247,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _workspace_of(path: Path) -> Path | None:
+def _whose(path: Path) -> tuple[Path | None, int]:
+    """Read from a log's first line what was served, and by which process."""
     with path.open("rb") as file:
         match = _HEAD.match(file.readline(_HEAD_BYTES_MAX).rstrip(b"\n"))
-    if match is None:
-        return None
-    try:
-        return Path(cast("str", json.loads(match[1])))
-    except ValueError:
-        return None
+    if match is not None:
+        with suppress(ValueError):
+            return Path(cast("str", json.loads(match[2]))), int(match[1])
+    return None, 0
 
 
 def _read(path: Path) -> tuple[bytes, int] | None:
