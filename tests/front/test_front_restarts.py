@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.front.kit import started
+from tests.front.kit import TOY, started
 
 
 def restart(front, **wish):
@@ -179,14 +179,22 @@ def test_one_restart_at_a_time_and_only_sensible_ones():
 
 
 def test_a_restart_imports_what_is_on_disk_now():
-    with started(worker="(sys.executable, 'upgraded.py', '.')") as front:
-        assert front.process.poll() is None
-        front.until(lambda: front.log().count("ended with status") >= 1)
-        text = front.place / "upgraded.py"
-        toy = __import__("tests.front.kit", fromlist=["TOY"]).TOY.read_text()
-        text.write_text(toy)
-        assert front.call("echo")["generation"] >= 2
-        text.write_text(toy.replace('"version": "1"', '"version": "2"').replace("def do_echo", "def do_news"))
-        front.ask("restart", {"wish": {}, "generation": front.activations()[-1]["generation"]})
-        front.read()
-        assert front.call("news")["params"] is None
+    program = (
+        "import os, runpy, sys, time\n"
+        "while not os.path.exists('installed.py'): time.sleep(0.01)\n"
+        "sys.argv[1:] = ['.']\n"
+        "runpy.run_path('installed.py', run_name='__main__')\n"
+    )
+    with started(worker=f"(sys.executable, '-c', {program!r})") as front:
+        installed = front.place / "installed.py"
+        _replace(installed, TOY.read_text())
+        assert front.call("echo")["generation"] == 1
+        _replace(installed, TOY.read_text().replace("def do_echo", "def do_news"))
+        restart(front)
+        assert front.read()["result"]["generation"] == 2
+        assert front.call("news")["generation"] == 2
+
+
+def _replace(path, text):
+    path.with_suffix(".new").write_text(text)
+    path.with_suffix(".new").replace(path)

@@ -130,7 +130,7 @@ class Toy:
     def request(self, seq: int, line: bytes) -> None:
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             say(self.link, f'R {seq} {{"jsonrpc":"2.0","id":null,"error":{{"code":-32700,"message":"no JSON"}}}}\n')
             return
         if not isinstance(message, dict) or "id" not in message or "method" not in message:
@@ -210,6 +210,8 @@ class Toy:
         line = json.dumps({"jsonrpc": "2.0", "method": "flood", "params": "x" * params["size"]})
         for _ in range(params["count"]):
             say(self.link, f"N {line}\n")
+            while select.select([self.link], [], [], 0)[0]:
+                self.hear(self.link.recv(10, socket.MSG_DONTWAIT).strip())
         self.answer(seq, True)
 
     def do_lock(self, seq: int, params: Any) -> None:
