@@ -72,7 +72,8 @@ class Callers:
         holder = holder_of(identity, name, meta)
         key = None if meta is None else meta.get(KEY_META)
         if key is None:
-            minted = CommandKey(self._origin(), str(next(self._numbers)))
+            # Of one length, so that the next key stands behind the last one: between others it would split their page.
+            minted = CommandKey(self._origin(), f"{next(self._numbers):09}")
             return Call(f"mcp:{name}", minted, holder=holder, report=report)
         origin = f"client:{_known(identity, name)}"
         return Call(f"mcp:{name}", CommandKey(origin, _text(KEY_META, key)), holder=holder, report=report)
