@@ -2,8 +2,8 @@
 
 `PRAGMA user_version` holds the number of the last migration applied. A migration is a script that runs inside one
 transaction; released ones are never edited, only followed. What is asked of one kind of row only (a change of status,
-an open session) has an index of these alone: every index that a new task enters is a page in its commit. Not here: what rows mean (`rows`) and who may change them
-(`changes`). Source of the shape: DESIGN "Durable work".
+an open session) has an index of these alone: every index that a new task enters is a page in its commit. Not here: what
+rows mean (`rows`) and who may change them (`changes`). Source of the shape: DESIGN "Durable work".
 """
 
 from __future__ import annotations
