@@ -21,14 +21,14 @@ from typing import Final, TypeVar, cast, final
 
 import trio
 from outcome import Error, Outcome, Value, capture
-from trio.lowlevel import checkpoint_if_cancelled, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import checkpoint, checkpoint_if_cancelled, current_task
 
 from supervisors import Histogram
 from vespera_agents.store.artifacts import ArtifactFiles
 from vespera_agents.store.errors import StoreClosed, StoreUnavailable
 from vespera_agents.store.readers import Readers
 from vespera_agents.store.transaction import Command, CommandKey, StatusChange
-from vespera_agents.store.writer import Submission, Writer, unavailable
+from vespera_agents.store.writer import Submission, Writer, come_to_rest, unavailable
 
 __all__ = ["Store", "StoreStatistics"]
 
@@ -93,12 +93,14 @@ class Store:
         self._mint = mint
         self._queue: SimpleQueue[Submission | None] = SimpleQueue()
         self._pending = 0
-        self._at_rest = threading.Event()
-        self._called = trio.Event()
-        """Set when something was submitted, or the thread has ended."""
+        self._at_rest = threading.Lock()
+        """Held from the moment when something is handed over until the thread has nothing to do."""
+        self._standing_aside = False
+        """Whether the loop waits for the thread right now, and settles what comes of it by itself."""
         self._submitted: list[Submission] = []
-        """What was submitted in this round of the loop. The thread gets it together: from the first one on it would
-        fight for the interpreter with the tasks that are about to submit more, and commit that one alone."""
+        """What was submitted in this round of the loop; who came first hands it over in the next one. The thread gets
+        it together: from the first one on it would fight for the interpreter with the tasks that are about to submit
+        more, and commit that one alone."""
         self._delivered: deque[tuple[list[Submission], list[StatusChange], float]] = deque()
         self._opened = trio.Event()
         self._subscribers: list[Callable[[list[StatusChange]], None]] = []
@@ -133,19 +135,18 @@ class Store:
 
         # A queue of its own, so that a thread that was given up on can never take a later incarnation's commands.
         queue: SimpleQueue[Submission | None] = SimpleQueue()
-        at_rest = self._at_rest = threading.Event()
+        at_rest = self._at_rest = threading.Lock()
         stopping = False
 
         def body() -> None:
             writer = Writer(self.database, queue, clock=self._clock, mint=self._mint, at_rest=at_rest, deliver=deliver)
             ends.append(capture(writer.run, lambda: soon(opened)))
-            at_rest.set()
+            come_to_rest(at_rest)
             soon(over)
 
         def over() -> None:
             ended.set()
             ready.set()
-            self._called.set()
 
         def opened() -> None:
             if not stopping:
@@ -160,7 +161,7 @@ class Store:
             await ready.wait()
             if not ends:
                 task_status.started(self)
-                await self._hand_over_until(ended)
+                await ended.wait()
         finally:
             stopping = True
             if self._opened.is_set():
@@ -199,8 +200,8 @@ class Store:
             self._pending += 1
             self._submitted.append(submission)
             if len(self._submitted) == 1:
-                self._called.set()
-            result = await wait_task_rescheduled(submission.abort)
+                await self._lead(submission)
+            result = await submission.answer()
             if result is not _NOT_BEGUN:
                 return cast("R", result)
 
@@ -260,20 +261,28 @@ class Store:
         """Say what the tree shows of it."""
         return {"waiting": self._pending, "commits": self._commits}
 
-    async def _hand_over_until(self, ended: trio.Event) -> None:
-        while not ended.is_set():
-            await self._called.wait()
-            self._called = trio.Event()
+    async def _lead(self, submission: Submission) -> None:
+        """Hand over for all that submit in this round of the loop.
+
+        One of them does it, not a task of the store's own: it goes on with what came of its command at once, and not in
+        the round after, which took as long as waking the thread.
+        """
+        try:
+            await checkpoint()
+        except trio.Cancelled:
+            submission.waiter = None
+            raise
+        finally:
             self._hand_over()
 
     def _hand_over(self) -> None:
         """Give the writing thread what was submitted, and the interpreter until it is at rest, for a bounded moment."""
         if not self._submitted:
             return
-        self._at_rest.clear()
+        self._at_rest.acquire(blocking=False)
         self._standing_aside = True
         self._put_submitted(self._queue)
-        self._at_rest.wait(GIVE_WAY_SECONDS)
+        self._at_rest.acquire(timeout=GIVE_WAY_SECONDS)
         # In this order: what the thread delivers while it is set is settled here, whatever comes later it announces.
         self._standing_aside = False
         self._settle_delivered()
@@ -303,8 +312,7 @@ class Store:
         if isinstance(batch[0].outcome, Error) and isinstance(batch[0].outcome.error, StoreUnavailable):
             self._errors["commit", "unavailable"] += 1
         for submission in batch:
-            if submission.waiter is not None:
-                reschedule(submission.waiter, submission.outcome)
+            submission.tell()
         if changed:
             for listener in tuple(self._subscribers):
                 listener(changed)
@@ -327,5 +335,5 @@ class Store:
         """Let those whose command was not begun wait for the next incarnation."""
         self._pending -= len(submitted)
         for submission in submitted:
-            if submission.waiter is not None:
-                reschedule(submission.waiter, Value(_NOT_BEGUN))
+            submission.outcome = Value(_NOT_BEGUN)
+            submission.tell()

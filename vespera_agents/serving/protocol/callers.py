@@ -72,8 +72,10 @@ class Callers:
         holder = holder_of(identity, name, meta)
         key = None if meta is None else meta.get(KEY_META)
         if key is None:
-            # Behind a front the number is the front's: it outlives this process, and so does the request.
-            minted = CommandKey(self._origin(), identity.sequence or str(next(self._numbers)))
+            # Behind a front the number is the front's: it outlives this process, and so does the request. Of one length,
+            # so that the next key stands behind the last one: between others it would split their page.
+            number = next(self._numbers) if identity.sequence is None else int(identity.sequence)
+            minted = CommandKey(self._origin(), f"{number:09}")
             return Call(f"mcp:{name}", minted, holder=holder, report=report, repeated=identity.repeated)
         origin = f"client:{_known(identity, name)}"
         return Call(f"mcp:{name}", CommandKey(origin, _text(KEY_META, key)), holder=holder, report=report)
