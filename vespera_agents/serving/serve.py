@@ -30,6 +30,7 @@ from mcp.shared.message import SessionMessage
 from supervisors import ChildSpec, Restart
 from vespera_agents.serving.behind import drain_when_told, greet
 from vespera_agents.serving.control import control_spec
+from vespera_agents.serving.protocol.callers import call_key
 from vespera_agents.serving.protocol.eras import converse
 from vespera_agents.serving.protocol.server import OrchestratorServer, build_server
 from vespera_agents.serving.tools.catalogue import tool_set
@@ -245,10 +246,10 @@ class _Serving:
             nursery.cancel_scope.cancel()
 
 
-def _forget(runtime: Runtime, calls: list[str]) -> None:
+def _forget(runtime: Runtime, numbers: list[str]) -> None:
     """Hear that these calls were answered: nobody asks again for what they came to."""
     for opened in runtime.workspaces.values():
-        opened.store.forget(calls)
+        opened.store.forget(map(call_key, numbers))
 
 
 async def _stop_at_signal(signals: AsyncIterator[int], door: Door) -> None:
