@@ -262,7 +262,7 @@ async def _prepare_handover(job: Job, told: _Told) -> None:
             continue
         key = job.call.about(f"handover/{session.id}")
         # The same call again made what it made then.
-        recorded = await store.read(queries.recorded_result, key)
+        recorded = await store.recorded(key)
         ids = cast("list[str]", recorded) if isinstance(recorded, list) else []
         if not ids:
             data = write_handover(rows).encode()
