@@ -21,6 +21,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 import trio
@@ -28,10 +29,11 @@ from mcp.server.lowlevel.server import Server
 from mcp.shared.message import SessionMessage
 
 from supervisors import ChildSpec, Restart
-from vespera_agents.serving.behind import drain_when_told, greet
+from vespera_agents.serving.behind import drain_when_told, go_on, greet
 from vespera_agents.serving.control import control_spec
 from vespera_agents.serving.lifecycle.life import Told, admit_as_before, life_spec
 from vespera_agents.serving.lifecycle.surface import surface_of
+from vespera_agents.serving.protocol.callers import call_key
 from vespera_agents.serving.protocol.eras import converse
 from vespera_agents.serving.protocol.server import OrchestratorServer, build_server, server_version
 from vespera_agents.serving.tools.catalogue import tool_set
@@ -227,6 +229,8 @@ class _Serving:
             await self._serve(runtime, make_door)
 
     async def _serve(self, runtime: Runtime, make_door: MakeDoor) -> None:
+        if self.wire is not None:
+            self.wire.front.at_written = partial(_forget, runtime)
         opened = await runtime.workspace(self.wish.workspace)
         orchestrator = Orchestrator(runtime, opened.workspace.directory)
         server = build_server(orchestrator, self.tools)
@@ -246,9 +250,16 @@ class _Serving:
             nursery.start_soon(_stop_at_signal, self.signals, door)
             if self.wire is not None:
                 nursery.start_soon(drain_when_told, self.wire, orchestrator)
+                nursery.start_soon(go_on, self.wire.front, orchestrator)
             await door.ended.wait()
             door.stop()
             nursery.cancel_scope.cancel()
+
+
+def _forget(runtime: Runtime, numbers: list[str]) -> None:
+    """Hear that these calls were answered: nobody asks again for what they came to."""
+    for opened in runtime.workspaces.values():
+        opened.store.forget(map(call_key, numbers))
 
 
 async def _stop_at_signal(signals: AsyncIterator[int], door: Door) -> None:
