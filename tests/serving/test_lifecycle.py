@@ -79,9 +79,11 @@ def worker_of(place: Place) -> tuple[int, int]:
 async def begun(place: Place, generation: int) -> int:
     """Wait until a generation has written down that it works, and give its process id."""
     with trio.fail_after(BOUND_SECONDS):
-        while not (rows := place.rows("SELECT pid FROM generation WHERE number=? AND started NOT NULL", generation)):
+        while True:
+            rows = place.rows("SELECT pid FROM generation WHERE number=? AND started NOT NULL", generation)
+            if rows:
+                return rows[0][0]
             await trio.sleep(0.02)
-    return rows[0][0]
 
 
 def alive(pid: int) -> bool:
@@ -200,7 +202,7 @@ async def test_a_new_version_takes_over_in_place_and_clients_hear_that_the_tools
     with trio.fail_after(BOUND_SECONDS):
         async with connected(copied, "legacy", message_handler=hear) as client:
             await _upgrade(copied, client)
-            while not any(isinstance(one, ToolListChangedNotification) for one in heard):
+            while not any(isinstance(one, ToolListChangedNotification) for one in heard):  # noqa: ASYNC110 - as it comes
                 await trio.sleep(0.02)
             assert await _title(client) == NEW_TITLE.strip('"')
 

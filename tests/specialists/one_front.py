@@ -31,6 +31,9 @@ class OneFront:
     def is_gone(self) -> bool:
         return False
 
+    def give_way(self) -> None:
+        raise AssertionError("a newer worker has taken our place")
+
     async def ask(self, question: Mapping[str, object]) -> dict[str, object]:
         self.asked.append(question)
         return self.answers(question)

@@ -204,6 +204,35 @@ async def test_a_cancelled_callers_command_is_skipped_if_it_has_not_begun(runnin
     assert "gone" not in results
 
 
+async def test_who_is_cancelled_in_the_round_of_its_call_leaves_nothing_and_holds_up_nobody(
+    running, draft, look
+) -> None:
+    """The first one to submit in a round hands over for all of them."""
+    results = Results()
+    async with running() as store:
+        session_id = await open_session(store)
+        for turn in range(5):
+            async with trio.open_nursery() as nursery:
+                scope = trio.CancelScope()
+
+                async def gone(turn: int = turn, scope: trio.CancelScope = scope) -> None:
+                    with scope:
+                        await store.execute(PlanTasks("test", session_id, (draft("gone"),)), key(f"gone {turn}"))
+
+                async def cancel(turn: int = turn, scope: trio.CancelScope = scope) -> None:
+                    scope.cancel()
+                    await results.take(
+                        store, PlanTasks("test", session_id, (draft("stays"),)), f"stays {turn}", key(f"stays {turn}")
+                    )
+
+                nursery.start_soon(gone)
+                nursery.start_soon(cancel)
+            assert results[f"stays {turn}"]["ids"]
+        assert store.statistics().queue_depth == 0
+    # Where the one that is cancelled comes second, its own call ends before it has begun.
+    assert look("SELECT DISTINCT title FROM task") == [("stays",)]
+
+
 async def test_a_cancelled_callers_command_that_has_begun_keeps_its_effect(running, look) -> None:
     async with running() as store:
         async with trio.open_nursery() as nursery:

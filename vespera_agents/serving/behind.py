@@ -6,6 +6,7 @@ Neighbours: `serve` calls it, `front_link` carries it.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 
@@ -22,11 +23,16 @@ from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.store import StoreError
 from vespera_agents.store.jobs import live_jobs
+from vespera_agents.workspace import Workspace, WorkspaceError, server_record
 
-__all__ = ["drain_when_told", "greet"]
+__all__ = ["drain_when_told", "go_on", "greet"]
+
+log = logging.getLogger(__name__)
 
 _REQUESTS_SHARE = 0.8
 """Of the time for a drain; in the rest is written down what specialists hold."""
+_GO_ON_SECONDS = 0.05
+"""How long requests that are repeated have the loop for themselves."""
 _LOOK_SECONDS = 0.002
 """How often we look whether the writing threads are at rest."""
 
@@ -76,6 +82,22 @@ async def _life(orchestrator: Orchestrator) -> Life:
     life = await life_of(orchestrator)
     assert life is not None, "there is a front"
     return life
+
+
+async def go_on(front: FrontLink, orchestrator: Orchestrator) -> None:
+    """Begin anew the jobs that earlier workers of this front had begun, in every workspace that they had open."""
+    if front.generation == 1:
+        return
+    runtime = orchestrator.runtime
+    # What was repeated comes first: its clients wait.
+    await trio.sleep(_GO_ON_SECONDS)
+    known = await trio.to_thread.run_sync(runtime.registry.workspaces)
+    mine = [one for one in known if server_record(Workspace(one), front.server).exists()]
+    for directory in dict.fromkeys([orchestrator.home, *mine]):
+        try:
+            await orchestrator.jobs.adopt_all(await runtime.workspace(directory))
+        except (StoreError, WorkspaceError) as problem:
+            log.warning("what was begun in %s could not be begun anew: %s", directory, problem)
 
 
 async def _at_rest(runtime: Runtime, seconds: float) -> None:

@@ -29,10 +29,11 @@ from mcp.server.lowlevel.server import Server
 from mcp.shared.message import SessionMessage
 
 from supervisors import ChildSpec, Restart
-from vespera_agents.serving.behind import drain_when_told, greet
+from vespera_agents.serving.behind import drain_when_told, go_on, greet
 from vespera_agents.serving.control import control_spec
 from vespera_agents.serving.lifecycle.life import Told, admit_as_before, life_spec
 from vespera_agents.serving.lifecycle.surface import surface_of
+from vespera_agents.serving.protocol.callers import call_key
 from vespera_agents.serving.protocol.eras import converse
 from vespera_agents.serving.protocol.server import OrchestratorServer, build_server, server_version
 from vespera_agents.serving.tools.catalogue import tool_set
@@ -249,15 +250,16 @@ class _Serving:
             nursery.start_soon(_stop_at_signal, self.signals, door)
             if self.wire is not None:
                 nursery.start_soon(drain_when_told, self.wire, orchestrator)
+                nursery.start_soon(go_on, self.wire.front, orchestrator)
             await door.ended.wait()
             door.stop()
             nursery.cancel_scope.cancel()
 
 
-def _forget(runtime: Runtime, calls: list[str]) -> None:
+def _forget(runtime: Runtime, numbers: list[str]) -> None:
     """Hear that these calls were answered: nobody asks again for what they came to."""
     for opened in runtime.workspaces.values():
-        opened.store.forget(calls)
+        opened.store.forget(map(call_key, numbers))
 
 
 async def _stop_at_signal(signals: AsyncIterator[int], door: Door) -> None:

@@ -162,6 +162,13 @@ def last_restart(connection: sqlite3.Connection, front: str) -> Restart | None:
 
 
 def prepared_since(connection: sqlite3.Connection, server: str) -> float | None:
-    """Say since when the shutdown of a server is prepared, in seconds since the epoch; None when it is not."""
-    row = connection.execute("SELECT at FROM shutdown WHERE server=?", (server,)).fetchone()
+    """Say since when the shutdown of a server is prepared, for a worker that begins, in seconds since the epoch.
+
+    None when it is not, or when the worker is the outcome of a restart, which ends it.
+    """
+    row = connection.execute(
+        "SELECT at FROM shutdown WHERE server=?1"
+        " AND NOT EXISTS (SELECT 1 FROM restart WHERE front=?1 AND status='asked')",
+        (server,),
+    ).fetchone()
     return None if row is None else float(row[0])

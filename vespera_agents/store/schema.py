@@ -1,8 +1,9 @@
 """The tables of a workspace's database, as numbered migrations.
 
 `PRAGMA user_version` holds the number of the last migration applied. A migration is a script that runs inside one
-transaction; released ones are never edited, only followed. Not here: what rows mean (`rows`) and who may change them
-(`changes`). Source of the shape: DESIGN "Durable work".
+transaction; released ones are never edited, only followed. What is asked of one kind of row only (a change of status,
+an open session) has an index of these alone: every index that a new task enters is a page in its commit. Not here: what
+rows mean (`rows`) and who may change them (`changes`). Source of the shape: DESIGN "Durable work".
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ MIGRATIONS: Final = (
         updated REAL NOT NULL,
         version INTEGER NOT NULL DEFAULT 1
     ) WITHOUT ROWID;
+    CREATE INDEX session_open ON session(created DESC) WHERE status = 'open';
     CREATE TABLE task (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        seq INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
         session_id TEXT NOT NULL,
         parent_id TEXT,
@@ -105,8 +107,8 @@ MIGRATIONS: Final = (
         after TEXT,
         detail TEXT
     );
-    CREATE INDEX event_by_session ON event(session_id, seq);
-    CREATE INDEX event_by_task ON event(task_id, seq) WHERE task_id IS NOT NULL;
+    CREATE INDEX event_by_session ON event(session_id, seq) WHERE what = 'status';
+    CREATE INDEX event_by_task ON event(task_id, seq) WHERE what = 'status';
     CREATE TABLE command (
         origin TEXT NOT NULL,
         key TEXT NOT NULL,
@@ -152,6 +154,8 @@ MIGRATIONS: Final = (
         stop TEXT,
         result TEXT,
         error TEXT,
+        intent TEXT,
+        attempts INTEGER NOT NULL DEFAULT 1,
         ttl_seconds REAL NOT NULL,
         poll_seconds REAL NOT NULL,
         created REAL NOT NULL,

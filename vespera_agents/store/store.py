@@ -20,7 +20,7 @@ from typing import Final, TypeVar, cast, final
 
 import trio
 from outcome import Error, Outcome, Value, capture
-from trio.lowlevel import checkpoint_if_cancelled, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import checkpoint, checkpoint_if_cancelled, current_task
 
 from supervisors import Histogram
 from vespera_agents.store.artifacts import ArtifactFiles
@@ -30,7 +30,7 @@ from vespera_agents.store.holding import FileIdentity, Owner
 from vespera_agents.store.readers import Readers
 from vespera_agents.store.records import Forgettable, recorded_result
 from vespera_agents.store.transaction import Command, CommandKey, StatusChange
-from vespera_agents.store.writer import Submission, Writer, unavailable
+from vespera_agents.store.writer import Submission, Writer, come_to_rest, unavailable
 
 __all__ = ["Store"]
 
@@ -87,18 +87,21 @@ class Store:
         self._over: StoreLost | Fenced | None = None
         """Why nobody is served: until it is opened anew, or for ever."""
         self._served = False
-        """Whether this incarnation was ever open."""
         self._forgettable = None if owner is None else Forgettable(owner.front)
         self._queue: SimpleQueue[Submission | None] = SimpleQueue()
         self._pending = 0
-        self._at_rest = threading.Event()
-        self._called = trio.Event()
-        """Set when something was submitted, or the thread has ended."""
+        self._at_rest = threading.Lock()
+        """Held from the moment when something is handed over until the thread has nothing to do."""
+        self._standing_aside = False
+        """Whether the loop waits for the thread right now, and settles what comes of it by itself."""
         self._submitted: list[Submission] = []
-        """What was submitted in this round of the loop. The thread gets it together: from the first one on it would
-        fight for the interpreter with the tasks that are about to submit more, and commit that one alone."""
+        """What was submitted in this round of the loop; who came first hands it over in the next one. The thread gets
+        it together: from the first one on it would fight for the interpreter with the tasks that are about to submit
+        more, and commit that one alone."""
         self._delivered: deque[tuple[list[Submission], list[StatusChange], float]] = deque()
         self._opened = trio.Event()
+        self._ended = trio.Event()
+        """Set when this incarnation has ended, or is to."""
         self._subscribers: list[Callable[[list[StatusChange]], None]] = []
         self._commit_listeners: list[Callable[[], None]] = []
         self._readers = Readers(database)
@@ -121,6 +124,7 @@ class Store:
         self._reopen()
         token = trio.lowlevel.current_trio_token()
         ready, ended = trio.Event(), trio.Event()
+        self._ended = ended
         ends: list[Outcome[None]] = []
 
         def soon(function: Callable[..., object], *arguments: object) -> None:
@@ -135,7 +139,7 @@ class Store:
 
         # A queue of its own, so that a thread that was given up on can never take a later incarnation's commands.
         queue: SimpleQueue[Submission | None] = SimpleQueue()
-        at_rest = self._at_rest = threading.Event()
+        at_rest = self._at_rest = threading.Lock()
         stopping = False
 
         def body() -> None:
@@ -144,14 +148,13 @@ class Store:
                 elder=self._elder, forgettable=self._forgettable, at_rest=at_rest, deliver=deliver,
             )  # fmt: skip
             ends.append(capture(writer.run, lambda file: soon(opened, file)))
-            at_rest.set()
+            come_to_rest(at_rest)
             soon(over)
 
         def over() -> None:
             self._over = self._over or _final_cause(ends[0])
             ended.set()
             ready.set()
-            self._called.set()
 
         def opened(file: FileIdentity | None) -> None:
             if not stopping:
@@ -167,7 +170,7 @@ class Store:
             await ready.wait()
             if not ends:
                 task_status.started(self)
-                await self._hand_over_until(ended)
+                await ended.wait()
         finally:
             stopping = True
             self._close()
@@ -214,9 +217,7 @@ class Store:
             KeyConflict: the key was used for another command.
             KeyMissing: the key is empty.
             StoreUnavailable: the disk is full, or the database is locked; nothing was kept.
-            StoreLost: the database was removed or replaced; nothing was kept.
-            SchemaTooNew: a newer version has migrated the database.
-            Fenced: a newer generation of the owner writes.
+            StoreLost, SchemaTooNew, Fenced: it can be written no more; nothing was kept.
             StoreClosed: the store is not running, nor restarted within a few seconds.
         """
         await checkpoint_if_cancelled()
@@ -231,8 +232,8 @@ class Store:
             self._pending += 1
             self._submitted.append(submission)
             if len(self._submitted) == 1:
-                self._called.set()
-            result = await wait_task_rescheduled(submission.abort)
+                await self._lead(submission)
+            result = await submission.answer()
             if result is not _NOT_BEGUN:
                 return cast("R", result)
 
@@ -246,9 +247,7 @@ class Store:
             arguments: passed on.
 
         Raises:
-            StoreUnavailable: the database cannot be read.
-            StoreLost: it was removed or replaced.
-            SchemaTooNew: a newer version has migrated it.
+            StoreUnavailable, StoreLost, SchemaTooNew: the database cannot be read.
             StoreClosed: the store is not running, nor restarted within a few seconds.
         """
         while True:
@@ -258,7 +257,7 @@ class Store:
                 return await self._readers.read(query, *arguments)
             except StoreLost as error:
                 self._over = self._over or error
-                self._called.set()
+                self._ended.set()
                 raise
             except StoreClosed:
                 # It stopped before the query began: wait for the next incarnation.
@@ -315,20 +314,28 @@ class Store:
         """Say what the tree shows of it."""
         return {"waiting": self._pending, "commits": self._commits}
 
-    async def _hand_over_until(self, ended: trio.Event) -> None:
-        while not ended.is_set() and self._over is None:
-            await self._called.wait()
-            self._called = trio.Event()
+    async def _lead(self, submission: Submission) -> None:
+        """Hand over for all that submit in this round of the loop.
+
+        One of them does it, not a task of the store's own: it goes on with what came of its command at once, and not in
+        the round after, which took as long as waking the thread.
+        """
+        try:
+            await checkpoint()
+        except trio.Cancelled:
+            submission.waiter = None
+            raise
+        finally:
             self._hand_over()
 
     def _hand_over(self) -> None:
         """Give the writing thread what was submitted, and the interpreter until it is at rest, for a bounded moment."""
         if not self._submitted:
             return
-        self._at_rest.clear()
+        self._at_rest.acquire(blocking=False)
         self._standing_aside = True
         self._put_submitted(self._queue)
-        self._at_rest.wait(GIVE_WAY_SECONDS)
+        self._at_rest.acquire(timeout=GIVE_WAY_SECONDS)
         # In this order: what the thread delivers while it is set is settled here, whatever comes later it announces.
         self._standing_aside = False
         self._settle_delivered()
@@ -362,8 +369,7 @@ class Store:
         for submission in batch:
             if self._forgettable is not None:
                 self._forgettable.note(submission.key)
-            if submission.waiter is not None:
-                reschedule(submission.waiter, submission.outcome)
+            submission.tell()
         if changed:
             for listener in tuple(self._subscribers):
                 listener(changed)
@@ -386,11 +392,9 @@ class Store:
         """Let those whose command was not begun wait for the next incarnation, if there will be one."""
         self._pending -= len(submitted)
         for submission in submitted:
-            if submission.waiter is not None:
-                over = self._over
-                reschedule(submission.waiter, Value(_NOT_BEGUN) if over is None else Error(over))
+            submission.outcome = Value(_NOT_BEGUN) if self._over is None else Error(self._over)
+            submission.tell()
 
 
 def _final_cause(end: Outcome[None]) -> StoreLost | Fenced | None:
-    """Give what ends more than one incarnation."""
     return end.error if isinstance(end, Error) and isinstance(end.error, (StoreLost, Fenced)) else None

@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, final
 
 from outcome import Error, Outcome, Value
-from trio.lowlevel import Abort
+from trio.lowlevel import Abort, reschedule, wait_task_rescheduled
 
 from vespera_agents.store.artifacts import ArtifactFiles
 from vespera_agents.store.derived import index_words, spaced_words
@@ -30,7 +30,7 @@ from vespera_agents.store.records import Forgettable, apply_once
 from vespera_agents.store.schema import migrate
 from vespera_agents.store.transaction import Command, CommandKey, StatusChange, Transaction
 
-__all__ = ["Submission", "Writer", "connect"]
+__all__ = ["Submission", "Writer", "come_to_rest", "connect"]
 
 BATCH_MAX: Final = 500
 """Commands in one commit: keeps the time that others wait for the lock in the tens of milliseconds."""
@@ -61,7 +61,7 @@ class _HalfApplied(Exception):
 class Submission:
     """A command on its way through the writer, and its outcome on the way back."""
 
-    __slots__ = ("command", "key", "outcome", "waiter")
+    __slots__ = ("_parked", "_told", "command", "key", "outcome", "waiter")
 
     def __init__(self, command: Command[Any], key: CommandKey, waiter: object) -> None:
         self.command = command
@@ -69,9 +69,24 @@ class Submission:
         self.waiter: Any = waiter
         """The trio task that waits; None once it was cancelled: a submission not yet begun is then skipped."""
         self.outcome: Outcome[Any] = _SKIPPED
+        self._parked = False
+        self._told = False
 
-    def abort(self, _: object) -> Abort:
-        """Be the abort function of the waiting trio task: from here on nobody waits for the outcome."""
+    async def answer(self) -> object:
+        """Be the waiting trio task: wait until the outcome is told, unless it was already, and give it."""
+        if not self._told:
+            self._parked = True
+            await wait_task_rescheduled(self._abort)
+        return self.outcome.unwrap()
+
+    def tell(self) -> None:
+        """Tell the waiting task that the outcome stands, in the trio thread."""
+        self._told = True
+        if self._parked and self.waiter is not None:
+            reschedule(self.waiter)
+
+    def _abort(self, _: object) -> Abort:
+        """From here on nobody waits for the outcome."""
         self.waiter = None
         return Abort.SUCCEEDED
 
@@ -91,7 +106,7 @@ class Writer:
         owner: Owner | None,
         elder: Callable[[int], str | None],
         forgettable: Forgettable | None,
-        at_rest: threading.Event,
+        at_rest: threading.Lock,
         deliver: Callable[[list[Submission], list[StatusChange], float], None],
     ) -> None:
         """Name what it works with.
@@ -105,7 +120,8 @@ class Writer:
             owner: for which front it writes, if for one.
             elder: names a server of an older version on this workspace, before the schema is changed.
             forgettable: the records of the owner's calls that may go.
-            at_rest: set whenever a batch is done and nothing waits; who submits clears it.
+            at_rest: released whenever a batch is done and nothing waits; who submits acquires it. A bare lock: an
+                event has one inside, and a queue and Python's code around it, which the other thread waits for.
             deliver: called with a batch whose outcomes are set, what it changed, and the seconds that it took.
         """
         self._database = database
@@ -153,7 +169,7 @@ class Writer:
                     # Also when this thread ends by a fault of its own: nobody may wait for ever.
                     self._deliver(batch, changed, time.perf_counter() - started)
                     if self._queue.empty():
-                        self._at_rest.set()
+                        come_to_rest(self._at_rest)
                 if self._over is not None:
                     raise self._over
                 if ended:
@@ -178,7 +194,7 @@ class Writer:
         failure loses nothing.
         """
         self._unindexed = 0
-        # It need not survive a power cut: the list of what is to be learned does, and comes back with it.
+        # It need not survive a power cut: the mark of what was learned goes back together with the index.
         connection.execute("PRAGMA synchronous=NORMAL")
         with contextlib.suppress(sqlite3.Error, StoreError):
             index_words(connection, self._holding.check_rights)
@@ -271,6 +287,12 @@ class Writer:
             if savepoints:
                 connection.execute("RELEASE command")
         return changed
+
+
+def come_to_rest(at_rest: threading.Lock) -> None:
+    """Tell who waits for the lock that nothing is to be done; for the writing thread, which alone releases it."""
+    if at_rest.locked():
+        at_rest.release()
 
 
 def connect(database: Path, *, read_only: bool = False) -> sqlite3.Connection:

@@ -39,6 +39,8 @@ _LOOK_SECONDS: Final = 0.05
 """How often a drain looks whether commands have ended; calls say so themselves."""
 _PAUSE_SECONDS: Final = 0.5
 _PAUSE_SECONDS_MAX: Final = 30.0
+_GO_ON_SECONDS: Final = 0.05
+"""How long requests that are repeated have the loop for themselves."""
 _LIFE_SECONDS: Final = 10.0
 _BACKOFF: Final = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
 
@@ -104,6 +106,9 @@ class Life:
         """Be that child, until cancelled."""
         opened = await self._orchestrator.home_workspace()
         task_status.started(self)
+        if self.told.reason != "restart":
+            # What was repeated comes first: its clients wait.
+            await trio.sleep(_GO_ON_SECONDS)
         begun = await self._begin(opened)
         await self._settle(opened, begun)
         while True:

@@ -19,7 +19,7 @@ from vespera_agents.serving.lifecycle.standing import Standing, standing_of
 from vespera_agents.specialists.answers import Answer, iso
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator
-from vespera_agents.store import StoreUnavailable, queries
+from vespera_agents.store import StoreUnavailable
 from vespera_agents.store import lifecycle as rows
 from vespera_agents.store.commands import TouchStore
 
@@ -157,7 +157,7 @@ async def reconnect_test(orchestrator: Orchestrator, call: Call, session_id: str
     await opened.store.execute(TouchStore(call.by, key.key), key)
     hops.append(("store write", time.perf_counter() - begun))
     begun = time.perf_counter()
-    if await opened.store.read(queries.recorded_result, key) != key.key:
+    if await opened.store.recorded(key) != key.key:
         raise StoreUnavailable(
             f"{opened.store.database} does not give back what was just committed. Restart the server."
         )

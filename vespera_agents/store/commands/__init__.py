@@ -31,7 +31,7 @@ from vespera_agents.store.commands.editing import (
     Updated,
     UpdateTask,
 )
-from vespera_agents.store.commands.jobs import AnswerJob, AskJob, EndJob, JobState, NoteJob, StartJob, StopJob
+from vespera_agents.store.commands.jobs import AdoptJob, AnswerJob, AskJob, EndJob, JobState, NoteJob, StartJob, StopJob
 from vespera_agents.store.commands.leases import ReleaseLapsed, RenewLease
 from vespera_agents.store.commands.lifecycle import (
     AskedRestart,
@@ -60,6 +60,7 @@ from vespera_agents.store.commands.upkeep import (
 
 __all__ = [
     "AddArtifacts",
+    "AdoptJob",
     "AnswerJob",
     "AskJob",
     "AskRestart",
