@@ -64,6 +64,12 @@ class Record:
 
     def judge(self, database: Path) -> Verdict:
         """Compare the book with a store that nobody writes to any more; all calls must have been answered."""
+        try:
+            return self._judge(database)
+        except sqlite3.DatabaseError as error:
+            return Verdict((), (), (f"{database.name} cannot be read: {error}",))
+
+    def _judge(self, database: Path) -> Verdict:
         with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
             rows = _Rows(connection)
             lost: list[str] = []
