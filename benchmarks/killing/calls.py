@@ -120,9 +120,7 @@ class Calls:
 
     def gaps(self, *, spare: bool | None = None, how: str | None = None) -> Sequence[float]:
         """Give the gaps of all kills, or of those that found a spare or found none, or of one way to kill."""
-        chosen = (
-            kill.gap_seconds for kill in self.kills if spare in {None, kill.spare} and how in {None, kill.how}
-        )
+        chosen = (kill.gap_seconds for kill in self.kills if spare in {None, kill.spare} and how in {None, kill.how})
         return [gap for gap in chosen if gap is not None]
 
     def hits(self) -> int:

@@ -19,7 +19,7 @@ from mcp import Client
 from benchmarks.killing.calls import CALL_SECONDS, Calls
 from benchmarks.killing.processes import Family, Member
 
-__all__ = ["Killer", "Roles", "Watch"]
+__all__ = ["Killer", "Roles", "Watch", "rested_spare", "roles_of"]
 
 PAIR_SECONDS: Final = (0.003, 0.045)
 """Between the two kills of a pair: always within 50 ms."""
@@ -116,7 +116,7 @@ class Killer:
 
     async def kill(self, *, pair: bool = False) -> int:
         """Kill the worker that works now, or it and its successor; says how many died, and waits for an answer."""
-        roles, rested = await self._find()
+        roles, rested = await _settled(self.family)
         await self.calls.fit(2 if pair else 1)
         target = roles.worker
         assert target is not None
@@ -141,15 +141,6 @@ class Killer:
         self.calls.kills[-2].spare = False
         return 1
 
-    async def _find(self) -> tuple[Roles, bool]:
-        with trio.fail_after(CALL_SECONDS):
-            while True:
-                before = roles_of(self.family)
-                await trio.sleep(REST_SECONDS)
-                now = roles_of(self.family)
-                if now.worker is not None and before.worker is not None and now.worker.pid == before.worker.pid:
-                    return now, _rested(before.spare, now.spare)
-
     async def _probe(self) -> None:
         """Ask for something small, so that the end of the gap is seen."""
         await self.calls.call(self.client, "orchestrator_query_tasks", {"limit": 1, "status": ["failed"]})
@@ -164,6 +155,22 @@ class Killer:
         except ProcessLookupError:
             return False
         return True
+
+
+async def rested_spare(family: Family) -> bool:
+    """Say whether a spare has come to rest, once there is a worker."""
+    return (await _settled(family))[1]
+
+
+async def _settled(family: Family) -> tuple[Roles, bool]:
+    """Wait until there is a worker; gives who is there, and whether a spare has come to rest."""
+    with trio.fail_after(CALL_SECONDS):
+        while True:
+            before = roles_of(family)
+            await trio.sleep(REST_SECONDS)
+            now = roles_of(family)
+            if now.worker is not None and before.worker is not None and now.worker.pid == before.worker.pid:
+                return now, _rested(before.spare, now.spare)
 
 
 def _rested(before: Member | None, now: Member | None) -> bool:

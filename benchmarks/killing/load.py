@@ -62,10 +62,8 @@ class Load:
 
     async def prepare(self, client: Client) -> bool:
         """Open the session and plan the large plan; says whether that succeeded."""
-        opened = await self.calls.call(client, "orchestrator_initialize_session", {"name": self.name})
-        if opened is None:
+        if not await self.open(client):
             return False
-        self._session = str(opened["id"])
         for number, count in enumerate(LARGE):
             subtasks: list[dict[str, object]] = [{"title": f"{self.name} large {number}.{one}"} for one in range(count)]
             planned = await self.plan(client, f"{self.name} large {number}", subtasks, below=self._large)
@@ -73,6 +71,12 @@ class Load:
                 return False
             self._large = self._large or planned[0]
         return True
+
+    async def open(self, client: Client) -> bool:
+        """Open the session; says whether that succeeded."""
+        opened = await self.calls.call(client, "orchestrator_initialize_session", {"name": self.name})
+        self._session = "" if opened is None else str(opened["id"])
+        return opened is not None
 
     async def plan(
         self, client: Client, title: str, subtasks: Sequence[dict[str, object]], below: str = ""

@@ -57,10 +57,18 @@ class Record:
     """Ids of tasks that were claimed once."""
     completed: set[str] = field(default_factory=set[str])
     """Ids of tasks whose work was handed in, with a gate."""
+    finished: set[str] = field(default_factory=set[str])
+    """Ids of tasks whose work was handed in, without a gate."""
     updated: Counter[str] = field(default_factory=Counter[str])
     """How often each task was changed."""
     gathered: Counter[str] = field(default_factory=Counter[str])
     """How often the results below each task were gathered."""
+
+    @property
+    def effects(self) -> int:
+        """How many effects were acknowledged."""
+        worked = len(self.claimed) + len(self.completed) + len(self.finished)
+        return len(self.planned) + worked + self.updated.total() + self.gathered.total()
 
     def judge(self, database: Path) -> Verdict:
         """Compare the book with a store that nobody writes to any more; all calls must have been answered."""
@@ -75,7 +83,9 @@ class Record:
             lost: list[str] = []
             doubled: list[str] = []
             damaged = [text for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"]
-            damaged += [f"a row of {row[0]} without its parent" for row in connection.execute("PRAGMA foreign_key_check")]
+            damaged += [
+                f"a row of {row[0]} without its parent" for row in connection.execute("PRAGMA foreign_key_check")
+            ]
             for what, expected, found in self._comparisons(rows):
                 for name in sorted({*expected, *found}):
                     wanted, there = expected.get(name, 0), found.get(name, 0)
@@ -94,11 +104,13 @@ class Record:
         claims = rows.counted("SELECT task_id FROM event WHERE what='status' AND after='in_progress'")
         yield "claim of", dict.fromkeys(self.claimed, 1), _only(claims, leaves)
         completions = rows.counted("SELECT task_id FROM event WHERE what='status' AND after='completed'")
-        yield "completion of", dict.fromkeys(self.completed, 1), _only(completions, leaves)
+        done = dict.fromkeys(self.completed | self.finished, 1)
+        yield "completion of", done, _only(completions, leaves)
         statuses = rows.counted("SELECT id FROM task WHERE status='completed'")
-        yield "completed task", dict.fromkeys(self.completed, 1), _only(statuses, leaves)
+        yield "completed task", done, _only(statuses, leaves)
         yield "change of", self.updated, rows.events("updated")
-        artifacts = dict(self.gathered) | dict.fromkeys(self.completed, ARTIFACTS_OF_WORK)
+        artifacts = dict(self.gathered) | dict.fromkeys(self.finished, 1)
+        artifacts |= dict.fromkeys(self.completed, ARTIFACTS_OF_WORK)
         yield "artifacts of", artifacts, rows.counted("SELECT task_id FROM artifact")
         yield "events of artifacts of", artifacts, rows.events("artifact")
         ended = "SELECT task_id FROM job WHERE status='completed' AND kind='orchestrator_complete_task'"

@@ -1,0 +1,167 @@
+"""Whatever ends a server behind its front, nobody of it is left after two seconds: workers, spares, commands, guardians.
+
+Everybody who begins in a place carries its mark in the environment, and is counted by that. Each way to end is tried
+with the command of a gate running, and with a worker that is stopped and cannot end by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+import trio
+
+from benchmarks.killing.killer import Roles, roles_of
+from benchmarks.killing.places import GONE_SECONDS, Place, gone, new_place
+from benchmarks.killing.processes import Family, Member
+from benchmarks.serving.clients import LineClient, request
+
+GATE = "sleep 300"
+WAIT_SECONDS = 30.0
+"""How long a server may take to get where a test wants it; alone it takes 2 s."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server behind its front whose gate runs and whose spare waits."""
+
+    place: Place
+    family: Family
+    front: subprocess.Popen[bytes]
+
+    async def roles(self) -> Roles:
+        """Wait until everybody is there: a worker, a spare, and a command."""
+        with trio.fail_after(WAIT_SECONDS):
+            while True:
+                roles = roles_of(self.family)
+                if roles.worker is not None and roles.spare is not None and any(map(_is_gate, roles.everybody)):
+                    return roles
+                await trio.sleep(0.05)
+
+    async def without(self, members: tuple[Member, ...]) -> list[str]:
+        """Wait until none of these lives; gives those that do after the time."""
+        pids = {one.pid for one in members}
+        left: list[Member] = []
+        with trio.move_on_after(GONE_SECONDS):
+            while left := [one for one in self.family.members() if one.pid in pids]:
+                await trio.sleep(0.02)
+        return [f"{one.pid} {' '.join(one.command)[:100]}" for one in left]
+
+
+@contextmanager
+def served() -> Iterator[Served]:
+    """Start a server, have a gate run on it, and leave nobody whatever happens."""
+    with new_place() as place:
+        place.trust(f'[commands]\nallow = ["{GATE}"]\n')
+        family = place.family()
+        with subprocess.Popen(
+            place.command, env=place.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        ) as front:
+            try:
+                _run_gate(front)
+                yield Served(place, family, front)
+            finally:
+                front.kill()
+                for one in family.members():
+                    with _gone_already():
+                        os.kill(one.pid, signal.SIGKILL)
+
+
+def _run_gate(front: subprocess.Popen[bytes]) -> None:
+    """Hand in a task with a gate that does not end, and do not wait for the answer."""
+    client = LineClient(front, "modern")
+    client.call("orchestrator_initialize_session", {})
+    planned = client.call("orchestrator_plan_task", {"title": "gated", "gates": [GATE]})
+    task = planned["structuredContent"]["tasks"][0]["id"]
+    client.call("orchestrator_execute_task", {"task_id": task})
+    work = {"task_id": task, "summary": "done", "next_action": "complete"}
+    params = {"name": "orchestrator_complete_task", "arguments": work}
+    assert front.stdin is not None
+    os.write(front.stdin.fileno(), request(100, "tools/call", params, "modern") + b"\n")
+
+
+@contextmanager
+def _gone_already() -> Iterator[None]:
+    try:
+        yield
+    except ProcessLookupError:
+        return
+
+
+def _is_gate(one: Member) -> bool:
+    return " ".join(one.command) == GATE
+
+
+def close_pipe(front: subprocess.Popen[bytes]) -> None:
+    assert front.stdin is not None
+    front.stdin.close()
+
+
+ENDS: dict[str, Callable[[subprocess.Popen[bytes]], None]] = {
+    "EOF": close_pipe,
+    "SIGTERM": lambda front: front.send_signal(signal.SIGTERM),
+    "SIGINT": lambda front: front.send_signal(signal.SIGINT),
+    "SIGKILL": lambda front: front.kill(),
+}
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["worker runs", "worker is stopped"])
+@pytest.mark.parametrize("end", ENDS)
+async def test_nobody_outlives_the_front(end: str, stopped: bool) -> None:  # noqa: FBT001 - pytest gives it by name
+    with served() as server:
+        roles = await server.roles()
+        assert roles.worker is not None
+        assert len(roles.everybody) >= 5, roles.everybody
+        if stopped:
+            os.kill(roles.worker.pid, signal.SIGSTOP)
+        ENDS[end](server.front)
+        assert await gone(server.family) == []
+        assert server.front.wait(1) == (-signal.SIGKILL if end == "SIGKILL" else 0)
+
+
+async def test_what_a_killed_worker_had_started_ends_with_it() -> None:
+    with served() as server:
+        before = await server.roles()
+        assert before.worker is not None
+        os.kill(before.worker.pid, signal.SIGKILL)
+        front, stays = before.front, {one.pid for one in (before.front, before.forker, before.spare) if one}
+        assert await server.without(tuple(one for one in before.everybody if one.pid not in stays)) == []
+        # The gate runs again for the repeated call, under a worker that was a spare.
+        after = await server.roles()
+        assert after.front == front or (front and after.front and after.front.pid == front.pid)
+        assert after.worker is not None
+        assert after.worker.pid != before.worker.pid
+        close_pipe(server.front)
+        assert await gone(server.family) == []
+
+
+@pytest.mark.parametrize("victim", ["forker", "spare"])
+async def test_a_killed_forker_or_spare_leaves_nobody(victim: str) -> None:
+    with served() as server:
+        before = await server.roles()
+        target = before.forker if victim == "forker" else before.spare
+        assert target is not None
+        os.kill(target.pid, signal.SIGKILL)
+        ours = (target, *(before.spares if victim == "forker" else ()))
+        assert await server.without(ours) == []
+        # Another one takes its place.
+        with trio.fail_after(WAIT_SECONDS):
+            while roles_of(server.family).spare is None:
+                await trio.sleep(0.05)
+        close_pipe(server.front)
+        assert await gone(server.family) == []
+
+
+async def test_a_stopped_forker_or_spare_outlives_nobody() -> None:
+    with served() as server:
+        roles = await server.roles()
+        for one in (roles.forker, roles.spare):
+            assert one is not None
+            os.kill(one.pid, signal.SIGSTOP)
+        server.front.kill()
+        assert await gone(server.family) == []
