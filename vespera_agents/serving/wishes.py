@@ -1,0 +1,106 @@
+"""What `vespera serve` was asked for, read from its words without a library: a client waits while this starts.
+
+Whatever these few lines do not understand, `--help` and mistakes included, is nobody's wish here; the commands of the
+command line say what is wrong with it. Neighbours: `cli.serving` serves in this process, `worker` behind a front.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar, final
+
+from vespera_agents.serving.transports.http.wishes import HttpWish
+
+__all__ = ["GC_THRESHOLDS", "LEASE_MINUTES", "ServeWish", "imported", "plain_serve"]
+
+T = TypeVar("T")
+
+_OPTIONS: Final = (
+    "--workspace",
+    "--metrics",
+    "--tools",
+    "--http",
+    "--token-file",
+    "--tls-cert",
+    "--tls-key",
+    "--allowed-host",
+    "--lease-minutes",
+)
+_REPEATED: Final = "--allowed-host"
+_ONLY_HTTP: Final = ("--token-file", "--tls-cert", "--tls-key", "--allowed-host")
+LEASE_MINUTES: Final = (0.01, 10_080.0)
+"""The shortest and the longest lease."""
+GC_THRESHOLDS: Final = (20_000, 20, 50)
+"""What `gc.set_threshold` takes: 20,000 new objects, some megabytes, between two collections of the youngest ones.
+A call makes some hundreds, nearly none of which only a collection would find; with the default of 700 nearly every call
+paid for one."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ServeWish:
+    """What to serve."""
+
+    workspace: Path
+    metrics: str | None = None
+    """HOST:PORT."""
+    tools: str = "core"
+    """`core`, `full`, or names between commas."""
+    http: HttpWish | None = None
+    """Serve HTTP instead of standard input and output."""
+    lease_minutes: float = 60.0
+    """How long one of several clients that is not heard of keeps its claims."""
+
+
+def plain_serve(words: Sequence[str]) -> ServeWish | None:
+    """Read the arguments of the process when they are a plain `serve`; None sends them the long way."""
+    if not words or words[0] != "serve":
+        return None
+    given: dict[str, str] = {}
+    hosts: list[str] = []
+    rest = iter(words[1:])
+    for word in rest:
+        name, equals, value = word.partition("=")
+        text = value if equals else next(rest, "")
+        repeated = name in given and name != _REPEATED
+        if name not in _OPTIONS or repeated or not text or text.startswith("-"):
+            return None
+        given[name] = text
+        if name == _REPEATED:
+            hosts.append(text)
+    address = given.get("--http")
+    if address is None and any(name in given for name in _ONLY_HTTP):
+        return None
+    try:
+        minutes = float(given.get("--lease-minutes", "60"))
+    except ValueError:
+        return None
+    if not LEASE_MINUTES[0] <= minutes <= LEASE_MINUTES[1]:
+        return None
+    certificate, key, tokens = (_path(given.get(name)) for name in ("--tls-cert", "--tls-key", "--token-file"))
+    http = None if address is None else HttpWish(address, tokens, certificate, key, tuple(hosts))
+    return ServeWish(
+        Path(given.get("--workspace", ".")),
+        given.get("--metrics"),
+        given.get("--tools", "core"),
+        http,
+        minutes,
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def imported(load: Callable[[], T]) -> T:
+    """Import what serves, and give what was imported; from then on garbage is looked for as a server can afford it."""
+    # What is imported stays for ever: looking through it for garbage, now and later, took a tenth of the start.
+    gc.disable()
+    loaded = load()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
+    return loaded
