@@ -1,4 +1,6 @@
-"""The command: `python -m benchmarks NAME... [--quick] [--minutes M] [--json FILE] [--document FILE]`; without a name it runs all.
+"""The command: `python -m benchmarks NAME... [--quick] [--minutes M] [--json FILE] [--document FILE]`.
+
+Without a name it runs all.
 
 Exit status 0 whatever the numbers say, 1 when a benchmark crashed, 2 for bad input: a goal that is not met is printed
 as such, and noise fails no build.

@@ -19,6 +19,7 @@ import statistics
 from typing import Final
 
 from benchmarks.harness import Options, Row, row_of
+from benchmarks.killing.faulty_worker import POINTS
 from benchmarks.killing.scenarios import Outcome, control, forced, killed, wedged
 
 CALLS: Final = 5_000
@@ -44,8 +45,7 @@ async def run(options: Options) -> list[Row]:
         outcome = await killed(era, calls, kills)
         rows += _judged(f"SIGKILL, stdio, {era}", outcome)
         rows += _kills_and_gaps(f"stdio, {era}", outcome, kills)
-    points = dict.fromkeys(("before-commit", "after-commit", "torn-answer"), options.scaled(FORCED))
-    points["stopped-in-transaction"] = options.scaled(STOPPED)
+    points = {point: options.scaled(STOPPED if "stopped" in point else FORCED) for point in POINTS}
     outcome = await forced(points)
     rows += _judged("fault points", outcome)
     rows += [
@@ -103,9 +103,7 @@ def _kills_and_gaps(name: str, outcome: Outcome, kills: int) -> list[Row]:
     ]
 
 
-def _count(
-    name: str, ours: float, reference: str, wanted: float, goal: float = 1.0, *, at_most: bool = False
-) -> Row:
+def _count(name: str, ours: float, reference: str, wanted: float, goal: float = 1.0, *, at_most: bool = False) -> Row:
     return row_of(
         name,
         unit="",

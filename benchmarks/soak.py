@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast, final
 
@@ -156,7 +156,7 @@ class Workflows:
         (self.record.completed if gated else self.record.finished).add(task)
         return True
 
-    async def _timed(self, client: Client, tool: str, arguments: dict[str, object]) -> dict[str, Any] | None:
+    async def _timed(self, client: Client, tool: str, arguments: Mapping[str, object]) -> dict[str, Any] | None:
         began = time.perf_counter()
         answer = await self.calls.call(client, tool, arguments)
         seconds = time.perf_counter() - began
@@ -264,7 +264,7 @@ def _flat(name: str, series: Sequence[float], at: Sequence[float]) -> Row:
     slope = statistics.linear_regression(at, series).slope * 60
     return row_of(
         f"{name} at the end ({scale(slope):+.3f} a minute)",
-        unit="MiB" if memory else name.split()[0] if not name.startswith("open") else "files",
+        unit="MiB" if memory else name.split(maxsplit=1)[0] if not name.startswith("open") else "files",
         ours=[scale(statistics.median(series[-third:]))],
         reference="at the beginning",
         references=[scale(statistics.median(series[:third]))],

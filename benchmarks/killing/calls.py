@@ -16,6 +16,8 @@ import trio
 from mcp import Client, MCPError
 from mcp_types import CallToolResult, TextContent
 
+from benchmarks.killing.waiting import until
+
 __all__ = ["Calls", "Kill"]
 
 HITS_MAX: Final = 2
@@ -87,8 +89,7 @@ class Calls:
     async def fit(self, deaths: int = 1) -> None:
         """Wait until so many deaths are not one too many for any call in flight."""
         with trio.fail_after(CALL_SECONDS):
-            while not self.may_meet(deaths):
-                await trio.sleep(0.002)
+            await until(lambda: self.may_meet(deaths), 0.002)
 
     def killed(self, how: str, *, spare: bool, at: float | None = None) -> Kill:
         """Note that a worker was killed just now, or when it was; gives the note."""

@@ -19,6 +19,7 @@ from benchmarks.killing.calls import Calls, Kill
 from benchmarks.killing.faulty_worker import DATABASE_VARIABLE, FOLDER_VARIABLE, FORGETFUL_VARIABLE
 from benchmarks.killing.killer import rested_spare
 from benchmarks.killing.places import Place
+from benchmarks.killing.waiting import until
 
 __all__ = ["Faults"]
 
@@ -67,8 +68,7 @@ class Faults:
         fired = self.folder / f"{point}.fired"
         (self.folder / point).touch()
         with trio.move_on_after(FIRE_SECONDS):
-            while not fired.exists():
-                await trio.sleep(0.001)
+            await until(fired.exists, 0.001)
             # The file was renamed when it happened, and we look only now and then.
             late = time.time() - fired.stat().st_ctime
             fired.unlink()

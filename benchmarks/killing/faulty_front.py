@@ -24,9 +24,7 @@ def faulty_settings(words: tuple[str, ...], pong_seconds: float | None, *, spare
     forker = (*program, "vespera_agents.serving.forker", *words)
     if pong_seconds is None:
         return Settings(worker=worker, forker=forker, spare=spare)
-    return Settings(
-        worker=worker, forker=forker, spare=spare, ping_seconds=_PING_SECONDS, pong_seconds=pong_seconds
-    )
+    return Settings(worker=worker, forker=forker, spare=spare, ping_seconds=_PING_SECONDS, pong_seconds=pong_seconds)
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Final, final
 
-__all__ = ["DATABASE_VARIABLE", "FORGETFUL_VARIABLE", "FOLDER_VARIABLE", "POINTS"]
+__all__ = ["DATABASE_VARIABLE", "FOLDER_VARIABLE", "FORGETFUL_VARIABLE", "POINTS"]
 
 FOLDER_VARIABLE: Final = "VESPERA_CHAOS_FAULTS"
 DATABASE_VARIABLE: Final = "VESPERA_CHAOS_DATABASE"
@@ -92,7 +92,7 @@ def install() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return write(descriptor, data)
 
-    sqlite3.connect = connect_faulty  # type: ignore[assignment]
+    sqlite3.connect = connect_faulty
     os.write = write_torn
     if os.environ.get(FORGETFUL_VARIABLE):
         forget_keys()

@@ -18,6 +18,7 @@ from mcp import Client
 
 from benchmarks.killing.calls import CALL_SECONDS, Calls
 from benchmarks.killing.processes import Family, Member
+from benchmarks.killing.waiting import until
 
 __all__ = ["Killer", "Roles", "Watch", "rested_spare", "roles_of"]
 
@@ -97,7 +98,7 @@ class Killer:
 
     def __post_init__(self) -> None:
         """Choose the moments by the seed."""
-        self._chance = random.Random(self.seed)  # noqa: S311 - the same run again, not a secret
+        self._chance = random.Random(self.seed)
 
     async def run(self, kills: int, calls_max: int, *, pair_every: int = 0) -> None:
         """Kill so many times, spread over so many calls.
@@ -146,8 +147,7 @@ class Killer:
         await self.calls.call(self.client, "orchestrator_query_tasks", {"limit": 1, "status": ["failed"]})
 
     async def _until_begun(self, number: float) -> None:
-        while self.calls.begun < number:
-            await trio.sleep(0.01)
+        await until(lambda: self.calls.begun >= number)
 
     def _signal(self, target: Member) -> bool:
         try:

@@ -93,7 +93,7 @@ class Load:
         return [str(one["id"]) for one in found]
 
     async def _lane(self, client: Client, lane: int) -> None:
-        chance = random.Random(f"{self.seed}-{lane}")  # noqa: S311 - the same run again, not a secret
+        chance = random.Random(f"{self.seed}-{lane}")
         number = 0
         while not self._over:
             number += 1

@@ -22,10 +22,11 @@ from mcp_types import Implementation
 
 from benchmarks.killing.load import ALLOWED
 from benchmarks.killing.processes import MARK_VARIABLE, Family
+from benchmarks.killing.waiting import until
 from benchmarks.serving.clients import ROOT
 from vespera_agents.workspace import Registry, Workspace, load_settings
 
-__all__ = ["GONE_SECONDS", "Place", "new_place", "talking"]
+__all__ = ["GONE_SECONDS", "Place", "gone", "new_place", "talking"]
 
 GONE_SECONDS: Final = 2.0
 """How long after the end of a front its processes may live."""
@@ -115,7 +116,6 @@ async def talking(
 async def gone(family: Family, seconds: float = GONE_SECONDS) -> Sequence[str]:
     """Wait until nobody of a family lives; gives the commands of those that still do."""
     with trio.move_on_after(seconds):
-        while family.members():
-            await trio.sleep(0.02)
+        await until(lambda: not family.members(), 0.02)
         return []
     return [f"{one.pid} {' '.join(one.command)[:120]}" for one in family.members()]

@@ -45,7 +45,7 @@ class Member:
             return False
         for link in links:
             try:
-                if Path(os.readlink(link)).name == file_name:
+                if link.readlink().name == file_name:
                     return True
             except OSError:
                 continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, final
@@ -32,8 +32,6 @@ COLD_STARTS: Final = 7
 PONG_SECONDS: Final = 0.5
 """Where workers are stopped: the product waits longer, a benchmark need not."""
 PAIR_EVERY: Final = 10
-
-Talking = Callable[[Place], "Awaiting"]
 
 
 @final
@@ -60,11 +58,13 @@ class Outcome:
         return [*self.calls.failures, *self.misread, *verdict, *(f"left behind: {one}" for one in self.left)]
 
 
-Client_ = Callable[[], "AsyncIterator[Client]"]
-Work = Callable[[Client, Outcome, Load, Place], Awaitable[None]]
+Talk = Callable[[Place], AbstractAsyncContextManager[Client]]
+Death = Callable[[Client, Outcome, Load, Place], Awaitable[None]]
 
 
-async def killed(era: str, calls_max: int, kills: int, *, cold_starts: int = COLD_STARTS, http: bool = False) -> Outcome:
+async def killed(
+    era: str, calls_max: int, kills: int, *, cold_starts: int = COLD_STARTS, http: bool = False
+) -> Outcome:
     """Kill workers at random moments with SIGKILL, some of them in pairs, while so many calls are made."""
 
     async def kill(client: Client, outcome: Outcome, _: Load, place: Place) -> None:
@@ -134,14 +134,12 @@ async def _faulty(place: Place, *, era: str, http: bool, pong_seconds: float) ->
         yield client
 
 
-async def _scenario(
-    talk: Callable[[Place], object], kill: Work, *, calls_max: int = ENDLESS, cold_starts: int = 0
-) -> Outcome:
+async def _scenario(talk: Talk, kill: Death, *, calls_max: int = ENDLESS, cold_starts: int = 0) -> Outcome:
     outcome = Outcome()
     with new_place() as place:
         family = place.family()
         watch = Watch(family)
-        async with talk(place) as client, trio.open_nursery() as watching:  # type: ignore[attr-defined]
+        async with talk(place) as client, trio.open_nursery() as watching:
             watching.start_soon(watch.run)
             load = Load(outcome.calls, outcome.record, "chaos", calls_max, misread=outcome.misread)
             async with trio.open_nursery() as nursery:

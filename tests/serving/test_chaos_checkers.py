@@ -21,27 +21,36 @@ from benchmarks.killing.load import Load
 from benchmarks.killing.places import new_place, talking
 from benchmarks.killing.processes import MARK_VARIABLE, Family
 from benchmarks.killing.record import Record, doubled_titles
+from benchmarks.killing.waiting import until
 
 CALLS = 60
 PLANTED = {
     "a task is gone": ("DELETE FROM task WHERE id=:task", "lost", "task"),
     "a task is there twice": (
-        "INSERT INTO task SELECT seq + 100000, id || 'b', session_id, parent_id, key, position, {rest} FROM task"
-        " WHERE id=:task",
+        (
+            "INSERT INTO task SELECT seq + 100000, id || 'b', session_id, parent_id, key, position, {rest} FROM task"
+            " WHERE id=:task"
+        ),
         "doubled",
         "task",
     ),
     "a creation was not written down": ("DELETE FROM event WHERE what='created' AND task_id=:task", "lost", "creation"),
     "a completion is written down twice": (
-        "INSERT INTO event(at, session_id, task_id, actor, what, before, after) SELECT at, session_id, task_id, actor,"
-        " what, before, after FROM event WHERE what='status' AND after='completed' AND task_id=:task",
+        (
+            "INSERT INTO event(at, session_id, task_id, actor, what, before, after)"
+            " SELECT at, session_id, task_id, actor, what, before, after FROM event"
+            " WHERE what='status' AND after='completed' AND task_id=:task"
+        ),
         "doubled",
         "completion",
     ),
     "a completion was taken back": ("UPDATE task SET status='in_progress' WHERE id=:task", "lost", "completed task"),
     "work is kept twice": (
-        "INSERT INTO artifact(id, session_id, task_id, kind, name, mime_type, size, sha256, created) SELECT id || 'b',"
-        " session_id, task_id, kind, name, mime_type, size, sha256, created FROM artifact WHERE task_id=:task LIMIT 1",
+        (
+            "INSERT INTO artifact(id, session_id, task_id, kind, name, mime_type, size, sha256, created)"
+            " SELECT id || 'b', session_id, task_id, kind, name, mime_type, size, sha256, created FROM artifact"
+            " WHERE task_id=:task LIMIT 1"
+        ),
         "doubled",
         "artifacts",
     ),
@@ -58,7 +67,7 @@ PLANTED = {
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Record, Path]]:
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, Path]:
     """What a real client was told by a real server that nobody killed, and a copy of the store."""
     kept = tmp_path_factory.mktemp("chaos") / "vespera.db"
     calls, record = Calls(), Record()
@@ -76,7 +85,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Record, Pat
     trio.run(run)
     assert not calls.failures
     assert calls.answered == calls.begun == CALLS
-    yield record, kept
+    return record, kept
 
 
 def test_a_store_that_fits_the_book_is_found_sound(told: tuple[Record, Path]) -> None:
@@ -95,7 +104,7 @@ def test_a_planted_fault_is_found(fault: str, told: tuple[Record, Path], tmp_pat
     sql, kind, word = PLANTED[fault]
     database = tmp_path / "vespera.db"
     shutil.copy(sound, database)
-    names = {"task": sorted(record.completed)[0], "gathered": next(iter(record.gathered))}
+    names = {"task": min(record.completed), "gathered": next(iter(record.gathered))}
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
         rest = _columns(connection, "task", after="position")
         job = _columns(connection, "job", after="id")
@@ -154,8 +163,8 @@ async def test_who_carries_a_mark_is_found_and_nobody_else() -> None:
     family = Family(mark)
     with _sleeping(mark) as ours, _sleeping(os.urandom(8).hex()):
         with trio.fail_after(10):
-            while not (found := family.members()):
-                await trio.sleep(0.01)
+            await until(lambda: bool(family.members()))
+        found = family.members()
         assert [one.pid for one in found] == [ours.pid]
         assert found[0].parent == os.getpid()
         assert not found[0].python

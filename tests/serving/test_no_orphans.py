@@ -1,7 +1,8 @@
-"""Whatever ends a server behind its front, nobody of it is left after two seconds: workers, spares, commands, guardians.
+"""Whatever ends a server behind its front, nobody of it is left after two seconds.
 
-Everybody who begins in a place carries its mark in the environment, and is counted by that. Each way to end is tried
-with the command of a gate running, and with a worker that is stopped and cannot end by itself.
+Neither workers nor spares, commands nor guardians: everybody who begins in a place carries its mark in the environment,
+and is counted by that. Each way to end is tried with the command of a gate running, and with a worker that is stopped
+and cannot end by itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import trio
 from benchmarks.killing.killer import Roles, roles_of
 from benchmarks.killing.places import GONE_SECONDS, Place, gone, new_place
 from benchmarks.killing.processes import Family, Member
+from benchmarks.killing.waiting import until
 from benchmarks.serving.clients import LineClient, request
 
 GATE = "sleep 300"
@@ -46,10 +48,9 @@ class Served:
     async def without(self, members: tuple[Member, ...]) -> list[str]:
         """Wait until none of these lives; gives those that do after the time."""
         pids = {one.pid for one in members}
-        left: list[Member] = []
         with trio.move_on_after(GONE_SECONDS):
-            while left := [one for one in self.family.members() if one.pid in pids]:
-                await trio.sleep(0.02)
+            await until(lambda: not any(one.pid in pids for one in self.family.members()))
+        left = [one for one in self.family.members() if one.pid in pids]
         return [f"{one.pid} {' '.join(one.command)[:100]}" for one in left]
 
 
@@ -112,7 +113,7 @@ ENDS: dict[str, Callable[[subprocess.Popen[bytes]], None]] = {
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["worker runs", "worker is stopped"])
 @pytest.mark.parametrize("end", ENDS)
-async def test_nobody_outlives_the_front(end: str, stopped: bool) -> None:  # noqa: FBT001 - pytest gives it by name
+async def test_nobody_outlives_the_front(end: str, stopped: bool) -> None:
     with served() as server:
         roles = await server.roles()
         assert roles.worker is not None
@@ -151,8 +152,7 @@ async def test_a_killed_forker_or_spare_leaves_nobody(victim: str) -> None:
         assert await server.without(ours) == []
         # Another one takes its place.
         with trio.fail_after(WAIT_SECONDS):
-            while roles_of(server.family).spare is None:
-                await trio.sleep(0.05)
+            await until(lambda: roles_of(server.family).spare is not None)
         close_pipe(server.front)
         assert await gone(server.family) == []
 
