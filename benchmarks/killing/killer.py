@@ -26,7 +26,6 @@ PAIR_SECONDS: Final = (0.003, 0.045)
 """Between the two kills of a pair: always within 50 ms."""
 REST_SECONDS: Final = 0.03
 """A spare that takes no processor time for so long has come to rest."""
-DATABASE: Final = "vespera.db"
 _LOOK_SECONDS: Final = 0.2
 
 
@@ -54,7 +53,7 @@ def roles_of(family: Family) -> Roles:
     everybody = tuple(family.members())
     ours = [one for one in everybody if one.python and "guardian_process.py" not in " ".join(one.command)]
     front = next((one for one in ours if one.parent == os.getpid()), None)
-    workers = [one for one in ours if one != front and one.holds(DATABASE)]
+    workers = [one for one in ours if one != front and one.holds(family.database)]
     worker = max(workers, key=lambda one: one.started, default=None)
     children = {one.pid: one for one in ours if front is not None and one.parent == front.pid}
     spares = [one for one in ours if one.parent in children and one not in workers and children[one.parent] != worker]

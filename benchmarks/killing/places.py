@@ -71,7 +71,7 @@ class Place:
 
     def family(self) -> Family:
         """Find its processes."""
-        return Family(self.mark)
+        return Family(self.mark, self.database)
 
     def trust(self, text: str = ALLOWED) -> None:
         """Allow commands, as the owner does with `vespera trust`."""

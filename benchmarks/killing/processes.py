@@ -37,15 +37,15 @@ class Member:
         """Whether it is one of ours, and not a command that one of them runs."""
         return bool(self.command) and "python" in Path(self.command[0]).name
 
-    def holds(self, file_name: str) -> bool:
-        """Say whether it has a file of that name open."""
+    def holds(self, file: Path) -> bool:
+        """Say whether it has a file open."""
         try:
             links = list((_PROC / str(self.pid) / "fd").iterdir())
         except OSError:
             return False
         for link in links:
             try:
-                if link.readlink().name == file_name:
+                if link.readlink() == file:
                     return True
             except OSError:
                 continue
@@ -71,8 +71,9 @@ class Member:
 class Family:
     """All processes with one mark."""
 
-    def __init__(self, mark: str) -> None:
-        """Say which mark."""
+    def __init__(self, mark: str, database: Path) -> None:
+        """Say which mark, and which store they serve: a spare that warms up has one of its own."""
+        self.database: Final = database
         self._entry = f"{MARK_VARIABLE}={mark}".encode()
         self._known: dict[tuple[int, int], bool] = {}
 

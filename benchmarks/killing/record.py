@@ -34,6 +34,9 @@ class Verdict:
     damaged: tuple[str, ...]
     """What SQLite itself finds wrong, and rows that do not fit together."""
 
+    unfinished: int = 0
+    """Jobs that are said to be at work although nobody is there any more."""
+
     @property
     def sound(self) -> bool:
         """Whether nothing at all was found."""
@@ -94,7 +97,8 @@ class Record:
                     elif there > wanted:
                         doubled.append(f"{what} {name}: {there} instead of {wanted}")
             damaged += rows.contradictions(self.planned)
-        return Verdict(tuple(lost), tuple(doubled), tuple(damaged))
+            unfinished = connection.execute("SELECT count(*) FROM job WHERE status='working'").fetchone()[0]
+        return Verdict(tuple(lost), tuple(doubled), tuple(damaged), int(unfinished))
 
     def _comparisons(self, rows: _Rows) -> Iterator[tuple[str, Mapping[str, int], Mapping[str, int]]]:
         ids = dict.fromkeys(self.planned.values(), 1)
@@ -114,7 +118,9 @@ class Record:
         yield "artifacts of", artifacts, rows.counted("SELECT task_id FROM artifact")
         yield "events of artifacts of", artifacts, rows.events("artifact")
         ended = "SELECT task_id FROM job WHERE status='completed' AND kind='orchestrator_complete_task'"
-        yield "gates of", dict.fromkeys(self.completed, 1), rows.counted(ended)
+        # The end of a task and that of the job of its gates are two transactions: between them the second may be lost.
+        gates = rows.counted(ended)
+        yield "gates of", {task: min(gates[task], task in self.completed) for task in gates}, gates
 
 
 @final

@@ -160,7 +160,7 @@ async def test_a_call_that_met_two_deaths_is_not_hit_again(autojump_clock: MockC
 
 async def test_who_carries_a_mark_is_found_and_nobody_else() -> None:
     mark = os.urandom(8).hex()
-    family = Family(mark)
+    family = Family(mark, Path("/nowhere"))
     with _sleeping(mark) as ours, _sleeping(os.urandom(8).hex()):
         with trio.fail_after(10):
             await until(lambda: bool(family.members()))
