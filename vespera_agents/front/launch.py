@@ -66,9 +66,7 @@ def launch(command: Sequence[str]) -> Launch:
     log = log_path(server)
     output = os.pipe()
     first = spawn_linked(command, LINK_VARIABLE, output[1])
-    activation = (
-        f'{{"server": "{server}", "generation": 1, "reason": "start", "restart": null, "log": {quoted(log)}}}'
-    )
+    activation = f'{{"server": "{server}", "generation": 1, "reason": "start", "restart": null, "log": {quoted(log)}}}'
     # A new socket has room for this, so it cannot block; a worker that is gone already is noticed soon enough.
     try:
         first.link.send(b"%s 1 %s\n%s\n" % (ACTIVATE, activation.encode(), END_OF_REPLAY))

@@ -255,9 +255,9 @@ def _refusals(line: bytes, why: str) -> Iterator[bytes]:
 
 def _cancelled(identifier: bytes) -> bytes:
     reason = b'"the server process that asked has ended; it will ask again if it still needs the answer"'
-    return (
-        b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%s,"reason":%s}}'
-        % (identifier, reason)
+    return b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%s,"reason":%s}}' % (
+        identifier,
+        reason,
     )
 
 

@@ -273,4 +273,3 @@ class _Fork:
         """Hear which it is."""
         self.pid = pid
         self.done.set()
-

@@ -170,7 +170,9 @@ class Workers:
         with trio.CancelScope(shield=True):
             process.kill()
             while not await process.wait_dead(_DEAD_SECONDS):
-                self.log.tell(f"{process.what} {process.pid} does not die; it may be waiting for a disk. Still waiting.")
+                self.log.tell(
+                    f"{process.what} {process.pid} does not die; it may be waiting for a disk. Still waiting."
+                )
                 process.kill()
 
     def disown(self, process: FrontProcess) -> None:
