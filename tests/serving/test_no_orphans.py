@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,27 @@ WAIT_SECONDS = 30.0
 """How long a server may take to get where a test wants it; alone it takes 2 s."""
 
 
+class Gating:
+    """A client that hands in work whose gate does not end."""
+
+    def __init__(self, front: subprocess.Popen[bytes]) -> None:
+        self.gated = False
+        self._front = front
+        self._client = LineClient(front, "modern")
+        self._client.call("orchestrator_initialize_session", {})
+
+    def run_gate(self) -> None:
+        """Hand in work, and do not wait for the answer."""
+        planned = self._client.call("orchestrator_plan_task", {"title": "gated", "gates": [GATE]})
+        task = planned["structuredContent"]["tasks"][0]["id"]
+        self._client.call("orchestrator_execute_task", {"task_id": task})
+        work = {"task_id": task, "summary": "done", "next_action": "complete"}
+        params = {"name": "orchestrator_complete_task", "arguments": work}
+        assert self._front.stdin is not None
+        os.write(self._front.stdin.fileno(), request(100, "tools/call", params, "modern") + b"\n")
+        self.gated = True
+
+
 @dataclass(frozen=True)
 class Served:
     """A server behind its front whose gate runs and whose spare waits."""
@@ -35,15 +57,21 @@ class Served:
     place: Place
     family: Family
     front: subprocess.Popen[bytes]
+    client: Gating
 
     async def roles(self) -> Roles:
         """Wait until everybody is there: a worker, a spare, and a command."""
         with trio.fail_after(WAIT_SECONDS):
-            while True:
-                roles = roles_of(self.family)
-                if roles.worker is not None and roles.spare is not None and any(map(_is_gate, roles.everybody)):
-                    return roles
-                await trio.sleep(0.05)
+            await self.spare()
+            if not self.client.gated:
+                self.client.run_gate()
+            await until(lambda: any(map(_is_gate, self.family.members())))
+            await self.spare()
+        return roles_of(self.family)
+
+    async def spare(self) -> None:
+        """Wait for a worker and a spare; one is made as soon as no client waits for anything."""
+        await until(lambda: None not in {(roles := roles_of(self.family)).worker, roles.spare})
 
     async def without(self, members: tuple[Member, ...]) -> list[str]:
         """Wait until none of these lives; gives those that do after the time."""
@@ -64,26 +92,12 @@ def served() -> Iterator[Served]:
             place.command, env=place.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         ) as front:
             try:
-                _run_gate(front)
-                yield Served(place, family, front)
+                yield Served(place, family, front, Gating(front))
             finally:
                 front.kill()
                 for one in family.members():
                     with _gone_already():
                         os.kill(one.pid, signal.SIGKILL)
-
-
-def _run_gate(front: subprocess.Popen[bytes]) -> None:
-    """Hand in a task with a gate that does not end, and do not wait for the answer."""
-    client = LineClient(front, "modern")
-    client.call("orchestrator_initialize_session", {})
-    planned = client.call("orchestrator_plan_task", {"title": "gated", "gates": [GATE]})
-    task = planned["structuredContent"]["tasks"][0]["id"]
-    client.call("orchestrator_execute_task", {"task_id": task})
-    work = {"task_id": task, "summary": "done", "next_action": "complete"}
-    params = {"name": "orchestrator_complete_task", "arguments": work}
-    assert front.stdin is not None
-    os.write(front.stdin.fileno(), request(100, "tools/call", params, "modern") + b"\n")
 
 
 @contextmanager
@@ -95,7 +109,8 @@ def _gone_already() -> Iterator[None]:
 
 
 def _is_gate(one: Member) -> bool:
-    return " ".join(one.command) == GATE
+    # The guardian names the program by its whole path.
+    return " ".join(one.command).endswith(GATE)
 
 
 def close_pipe(front: subprocess.Popen[bytes]) -> None:
@@ -165,3 +180,39 @@ async def test_a_stopped_forker_or_spare_outlives_nobody() -> None:
             os.kill(one.pid, signal.SIGSTOP)
         server.front.kill()
         assert await gone(server.family) == []
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_workers_that_crash_in_their_start_leave_nobody(end: str) -> None:
+    crashing = ("/bin/sh", "-c", f"{GATE} & exit 70")
+    program = f"""
+from vespera_agents.front.front import run_front
+from vespera_agents.front.settings import Settings
+run_front(Settings(worker={crashing}, spare=False))
+"""
+    with new_place() as place:
+        family = place.family()
+        command = [sys.executable, "-c", program]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, env=place.environment, **pipes) as front:  # noqa: ASYNC220 - returns at once
+            try:
+                assert front.stderr is not None
+                # One after another crashes, and what each had started is gone before the next one begins.
+                told = [front.stderr.readline() for _ in range(3)]
+                assert all(b"is dead" in line or b"comes in" in line for line in told), told
+                assert sum(map(_is_gate, family.members())) <= 1
+                ENDS[end](front)
+                assert await gone(family) == []
+            finally:
+                front.kill()
+
+
+def test_a_start_that_cannot_succeed_leaves_nobody() -> None:
+    with new_place() as place:
+        place.database.mkdir()
+        ended = subprocess.run(
+            place.command, env=place.environment, stdin=subprocess.PIPE, capture_output=True, check=False, timeout=30
+        )
+        assert ended.returncode == 2, ended.stderr
+        assert b"database" in ended.stderr
+        assert not place.family().members()
