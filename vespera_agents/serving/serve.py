@@ -27,7 +27,7 @@ from mcp.server.lowlevel.server import Server
 from mcp.shared.message import SessionMessage
 
 from supervisors import ChildSpec, Restart
-from vespera_agents.serving.behind import drain_when_told, greet
+from vespera_agents.serving.behind import drain_when_told, go_on, greet
 from vespera_agents.serving.control import control_spec
 from vespera_agents.serving.protocol.eras import converse
 from vespera_agents.serving.protocol.server import OrchestratorServer, build_server
@@ -237,6 +237,7 @@ class _Serving:
             nursery.start_soon(_stop_at_signal, self.signals, door)
             if self.wire is not None:
                 nursery.start_soon(drain_when_told, self.wire, runtime)
+                nursery.start_soon(go_on, self.wire.front, orchestrator)
             await door.ended.wait()
             door.stop()
             nursery.cancel_scope.cancel()
