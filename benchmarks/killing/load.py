@@ -45,6 +45,8 @@ class Load:
     """No call is begun after so many."""
     lanes: int = 6
     seed: int = 1
+    begun: trio.Event = field(default_factory=trio.Event)
+    """Set when there is something to be asked for: before that there is no session."""
     enough: trio.Event = field(default_factory=trio.Event)
     """Set it, and no call is begun any more."""
     misread: list[str] = field(default_factory=list[str])
@@ -70,6 +72,7 @@ class Load:
             if planned is None:
                 return False
             self._large = self._large or planned[0]
+        self.begun.set()
         return True
 
     async def open(self, client: Client) -> bool:

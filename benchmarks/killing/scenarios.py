@@ -16,7 +16,7 @@ from typing import Final, final
 import trio
 from mcp import Client
 
-from benchmarks.killing.calls import Calls
+from benchmarks.killing.calls import CALL_SECONDS, Calls
 from benchmarks.killing.faults import Faults
 from benchmarks.killing.killer import Killer, Watch
 from benchmarks.killing.load import Load
@@ -28,7 +28,6 @@ __all__ = ["Outcome", "control", "forced", "killed", "wedged"]
 
 ENDLESS: Final = 1_000_000
 """Calls of a load that goes on until its killer has done enough."""
-COLD_STARTS: Final = 7
 PONG_SECONDS: Final = 0.5
 """Where workers are stopped: the product waits longer, a benchmark need not."""
 PAIR_EVERY: Final = 10
@@ -63,7 +62,7 @@ Death = Callable[[Client, Outcome, Load, Place], Awaitable[None]]
 
 
 async def killed(
-    era: str, calls_max: int, kills: int, *, cold_starts: int = COLD_STARTS, http: bool = False
+    era: str, calls_max: int, kills: int, *, cold_starts: int, http: bool = False
 ) -> Outcome:
     """Kill workers at random moments with SIGKILL, some of them in pairs, while so many calls are made."""
 
@@ -80,6 +79,7 @@ async def wedged(era: str, kills: int, *, http: bool = False) -> Outcome:
     async def stop(client: Client, outcome: Outcome, load: Load, place: Place) -> None:
         killer = Killer(place.family(), outcome.calls, client, number=signal.SIGSTOP)
         for _ in range(kills):
+            await trio.sleep(1.0)
             await killer.kill()
         load.enough.set()
 
@@ -144,6 +144,8 @@ async def _scenario(talk: Talk, kill: Death, *, calls_max: int = ENDLESS, cold_s
             load = Load(outcome.calls, outcome.record, "chaos", calls_max, misread=outcome.misread)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(load.run, client)
+                with trio.fail_after(CALL_SECONDS):
+                    await load.begun.wait()
                 nursery.start_soon(kill, client, outcome, load, place)
                 nursery.start_soon(_start_cold, outcome, cold_starts)
             watching.cancel_scope.cancel()
