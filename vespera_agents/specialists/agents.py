@@ -54,7 +54,7 @@ class Agents:
             Conflict: nothing of it can begin, a command of it is not allowed, or somebody works on this session.
         """
         opened, root = await self._lookup.task(task_id, session)
-        recorded = await opened.store.read(queries.recorded_result, call.key.step(1))
+        recorded = await opened.store.recorded(call.key.step(1))
         with contextlib.ExitStack() as refused:
             work = _Work(self._lookup, opened, root, contextlib.ExitStack())
             if recorded is None:

@@ -175,7 +175,7 @@ class Lookup:
     async def recorded(self, key: CommandKey) -> object:
         """Give the result of a command by its key from the workspaces that are open, None if there is none."""
         for opened in await self.open_ones():
-            result = await opened.store.read(queries.recorded_result, key)
+            result = await opened.store.recorded(key)
             if result is not None:
                 return result
         return None

@@ -17,7 +17,6 @@ from vespera_agents.specialists.calls import Call, Lookup
 from vespera_agents.specialists.jobs import RunningJob
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store import jobs as job_queries
-from vespera_agents.store import queries
 from vespera_agents.store.commands import AnswerJob, EndJob, JobState, StartJob, StopJob
 from vespera_agents.store.jobs import Job, JobStatus
 from vespera_agents.work.errors import NotFound, Refusal
@@ -99,7 +98,7 @@ class JobTools:
         """
         place = opened or await self._lookup.home_workspace()
         key = call.step()
-        recorded = await place.store.read(queries.recorded_result, key)
+        recorded = await place.store.recorded(key)
         if isinstance(recorded, dict):
             return await self.get(cast("JobState", recorded)["job_id"])
         new = StartJob(

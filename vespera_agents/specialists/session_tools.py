@@ -42,7 +42,7 @@ from vespera_agents.store.writer import connect
 from vespera_agents.work.cursors import cursor_of, place_of, unknown_cursor
 from vespera_agents.work.errors import InvalidInput
 from vespera_agents.work.models import Session
-from vespera_agents.workspace import Workspace
+from vespera_agents.workspace import Workspace, leader_of, live_servers
 
 __all__ = ["SessionTools", "read_sessions", "status_answer"]
 
@@ -98,7 +98,7 @@ class SessionTools:
         try:
             result = await opened.store.execute(command, key)
         except KeyConflict:
-            recorded = await opened.store.read(queries.recorded_result, key)
+            recorded = await opened.store.recorded(key)
             if session_id is not None or not isinstance(recorded, dict) or "created" not in recorded:
                 raise
             # Which session was meant, the user may have chosen when the call was made first.
@@ -204,6 +204,9 @@ class SessionTools:
         specialists = _specialists(open_session) if open_session is not None else []
         answer = status_answer(found, standing, now=time.time(), specialists=specialists, limit=limit)
         answer.jobs = [job_line(job) for job in jobs[:limit]]
+        # Asking whether we lead makes us the leader where nobody is.
+        leader = opened.server if opened.leads() else None
+        answer.servers = server_lines(opened.workspace, leader, opened.server)
         return answer
 
     async def _answer(
@@ -244,9 +247,25 @@ def status_answer(
         specialists=list(specialists),
         jobs=[],
         oldest_waiting_seconds={status: max(0.0, round(now - since, 3)) for status, since in standing.oldest.items()},
+        servers=[],
         at=iso(now),
         next_action=_next_action(standing),
     )
+
+
+def server_lines(workspace: Workspace, leader: str | None, this: str | None = None) -> list[str]:
+    """Say who serves a workspace.
+
+    Args:
+        workspace: which.
+        leader: who leads, None if that is to be found out.
+        this: the one that answers.
+    """
+    leader = leader or leader_of(workspace)
+    return [
+        " ".join([one.id, one.kind, str(one.pid), *["this"] * (one.id == this), *["leads"] * (one.id == leader)])
+        for one in live_servers(workspace)
+    ]
 
 
 def _line(session: Session, counts: dict[str, int]) -> SessionLine:

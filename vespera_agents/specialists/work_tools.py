@@ -284,7 +284,7 @@ async def _recorded(opened: OpenWorkspace, call: Call, task: Task, status: TaskS
         Conflict: a gate did not succeed then.
         KeyConflict: the key was used for something else.
     """
-    recorded = await opened.store.read(queries.recorded_result, call.key.step(1))
+    recorded = await opened.store.recorded(call.key.step(1))
     if isinstance(recorded, list) and status is TaskStatus.COMPLETED:
         raise Conflict(
             f"task {task.id} did not complete: {task.status_reason or 'a gate did not succeed'}",

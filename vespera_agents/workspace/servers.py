@@ -48,6 +48,8 @@ class ServerRecord:
     pid: int
     socket: str
     """Where it answers questions about itself, a path."""
+    schema: int = 0
+    """The newest schema of the database that it knows; no server migrates it while one knows less."""
 
 
 @final
@@ -63,19 +65,22 @@ class Fronted:
 
 
 @contextlib.contextmanager
-def announce_server(workspace: Workspace, kind: str, fronted: Fronted | None = None) -> Generator[ServerRecord]:
+def announce_server(
+    workspace: Workspace, kind: str, fronted: Fronted | None = None, *, schema: int = 0
+) -> Generator[ServerRecord]:
     """Be a server of this workspace while the block lasts.
 
     Args:
         workspace: which.
         kind: `run` or `serve`.
         fronted: the name to be known by, where a front keeps it; else it is a new one.
+        schema: the newest schema of the database that this server knows.
 
     Raises:
         WorkspaceError: the record cannot be written.
     """
     identifier = f"srv_{secrets.token_hex(6)}" if fronted is None else fronted.id
-    record = ServerRecord(identifier, kind, os.getpid(), str(_socket_path(workspace, identifier)))
+    record = ServerRecord(identifier, kind, os.getpid(), str(_socket_path(workspace, identifier)), schema)
     with contextlib.ExitStack() as stack:
         try:
             # Undone in reverse order: while there is a record its lock is held.
