@@ -73,6 +73,11 @@ class Place:
         """Find its processes."""
         return Family(self.mark, self.database)
 
+    def logs(self) -> str:
+        """Read what fronts and workers wrote down here."""
+        found = sorted((self.root / "state").rglob("*.log*"))
+        return "".join(path.read_text(encoding="utf-8", errors="replace") for path in found)
+
     def trust(self, text: str = ALLOWED) -> None:
         """Allow commands, as the owner does with `vespera trust`."""
         workspace = Workspace(self.project)

@@ -47,6 +47,8 @@ class Outcome:
     processes_max: int = 0
     cold_seconds: list[float] = field(default_factory=list[float])
     """How long cold workers took to start meanwhile."""
+    log: str = ""
+    """What the front and its workers wrote down."""
     doubled: int = 0
     """Titles that are there more than once."""
 
@@ -150,6 +152,7 @@ async def _scenario(talk: Talk, kill: Death, *, calls_max: int = ENDLESS, cold_s
                 nursery.start_soon(_start_cold, outcome, cold_starts)
             watching.cancel_scope.cancel()
         outcome.left = await gone(family)
+        outcome.log = place.logs()
         outcome.processes_max = watch.python_max
         outcome.verdict = outcome.record.judge(place.database)
     return outcome
