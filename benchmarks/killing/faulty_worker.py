@@ -1,0 +1,119 @@
+"""`python -m benchmarks.killing.faulty_worker MODULE ...`: the product's worker or forker, which dies where it is told.
+
+The product has no switch for this. Here its modules run unchanged, over a connection to SQLite and an `os.write` that
+look into a folder at the points below, and only on the store that is meant: a spare that warms up has another. A file
+in that folder arms one point; the process that comes there takes the file away and kills or stops itself. For the
+control run the store forgets every command key. Neighbours: `faults` arms, `faulty_front` starts it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import signal
+import sqlite3
+import sys
+import uuid
+from pathlib import Path
+from typing import Any, Final, final
+
+__all__ = ["DATABASE_VARIABLE", "FOLDER_VARIABLE", "FORGETFUL_VARIABLE", "POINTS"]
+
+FOLDER_VARIABLE: Final = "VESPERA_CHAOS_FAULTS"
+DATABASE_VARIABLE: Final = "VESPERA_CHAOS_DATABASE"
+FORGETFUL_VARIABLE: Final = "VESPERA_CHAOS_FORGETFUL"
+POINTS: Final = {
+    "before-commit": signal.SIGKILL,
+    "after-commit": signal.SIGKILL,
+    "torn-answer": signal.SIGKILL,
+    "stopped-in-transaction": signal.SIGSTOP,
+}
+"""Where a worker ends, and by which signal."""
+_ANSWER: Final = re.compile(rb"[RK] \d+ ")
+_FOLDER: Final = os.environ.get(FOLDER_VARIABLE, "")
+_DATABASE: Final = os.environ.get(DATABASE_VARIABLE, "")
+
+
+def armed(point: str) -> bool:
+    """Take the file that arms a point; False when there is none."""
+    try:
+        # One system call for a point that is not armed, and only one process can take it.
+        os.rename(f"{_FOLDER}/{point}", f"{_FOLDER}/{point}.fired")  # noqa: PTH104 - called for every commit
+    except OSError:
+        return False
+    return True
+
+
+def fall(point: str) -> None:
+    """Be killed, or stopped, if that is wished here."""
+    if armed(point):
+        os.kill(os.getpid(), POINTS[point])
+
+
+@final
+class FaultyConnection(sqlite3.Connection):
+    """A connection that may not come back from a COMMIT that has an effect."""
+
+    _effect = False
+    _meant = False
+
+    def __init__(self, database: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(database, *arguments, **options)
+        self._meant = _DATABASE in database
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        """Execute, and fall before or after the end of a transaction that wrote an event."""
+        if not self._meant:
+            return super().execute(sql, *parameters)
+        if sql != "COMMIT":
+            self._effect = "INTO event" in sql or (self._effect and sql != "ROLLBACK")
+            return super().execute(sql, *parameters)
+        effect, self._effect = self._effect, False
+        if not effect:
+            return super().execute(sql)
+        fall("before-commit")
+        fall("stopped-in-transaction")
+        cursor = super().execute(sql)
+        fall("after-commit")
+        return cursor
+
+
+def install() -> None:
+    """Put the points into what the product uses."""
+    connect, write = sqlite3.connect, os.write
+
+    def connect_faulty(database: Any, *arguments: Any, **options: Any) -> sqlite3.Connection:
+        return connect(database, *arguments, **{"factory": FaultyConnection, **options})
+
+    def write_torn(descriptor: int, data: Any) -> int:
+        if _ANSWER.match(data) and armed("torn-answer"):
+            write(descriptor, bytes(data)[: len(data) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(descriptor, data)
+
+    sqlite3.connect = connect_faulty
+    os.write = write_torn
+    if os.environ.get(FORGETFUL_VARIABLE):
+        forget_keys()
+
+
+def forget_keys() -> None:
+    """Have the store record each command under a key that nobody will ever name again."""
+    from vespera_agents.store import writer  # noqa: PLC0415 - as late as the product's worker would import it
+    from vespera_agents.store.transaction import CommandKey, Transaction  # noqa: PLC0415
+
+    apply_once = writer.apply_once
+
+    def forgetful(transaction: Transaction, submission: writer.Submission) -> object:
+        submission.key = CommandKey("forgotten", uuid.uuid4().hex)
+        return apply_once(transaction, submission)
+
+    writer.apply_once = forgetful
+
+
+if __name__ == "__main__":
+    module, *sys.argv[1:] = sys.argv[1:]
+    sys.path.insert(0, str(Path.cwd()))
+    install()
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
