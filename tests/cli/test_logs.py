@@ -22,6 +22,8 @@ from vespera_agents.cli.logs import Follower
 from vespera_agents.front.log import FILES_MAX, Log
 
 SECONDS_MAX = 30.0
+PAUSE = threading.Event()
+"""Never set: what real processes do cannot be waited for on trio's clock."""
 SERVER = "srv_0123456789ab"
 OTHER = "srv_0123ffffffff"
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "reader", "version": "1"}}
@@ -60,7 +62,7 @@ def until(found: Callable[[], object]) -> Any:
     end = time.monotonic() + SECONDS_MAX
     while not (value := found()):
         assert time.monotonic() < end, "it did not come in time"
-        time.sleep(0.02)
+        PAUSE.wait(0.02)
     return value
 
 
@@ -219,7 +221,7 @@ def test_following_goes_on_in_the_next_file_and_ends_with_ctrl_c_or_its_reader(v
     seen: list[str] = []
     for number in range(60):
         log.say(f"event {number}")
-        time.sleep(0.01)
+        PAUSE.wait(0.01)
     while not seen or seen[-1] != "event 59":
         seen.append(process.stdout.readline().rstrip("\n").partition("front: ")[2])
     assert [line for line in seen if line.startswith("event")] == [f"event {number}" for number in range(60)]
@@ -287,6 +289,10 @@ Current thread 0x0001 (most recent call first):
 2026-11-20T20:00:05.300Z front: restart: activate
 2026-11-20T20:00:05.500Z front: restart is done: stop 100 ms
 2026-11-20T20:00:05.600Z front: worker 4 (pid 14) ended with status 3
+2026-11-20T20:00:05.610Z front: restart (graceful) begins: newer code
+2026-11-20T20:00:05.620Z front: restart: start
+SyntaxError
+2026-11-20T20:00:05.630Z front: restart failed: the new process ended
 2026-11-20T20:00:05.700Z front: log of the front has crashed and is started anew
 Traceback (most recent call last):
 ValueError
@@ -297,11 +303,12 @@ ValueError
 
 def test_a_crash_has_what_was_printed_before_it_and_how_it_ended_if_that_was_learned_later():
     crashes = find_crashes(LOG, 3)
-    assert [crash.pid for crash in crashes] == ["10", "12", "11", "14", None]
-    wedged, spare, killed, _, part = crashes
+    assert [crash.pid for crash in crashes] == ["10", "12", "11", "14", None, None]
+    wedged, spare, killed, _, fresh, part = crashes
     assert (wedged.lines, wedged.left_out) == (["another", *LOG[4:6]], 1)
     assert (spare.lines, killed.lines) == ([], [])
     assert killed.headline == "2026-11-20T20:00:05.000Z worker 2 (pid 11) ended with signal 11 before it was ready"
+    assert fresh.lines == ["SyntaxError"]
     assert part.lines == ["Traceback (most recent call last):", "ValueError"]
     assert find_crashes([], 3) == []
 

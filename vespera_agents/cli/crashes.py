@@ -15,14 +15,17 @@ from typing import Final, final
 __all__ = ["Crash", "find_crashes"]
 
 _EVENT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) front: (.*)", re.DOTALL)
-_DEATH: Final = re.compile(r"worker \d+ \(pid (\d+)\) ended with .*|spare (\d+) died while it waited.*", re.DOTALL)
+_DEATH: Final = re.compile(
+    r"worker \d+ \(pid (\d+)\) ended with .*|spare (\d+) died while it waited.*|restart failed: .*", re.DOTALL
+)
+"""A restart that failed has ended the process which was to take over."""
 _PART: Final = re.compile(r"\w+ of the front has crashed .*")
 """Its traceback comes after it."""
 _ENDED: Final = re.compile(r"process (\d+) has ended with (.*)")
 _UNKNOWN: Final = "its status not known"
 _ROUTINE: Final = re.compile(
     r"server srv_|worker \d+ \(pid \d+(?:, [\w ]+)?\) (?:starts|is ready|takes over)|a spare waits|forker \(pid \d+\)"
-    r"|process \d+ has ended|worker: worker|restart"
+    r"|process \d+ has ended|worker is started anew: worker|restart"
 )
 """What happens to every process, and explains no death."""
 
@@ -37,7 +40,7 @@ class Crash:
     event: str
     """What the front wrote down."""
     pid: str | None
-    """Of the dead; None of a part of the front itself."""
+    """Of the dead; None where the log does not say it."""
     lines: list[str] = field(default_factory=list[str])
     """What was printed before it, the last of it."""
     left_out: int = 0
@@ -74,6 +77,9 @@ class _Search:
             return
         self._part = None
         at, text = event.groups()
+        if text.startswith("restart"):
+            # Between this word and the next a worker ends because it shall.
+            self._asked = text == "restart: stop"
         if _PART.fullmatch(text):
             self._part = Crash(at, text, None)
             self.crashes.append(self._part)
@@ -85,9 +91,6 @@ class _Search:
             self._count = 0
         elif text.startswith("ends: "):
             self._asked = True
-        elif text.startswith("restart"):
-            # Between these two words a worker ends because it shall.
-            self._asked = text == "restart: stop"
         elif not _ROUTINE.match(text):
             self._printed(line)
         self._learn(text)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast, final
 
+import trio
+
 from vespera_agents.cli.crashes import find_crashes
 from vespera_agents.cli.outcomes import EXIT_DONE
 from vespera_agents.cli.printing import Printer
@@ -101,7 +103,7 @@ def show_logs(wish: LogsWish) -> int:
         return _show_crashes(log, wish.lines, printer)
     position = _show_end(log, wish.lines, printer)
     if wish.follow:
-        _follow(log, position, printer)
+        trio.run(_follow, log, position, printer)
     return EXIT_DONE
 
 
@@ -190,13 +192,13 @@ def _show_crashes(log: ServerLog, lines: int, printer: Printer) -> int:
     return EXIT_DONE
 
 
-def _follow(log: ServerLog, position: int, printer: Printer) -> None:
+async def _follow(log: ServerLog, position: int, printer: Printer) -> None:
     """Print what is written from now on, also after the file was replaced, until Ctrl-C or nobody reads any more."""
     follower = Follower(log.path, position)
     while not printer.gone:
         for line in follower.read():
             printer.line(harmless(line))
-        time.sleep(_POLL_SECONDS)
+        await trio.sleep(_POLL_SECONDS)
 
 
 @final

@@ -33,14 +33,14 @@ _LAST_SECONDS: Final = 0.2
 class Log:
     """The pipe into which the processes print, the file, and the standard error of the front."""
 
-    def __init__(self, path: str, output: int, *, bytes_max: int, head: str) -> None:
+    def __init__(self, path: str, output: int, *, bytes_max: int, head: str = "") -> None:
         """Say where everything goes.
 
         Args:
             path: the file; it and its directory are made with the first line.
             output: where the processes' prints are read.
             bytes_max: bytes in the file before it becomes the older one of two.
-            head: the first event of each file: whose it is.
+            head: the first event of each file, which says whose it is; none if empty.
         """
         self.path = path
         """The file."""
@@ -141,7 +141,7 @@ class Log:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.open(self.path, flags, 0o600)
         self._size = os.fstat(self._file).st_size
-        if not self._size:
+        if not self._size and self._head:
             self._size = os.write(self._file, _event(self._head))
         _prune(directory)
 

@@ -138,7 +138,8 @@ class Restarts:
         if not 0 <= timeout <= _TIMEOUT_SECONDS_MAX:
             return {"error": f"timeout is a number of seconds between 0 and {_TIMEOUT_SECONDS_MAX:g}, not {timeout!r}"}
         key = str(asked.get("key", asked.get("seq", "")))
-        reason = str(asked.get("reason") or "")[:_REASON_CHARACTERS_MAX]
+        # One line: a client wrote it, and the log tells events by their lines.
+        reason = " ".join(str(asked.get("reason") or "").split())[:_REASON_CHARACTERS_MAX]
         self._wish = Restart(key, str(mode), float(timeout), reason)
         self._wished.set()
         return {"accepted": True, "key": key, "mode": mode, "timeout": timeout}
