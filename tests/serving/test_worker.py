@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import itertools
 import json
 import os
+import select
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -244,19 +248,30 @@ def gated(place: Place, worker: Worker, gate: str) -> str:
     return task
 
 
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + GONE_SECONDS
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path.name} was not made"
-        time.sleep(0.01)
+@contextlib.contextmanager
+def pipe(place: Place) -> Iterator[int]:
+    """Make a pipe named `begun` that a command can say something into."""
+    path = place.project / "begun"
+    os.mkfifo(path)
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def heard(descriptor: int) -> bytes:
+    """Wait until a command says something."""
+    assert select.select([descriptor], [], [], GONE_SECONDS)[0], "no command has begun"
+    return os.read(descriptor, 100)
 
 
 def test_gates_whose_worker_died_are_run_again_for_the_repeated_call() -> None:
-    with new_place() as place, started_worker(place) as first:
-        task = gated(place, first, "sh -c 'echo >> begun; sleep 1'")
+    with new_place() as place, pipe(place) as begun, started_worker(place) as first:
+        task = gated(place, first, "sh -c 'echo > begun; sleep 1'")
         line = calling(4, "complete_task", task_id=task, summary="done", next_action="complete")
         first.send(line)
-        wait_for(place.project / "begun")
+        assert heard(begun) == b"\n"
         first.kill()
         with started_worker(place) as second:
             second.activate(2, line, reason="crash")
@@ -264,24 +279,25 @@ def test_gates_whose_worker_died_are_run_again_for_the_repeated_call() -> None:
             assert answer["structuredContent"]["outcome"] == "completed", answer
         assert place.rows("SELECT status FROM task") == [("completed",)]
         assert place.rows("SELECT status, attempts FROM job") == [("completed", 2)]
-        assert (place.project / "begun").read_text() == "\n\n", "once for each worker"
+        assert heard(begun) == b"\n", "once for each worker"
 
 
 def test_work_that_goes_on_after_its_call_is_begun_anew_by_the_next_worker() -> None:
-    with new_place() as place, started_worker(place) as first:
-        task = gated(place, first, "sh -c 'echo >> begun; sleep 1'")
+    with new_place() as place, pipe(place) as begun, started_worker(place) as first:
+        task = gated(place, first, "sh -c 'echo > begun; sleep 1'")
         tasks = {"io.modelcontextprotocol/tasks": {}}
         meta = {**MODERN, "io.modelcontextprotocol/clientCapabilities": {"extensions": tasks}}
         line = calling(4, "complete_task", task_id=task, summary="done", next_action="complete", meta=meta)
         first.send(line)
-        wait_for(place.project / "begun")
+        assert heard(begun) == b"\n"
         first.kill()
         with started_worker(place) as second:
             # It was answered with a handle, so nobody repeats it.
             second.activate(2, reason="crash")
-            second.until("+ ")
             deadline = time.monotonic() + GONE_SECONDS
-            while place.rows("SELECT status FROM job") != [("completed",)]:
-                assert time.monotonic() < deadline, place.rows("SELECT * FROM job")
-                time.sleep(0.05)
+            for number in itertools.count(5):
+                jobs = second.call(number, "get_status")["structuredContent"]["jobs"]
+                if " completed" in jobs[0]:
+                    break
+                assert time.monotonic() < deadline, jobs
         assert place.rows("SELECT status FROM task") == [("completed",)]
