@@ -116,12 +116,18 @@ class Worker(End):
         os.killpg(self.pid, number)
         self.gone()
 
+    def rest(self) -> list[str]:
+        """Read up to the end of the link."""
+        lines: list[str] = []
+        with contextlib.suppress(EOFError):
+            while True:
+                lines.append(self.line())
+        return lines
+
     def gone(self, seconds: float = SERVER_SECONDS) -> int | None:
         """Wait until it has ended; give its exit status where we are its parent."""
         deadline = time.monotonic() + seconds
-        with contextlib.suppress(EOFError):
-            while True:
-                self.line(seconds)
+        self.rest()
         if self.process is not None:
             return self.process.wait(max(0.1, deadline - time.monotonic()))
         return None
