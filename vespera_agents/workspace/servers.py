@@ -181,12 +181,18 @@ def _leave(workspace: Workspace, record: ServerRecord, fronted: Fronted | None) 
     if fronted is None or (fronted.is_gone() and is_announced(workspace, record)):
         _forget_guardian(guardian_lock(workspace, record.id))
         for path in (_record_path(workspace, record.id), Path(record.socket)):
-            path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def _forget_lock(workspace: Workspace, identifier: str) -> None:
     if not _record_path(workspace, identifier).exists():
-        _lock_path(workspace, identifier).unlink(missing_ok=True)
+        _remove(_lock_path(workspace, identifier))
+
+
+def _remove(path: Path) -> None:
+    """Remove what an ended server leaves, if that can be written; who finds it sees that nobody holds its lock."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _record_path(workspace: Workspace, identifier: str) -> Path:
@@ -225,7 +231,7 @@ def _forget_dead(workspace: Workspace) -> None:
 def _forget_guardian(path: Path) -> None:
     """Remove a guardian's lock, unless it still ends the commands of its server: others must see that."""
     if not _locked(path):
-        path.unlink(missing_ok=True)
+        _remove(path)
 
 
 def _socket_path(workspace: Workspace, identifier: str) -> Path:
