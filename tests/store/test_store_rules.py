@@ -174,7 +174,7 @@ def test_a_container_cannot_come_to_wait_for_what_is_in_it(bench, draft) -> None
 
 def test_a_claim_is_one_servers_until_it_ends(bench, draft) -> None:
     (one,) = bench.plan(draft("one"))
-    assert claim(bench, one) == {"task_id": one, "version": 2, "already": False}
+    assert claim(bench, one) == {"task_id": one, "version": 2, "already": False, "reason": None}
     assert claim(bench, one[:-1])["already"]
     with pytest.raises(Conflict, match="already being worked on by srv"):
         claim(bench, one, "other")

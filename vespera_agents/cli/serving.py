@@ -1,21 +1,63 @@
-"""`vespera serve`: from its arguments to the MCP server. No click here: a client waits while this starts.
+"""`vespera serve`: from its arguments to the server, behind a front or in this process. No click here: a client waits.
 
-Neighbours: `__main__` asks `plain_serve` first; `vespera_agents.serving` serves.
+Neighbours: `__main__` starts the first worker of a plain `serve` before this is imported; `vespera_agents.front` relays
+and `vespera_agents.serving` serves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import os
+import sys
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
-from vespera_agents.cli.outcomes import EXIT_DONE
-from vespera_agents.serving.wishes import GC_THRESHOLDS, ServeWish, imported, plain_serve
+from vespera_agents.front.launch import Launch, launch, module_command
 
-__all__ = ["GC_THRESHOLDS", "ServeWish", "plain_serve", "serve_workspace"]
+if TYPE_CHECKING:
+    from vespera_agents.serving.wishes import ServeWish
+
+__all__ = ["WORKER", "serve_behind_front", "serve_workspace"]
+
+EXIT_DONE = 0
+WORKER = "vespera_agents.serving.worker"
+"""The program behind a front."""
+_FORKER = "vespera_agents.serving.forker"
+
+
+def serve_behind_front(words: Sequence[str], *, spare: bool, launched: Launch | None = None) -> int:
+    """Serve through workers until the client closes its end, SIGTERM or SIGINT; give the exit status.
+
+    Args:
+        words: the words of a worker.
+        spare: whether a process waits for a worker's death.
+        launched: the first worker, if it runs already.
+    """
+    worker = tuple(module_command(WORKER, words))
+    if launched is None:
+        launched = launch(worker)
+    # What is imported stays for ever: looking through it for garbage, now and later, takes a tenth of the start.
+    gc.disable()
+    from vespera_agents.front.front import Settings, run_front  # noqa: PLC0415 - the first worker starts before trio
+
+    gc.freeze()
+    gc.enable()
+    # Elsewhere a process that has imported as much as ours may not fork.
+    forker = tuple(module_command(_FORKER, words)) if sys.platform.startswith("linux") else None
+    return run_front(Settings(worker=worker, forker=forker, spare=spare), launched)
 
 
 def serve_workspace(wish: ServeWish) -> int:
-    """Serve until the client closes its end, SIGTERM or SIGINT; give the exit status."""
+    """Serve as wished until the client closes its end, SIGTERM or SIGINT; give the exit status."""
+    if wish.http is None and not wish.in_process:
+        if hasattr(os, "posix_spawn"):
+            return serve_behind_front(wish.words(), spare=wish.spare)
+        sys.stderr.write(
+            "Note: on this system the server runs in one process. When it is killed, its connection is lost.\n"
+        )
+    from vespera_agents.serving.wishes import imported  # noqa: PLC0415 - as below
+
     serving = imported(partial(_load, wish))
     serving()
     return EXIT_DONE

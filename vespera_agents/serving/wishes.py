@@ -8,29 +8,18 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar, final
 
+from vespera_agents.front.words import IN_PROCESS, NO_SPARE, REPEATED, read_words
 from vespera_agents.serving.transports.http.wishes import HttpWish
 
 __all__ = ["GC_THRESHOLDS", "LEASE_MINUTES", "ServeWish", "imported", "plain_serve"]
 
 T = TypeVar("T")
 
-_OPTIONS: Final = (
-    "--workspace",
-    "--metrics",
-    "--tools",
-    "--http",
-    "--token-file",
-    "--tls-cert",
-    "--tls-key",
-    "--allowed-host",
-    "--lease-minutes",
-)
-_REPEATED: Final = "--allowed-host"
-_ONLY_HTTP: Final = ("--token-file", "--tls-cert", "--tls-key", "--allowed-host")
+_ONLY_HTTP: Final = ("--token-file", "--tls-cert", "--tls-key", REPEATED)
 LEASE_MINUTES: Final = (0.01, 10_080.0)
 """The shortest and the longest lease."""
 GC_THRESHOLDS: Final = (20_000, 20, 50)
@@ -53,41 +42,42 @@ class ServeWish:
     """Serve HTTP instead of standard input and output."""
     lease_minutes: float = 60.0
     """How long one of several clients that is not heard of keeps its claims."""
+    in_process: bool = field(default=False, kw_only=True)
+    """Whether to serve without a front."""
+    spare: bool = field(default=True, kw_only=True)
+    """Whether a process waits for the worker's death."""
+
+    def words(self) -> list[str]:
+        """Give the words that a worker behind standard input and output reads it from."""
+        words = [f"--workspace={self.workspace}", f"--tools={self.tools}", f"--lease-minutes={self.lease_minutes!r}"]
+        return words if self.metrics is None else [*words, f"--metrics={self.metrics}"]
 
 
 def plain_serve(words: Sequence[str]) -> ServeWish | None:
     """Read the arguments of the process when they are a plain `serve`; None sends them the long way."""
-    if not words or words[0] != "serve":
+    given = read_words(words)
+    if given is None:
         return None
-    given: dict[str, str] = {}
-    hosts: list[str] = []
-    rest = iter(words[1:])
-    for word in rest:
-        name, equals, value = word.partition("=")
-        text = value if equals else next(rest, "")
-        repeated = name in given and name != _REPEATED
-        if name not in _OPTIONS or repeated or not text or text.startswith("-"):
-            return None
-        given[name] = text
-        if name == _REPEATED:
-            hosts.append(text)
-    address = given.get("--http")
+    first = {name: values[0] for name, values in given.items() if values}
+    address = first.get("--http")
     if address is None and any(name in given for name in _ONLY_HTTP):
         return None
     try:
-        minutes = float(given.get("--lease-minutes", "60"))
+        minutes = float(first.get("--lease-minutes", "60"))
     except ValueError:
         return None
     if not LEASE_MINUTES[0] <= minutes <= LEASE_MINUTES[1]:
         return None
-    certificate, key, tokens = (_path(given.get(name)) for name in ("--tls-cert", "--tls-key", "--token-file"))
-    http = None if address is None else HttpWish(address, tokens, certificate, key, tuple(hosts))
+    certificate, key, tokens = (_path(first.get(name)) for name in ("--tls-cert", "--tls-key", "--token-file"))
+    http = None if address is None else HttpWish(address, tokens, certificate, key, tuple(given.get(REPEATED, ())))
     return ServeWish(
-        Path(given.get("--workspace", ".")),
-        given.get("--metrics"),
-        given.get("--tools", "core"),
+        Path(first.get("--workspace", ".")),
+        first.get("--metrics"),
+        first.get("--tools", "core"),
         http,
         minutes,
+        in_process=IN_PROCESS in given,
+        spare=NO_SPARE not in given,
     )
 
 

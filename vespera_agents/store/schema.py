@@ -154,6 +154,8 @@ MIGRATIONS: Final = (
         stop TEXT,
         result TEXT,
         error TEXT,
+        intent TEXT,
+        attempts INTEGER NOT NULL DEFAULT 1,
         ttl_seconds REAL NOT NULL,
         poll_seconds REAL NOT NULL,
         created REAL NOT NULL,

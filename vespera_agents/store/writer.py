@@ -157,7 +157,8 @@ class Writer:
                 self._holding.take(connection)
             except sqlite3.Error as error:
                 raise unavailable(error) from error
-            self._tidy(connection)
+            # What an earlier process left to be learned is learned in the first pause, for somebody may wait.
+            self._unindexed = 1
             ready(self._holding.file)
             while (first := self._next(connection)) is not None:
                 batch, ended = self._gather(first)

@@ -24,6 +24,7 @@ from vespera_agents.workspace.servers import (
     is_announced,
     live_servers,
     server_alive,
+    server_record,
     session_lock,
 )
 from vespera_agents.workspace.settings import Settings, load_settings
@@ -49,6 +50,7 @@ __all__ = [
     "open_inside",
     "open_workspace",
     "server_alive",
+    "server_record",
     "session_lock",
     "state_directory",
 ]

@@ -28,6 +28,7 @@ __all__ = [
     "is_announced",
     "live_servers",
     "server_alive",
+    "server_record",
     "session_lock",
 ]
 
@@ -99,7 +100,7 @@ def announce_server(
 def is_announced(workspace: Workspace, record: ServerRecord) -> bool:
     """Say whether a record is still that of its server: another process may have taken its place behind a front."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return ServerRecord(**json.loads(_record_path(workspace, record.id).read_bytes())) == record
+        return ServerRecord(**json.loads(server_record(workspace, record.id).read_bytes())) == record
     return False
 
 
@@ -155,7 +156,7 @@ def session_lock(workspace: Workspace, session_id: str) -> Generator[None]:
 
 def _hold(lock: int, workspace: Workspace, identifier: str, fronted: Fronted | None) -> None:
     """Take a server's lock, unless its front has it from an earlier process of the same name."""
-    if fronted is not None and _record_path(workspace, identifier).exists():
+    if fronted is not None and server_record(workspace, identifier).exists():
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -170,7 +171,7 @@ def _hold(lock: int, workspace: Workspace, identifier: str, fronted: Fronted | N
 
 def _write_record(workspace: Workspace, record: ServerRecord) -> None:
     """Replace the record whole: somebody may read the one of the process before."""
-    path = _record_path(workspace, record.id)
+    path = server_record(workspace, record.id)
     new = path.with_suffix(f".{record.pid}")
     new.write_text(json.dumps(asdict(record)))
     new.replace(path)
@@ -180,12 +181,12 @@ def _leave(workspace: Workspace, record: ServerRecord, fronted: Fronted | None) 
     """Be no server any more; behind a front that lives the next process goes on under the name."""
     if fronted is None or (fronted.is_gone() and is_announced(workspace, record)):
         _forget_guardian(guardian_lock(workspace, record.id))
-        for path in (_record_path(workspace, record.id), Path(record.socket)):
+        for path in (server_record(workspace, record.id), Path(record.socket)):
             _remove(path)
 
 
 def _forget_lock(workspace: Workspace, identifier: str) -> None:
-    if not _record_path(workspace, identifier).exists():
+    if not server_record(workspace, identifier).exists():
         _remove(_lock_path(workspace, identifier))
 
 
@@ -195,7 +196,8 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _record_path(workspace: Workspace, identifier: str) -> Path:
+def server_record(workspace: Workspace, identifier: str) -> Path:
+    """Name the file that holds a server's record."""
     return workspace.servers / f"{identifier}.json"
 
 

@@ -74,7 +74,7 @@ class Callers:
         if key is None:
             # Behind a front the number is the front's: it outlives this process, and so does the request.
             minted = CommandKey(self._origin(), call_key(identity.sequence or str(next(self._numbers))))
-            return Call(f"mcp:{name}", minted, holder=holder, report=report)
+            return Call(f"mcp:{name}", minted, holder=holder, report=report, repeated=identity.repeated)
         origin = f"client:{_known(identity, name)}"
         return Call(f"mcp:{name}", CommandKey(origin, _text(KEY_META, key)), holder=holder, report=report)
 
