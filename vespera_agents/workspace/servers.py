@@ -24,6 +24,7 @@ __all__ = [
     "Fronted",
     "ServerRecord",
     "announce_server",
+    "elder_server",
     "guardian_lock",
     "is_announced",
     "live_servers",
@@ -119,6 +120,14 @@ def live_servers(workspace: Workspace) -> list[ServerRecord]:
         with contextlib.suppress(OSError, ValueError, TypeError):
             records.append(ServerRecord(**json.loads(path.read_text())))
     return records
+
+
+def elder_server(workspace: Workspace, schema: int, ours: str | None = None) -> str | None:
+    """Name a server of this workspace, other than ours, that knows only an older schema of the database."""
+    for server in live_servers(workspace):
+        if server.id != ours and server.schema < schema:
+            return f"the server {server.id} (process {server.pid}, schema {server.schema})"
+    return None
 
 
 def guardian_lock(workspace: Workspace, identifier: str) -> Path:
