@@ -74,6 +74,13 @@ class End:
             lines.append(self.line(seconds))
         return lines
 
+    def until_done(self, lines: set[str], seconds: float = SERVER_SECONDS) -> list[str]:
+        """Read until all of these lines were there."""
+        found: list[str] = []
+        while not lines <= set(found):
+            found.append(self.line(seconds))
+        return found
+
     def close(self) -> None:
         self.socket.close()
         for descriptor in self.descriptors:
