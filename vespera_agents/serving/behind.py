@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 
 _REQUESTS_SHARE = 0.8
 """Of the time for a drain; in the rest is written down what specialists hold."""
-_GO_ON_SECONDS = 0.05
-"""How long requests that are repeated have the loop for themselves."""
 _LOOK_SECONDS = 0.002
 """How often we look whether the writing threads are at rest."""
 
@@ -86,16 +84,14 @@ async def _life(orchestrator: Orchestrator) -> Life:
 
 async def go_on(front: FrontLink, orchestrator: Orchestrator) -> None:
     """Begin anew the jobs that earlier workers of this front had begun, in every workspace that they had open."""
-    if front.generation == 1:
-        return
     runtime = orchestrator.runtime
-    # What was repeated comes first: its clients wait.
-    await trio.sleep(_GO_ON_SECONDS)
     known = await trio.to_thread.run_sync(runtime.registry.workspaces)
     mine = [one for one in known if server_record(Workspace(one), front.server).exists()]
     for directory in dict.fromkeys([orchestrator.home, *mine]):
         try:
-            await orchestrator.jobs.adopt_all(await runtime.workspace(directory))
+            opened = await runtime.workspace(directory)
+            await opened.release_dead_claims()
+            await orchestrator.jobs.adopt_all(opened)
         except (StoreError, WorkspaceError) as problem:
             log.warning("what was begun in %s could not be begun anew: %s", directory, problem)
 

@@ -24,6 +24,7 @@ __all__ = [
     "Fronted",
     "ServerRecord",
     "announce_server",
+    "elder_server",
     "guardian_lock",
     "is_announced",
     "live_servers",
@@ -121,6 +122,14 @@ def live_servers(workspace: Workspace) -> list[ServerRecord]:
     return records
 
 
+def elder_server(workspace: Workspace, schema: int, ours: str | None = None) -> str | None:
+    """Name a server of this workspace, other than ours, that knows only an older schema of the database."""
+    for server in live_servers(workspace):
+        if server.id != ours and server.schema < schema:
+            return f"the server {server.id} (process {server.pid}, schema {server.schema})"
+    return None
+
+
 def guardian_lock(workspace: Workspace, identifier: str) -> Path:
     """Name the lock that a server's guardian holds until every command of that server is gone."""
     return workspace.servers / f"{identifier}.guardian"
@@ -183,12 +192,18 @@ def _leave(workspace: Workspace, record: ServerRecord, fronted: Fronted | None) 
         _forget_guardian(guardian_lock(workspace, record.id))
         handed_over = workspace.servers / f"{record.id}.handover"
         for path in (server_record(workspace, record.id), Path(record.socket), handed_over):
-            path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def _forget_lock(workspace: Workspace, identifier: str) -> None:
     if not server_record(workspace, identifier).exists():
-        _lock_path(workspace, identifier).unlink(missing_ok=True)
+        _remove(_lock_path(workspace, identifier))
+
+
+def _remove(path: Path) -> None:
+    """Remove what an ended server leaves, if that can be written; who finds it sees that nobody holds its lock."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def server_record(workspace: Workspace, identifier: str) -> Path:
@@ -228,7 +243,7 @@ def _forget_dead(workspace: Workspace) -> None:
 def _forget_guardian(path: Path) -> None:
     """Remove a guardian's lock, unless it still ends the commands of its server: others must see that."""
     if not _locked(path):
-        path.unlink(missing_ok=True)
+        _remove(path)
 
 
 def _socket_path(workspace: Workspace, identifier: str) -> Path:
