@@ -63,9 +63,7 @@ Talk = Callable[[Place], AbstractAsyncContextManager[Client]]
 Death = Callable[[Client, Outcome, Load, Place], Awaitable[None]]
 
 
-async def killed(
-    era: str, calls_max: int, kills: int, *, cold_starts: int, http: bool = False
-) -> Outcome:
+async def killed(era: str, calls_max: int, kills: int, *, cold_starts: int, http: bool = False) -> Outcome:
     """Kill workers at random moments with SIGKILL, some of them in pairs, while so many calls are made."""
 
     async def kill(client: Client, outcome: Outcome, _: Load, place: Place) -> None:
