@@ -21,7 +21,7 @@ from typing import Final, final
 
 import trio
 
-from supervisors import AutoShutdown, ChildSpec, Report, Restart, Supervisor
+from supervisors import AutoShutdown, ChildSpec, Report, ReportKind, Restart, Supervisor
 from vespera_agents.front.doors import Door
 from vespera_agents.front.fleet import WorkerFailed
 from vespera_agents.front.launch import Launch, launch
@@ -107,11 +107,11 @@ class _Crashes:
     def on_report(self, report: Report) -> None:
         """Write down what is not in order."""
         failure = None if report.exit is None else report.exit.failure
-        if failure is None:
+        if failure is None or report.kind is ReportKind.RESTART_DELAYED:
             return
         part = "" if report.offender is None else report.offender.id
         if failure.type_name.endswith(_EXPECTED):
-            self._log.tell(f"{part}: {failure.message}")
+            self._log.say(f"{part} is started anew: {failure.message}")
         else:
             self._log.tell(f"{part} of the front has crashed and is started anew\n{failure.formatted()}")
 

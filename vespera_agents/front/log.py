@@ -2,7 +2,7 @@
 
 The file is `logs/<server id>.log` in the user's state directory: what the processes print as it comes, between the
 lines of the front, which begin with a time. Nothing here may fail the front: without a disk or a reader, lines are
-dropped and counted. Not the library's logging: that would cost an import, and a file that blocks or fails has to be ours.
+dropped and counted. Not the standard library's logging: a file that blocks or fails has to be our own affair.
 """
 
 from __future__ import annotations

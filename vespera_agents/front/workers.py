@@ -322,7 +322,8 @@ class Workers:
             self._hear(life, line)
         self._life = None
         self._ready = trio.Event()
-        self._without_since = time.monotonic()
+        if life.ready:
+            self._without_since = time.monotonic()
         asked = self.ending.is_set() or life.replaced
         how = shown_status(process.status)
         moment = time.strftime("%H:%M:%S", time.gmtime())

@@ -5,7 +5,6 @@ Neighbours: `serve` calls it, `front_link` carries it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -15,7 +14,8 @@ import trio
 
 from vespera_agents.front import framing
 from vespera_agents.serving.front_link import FrontLink
-from vespera_agents.serving.protocol.reading.prompts import PROMPTS
+from vespera_agents.serving.lifecycle.life import Life, life_of
+from vespera_agents.serving.lifecycle.surface import surface_of
 from vespera_agents.serving.protocol.server import server_version
 from vespera_agents.serving.tools.tool import Tool
 from vespera_agents.serving.transports.link import LinkWire
@@ -25,10 +25,12 @@ from vespera_agents.store import StoreError
 from vespera_agents.store.jobs import live_jobs
 from vespera_agents.workspace import Workspace, WorkspaceError, server_record
 
-__all__ = ["drain_when_told", "go_on", "greet", "surface_of"]
+__all__ = ["drain_when_told", "go_on", "greet"]
 
 log = logging.getLogger(__name__)
 
+_REQUESTS_SHARE = 0.8
+"""Of the time for a drain; in the rest is written down what specialists hold."""
 _GO_ON_SECONDS = 0.05
 """How long requests that are repeated have the loop for themselves."""
 _LOOK_SECONDS = 0.002
@@ -43,30 +45,43 @@ async def greet(front: FrontLink, tools: Mapping[str, Tool], http: str | None = 
         tools: what clients may call.
         http: the path of the socket where we take HTTP from the front, if we do.
     """
-    greeting = {"pid": os.getpid(), "version": server_version(), "surface": surface_of(tools), "http": http}
+    surface = "-".join(surface_of(tools).values())
+    greeting = {"pid": os.getpid(), "version": server_version(), "surface": surface, "http": http}
     await front.out.write(b"%s %s\n" % (framing.READY, json.dumps(greeting).encode()))
 
 
-def surface_of(tools: Mapping[str, Tool]) -> str:
-    """Give a hash of what clients see in the lists: when it differs from an earlier worker's, they are told."""
-    shown = [[one.name, one.description, one.input_schema, one.output_schema] for one in tools.values()]
-    asked = [[one.name, one.description] for one in PROMPTS]
-    text = json.dumps([shown, asked], sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-async def drain_when_told(wire: LinkWire, runtime: Runtime) -> None:
+async def drain_when_told(wire: LinkWire, orchestrator: Orchestrator) -> None:
     """Wait for the wish to drain, again and again, and say when nothing of a client's is under way any more."""
-    front = wire.front
+    front, runtime = wire.front, orchestrator.runtime
     while True:
         changed = front.admission.changed
         if front.admission.draining:
-            numbers = await wire.drained()
-            await _at_rest(runtime, front.admission.seconds)
-            if front.admission.draining:
-                left = {"requests": numbers, "jobs": await _jobs(runtime)}
-                await front.out.write(b"%s %s\n" % (framing.DRAINED, json.dumps(left).encode()))
-        await changed.wait()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_drain, wire, orchestrator)
+                await changed.wait()
+                nursery.cancel_scope.cancel("it was called off")
+        else:
+            if runtime.admission.draining:
+                (await _life(orchestrator)).resume()
+            await changed.wait()
+
+
+async def _drain(wire: LinkWire, orchestrator: Orchestrator) -> None:
+    front, runtime = wire.front, orchestrator.runtime
+    seconds, begun = front.admission.seconds, trio.current_time()
+    runtime.admission.drain()
+    numbers = await wire.drained(seconds * _REQUESTS_SHARE)
+    life = await _life(orchestrator)
+    left = await life.drain(max(0.0, begun + seconds - trio.current_time()))
+    await _at_rest(runtime, seconds)
+    told = {"requests": numbers, "jobs": await _jobs(runtime), **left}
+    await front.out.write(b"%s %s\n" % (framing.DRAINED, json.dumps(told).encode()))
+
+
+async def _life(orchestrator: Orchestrator) -> Life:
+    life = await life_of(orchestrator)
+    assert life is not None, "there is a front"
+    return life
 
 
 async def go_on(front: FrontLink, orchestrator: Orchestrator) -> None:

@@ -128,8 +128,8 @@ class FrontLink:
         return self._standing
 
     def is_gone(self) -> bool:
-        """Say whether the front has ended, or no longer needs this process."""
-        return self._closed
+        """Say whether the front has ended; one that had us drained lives, and has another worker take our place."""
+        return self._closed and not self.admission.draining
 
     def give_way(self) -> None:
         """End this process: a newer one has taken its place, which it learns when it wants to write."""

@@ -5,6 +5,7 @@
     ├─ workspaces
     └─ doors             rest_for_one
         ├─ mcp           the client's connection, whose end is the end of the program; or the HTTP door
+        ├─ life          behind a front: what a worker owes it
         └─ control       the private socket
 
 The client closing its end, SIGTERM and SIGINT end it the same way: in-flight work is cancelled, everything is closed.
@@ -30,9 +31,11 @@ from mcp.shared.message import SessionMessage
 from supervisors import ChildSpec, Restart
 from vespera_agents.serving.behind import drain_when_told, go_on, greet
 from vespera_agents.serving.control import control_spec
+from vespera_agents.serving.lifecycle.life import Told, admit_as_before, life_spec
+from vespera_agents.serving.lifecycle.surface import surface_of
 from vespera_agents.serving.protocol.callers import call_key
 from vespera_agents.serving.protocol.eras import converse
-from vespera_agents.serving.protocol.server import OrchestratorServer, build_server
+from vespera_agents.serving.protocol.server import OrchestratorServer, build_server, server_version
 from vespera_agents.serving.tools.catalogue import tool_set
 from vespera_agents.serving.tools.tool import Tool
 from vespera_agents.serving.transports.ends import ReadEnd, WriteEnd
@@ -230,17 +233,23 @@ class _Serving:
             self.wire.front.at_written = partial(_forget, runtime)
         opened = await runtime.workspace(self.wish.workspace)
         orchestrator = Orchestrator(runtime, opened.workspace.directory)
-        door = make_door(build_server(orchestrator, self.tools), opened)
+        server = build_server(orchestrator, self.tools)
+        door = make_door(server, opened)
+        await admit_as_before(orchestrator)
         # The door comes first: under rest_for_one nothing that follows it can take it down.
         spec = ChildSpec("mcp", door.run, restart=Restart.TRANSIENT, shutdown_seconds=_DOOR_SECONDS)
         await runtime.doors.start_child(spec)
         if self.wire is not None:
-            await greet(self.wire.front, self.tools)
+            front = self.wire.front
+            told = Told(front.activation.reason, server_version(), surface_of(self.tools))
+            life = life_spec(orchestrator, front, told, server.renew)
+            await greet(front, self.tools)
+            await runtime.doors.start_child(life)
         await runtime.doors.start_child(control_spec(runtime, opened))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_at_signal, self.signals, door)
             if self.wire is not None:
-                nursery.start_soon(drain_when_told, self.wire, runtime)
+                nursery.start_soon(drain_when_told, self.wire, orchestrator)
                 nursery.start_soon(go_on, self.wire.front, orchestrator)
             await door.ended.wait()
             door.stop()

@@ -31,7 +31,7 @@ __all__ = ["Call", "Lookup"]
 class Call:
     """One wish of a client."""
 
-    __slots__ = ("_steps", "by", "confirmed", "holder", "job", "key", "repeated", "report")
+    __slots__ = ("_steps", "by", "confirmed", "holder", "job", "key", "repeated", "report", "request")
 
     def __init__(
         self,
@@ -60,6 +60,8 @@ class Call:
         """The user was asked and wants it."""
         self.job: str | None = None
         """The job that goes on when the call was answered; set by the tool that began it."""
+        self.request: str | None = None
+        """The number under which a front knows the request, and repeats it to another worker."""
         self._steps = 0
 
     def intent(self, **more: object) -> dict[str, object]:

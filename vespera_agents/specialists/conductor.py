@@ -158,9 +158,15 @@ class Conductor:
             self._wake = trio.Event()
             # Asked before looking: work that ends while we look may have made something ready that we did not see.
             idle = not self._at_work
-            begun = 0 if self._draining else await self._begin_ready(workers)
+            admitted = self._opened.admission.is_open
+            begun = await self._begin_ready(workers) if admitted and not self._draining else 0
             if idle and not begun:
-                return
+                if admitted or self._draining:
+                    return
+                # What is left is for later: for this process, or for the one that replaces it.
+                with trio.move_on_after(POLL_SECONDS):
+                    await self._opened.admission.until_open()
+                continue
             with trio.move_on_after(POLL_SECONDS):
                 await self._wake.wait()
             await self._call_off_cancelled()

@@ -6,7 +6,7 @@ Only what the tree and the tools need of it; the link itself is the business of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 __all__ = ["Front"]
@@ -14,6 +14,9 @@ __all__ = ["Front"]
 
 class Front(Protocol):
     """The front, as a worker behind it sees it."""
+
+    at_standing: Callable[[], object]
+    """Hears that it fares otherwise."""
 
     @property
     def server(self) -> str:

@@ -30,6 +30,7 @@ from supervisors import (
     supervisor_spec,
 )
 from vespera_agents.actors import ActorSystem, open_system
+from vespera_agents.specialists.admission import Admission
 from vespera_agents.specialists.claims import LEASE_SECONDS
 from vespera_agents.specialists.front import Front
 from vespera_agents.specialists.sessions import OpenWorkspace
@@ -50,6 +51,8 @@ class Runtime:
         self.front: Final = front
         """The front before us, if there is one."""
         self.registry: Final = registry
+        self.admission: Final = Admission()
+        """Whether new work may begin in this process."""
         self._kind = kind
         self._lease_seconds = lease_seconds
         self._workspaces: dict[Path, OpenWorkspace] = {}
@@ -86,7 +89,10 @@ class Runtime:
                 # The same object again, so that whoever holds it goes on.
                 opened = await self._open(
                     workspace,
-                    opened or OpenWorkspace(workspace, self.system, self._kind, self._lease_seconds, self.front),
+                    opened
+                    or OpenWorkspace(
+                        workspace, self.system, self._kind, self._lease_seconds, self.admission, self.front
+                    ),
                 )
                 if lost is not None:
                     # Whoever comes first after it happened shall know, even if we are the ones who noticed it.

@@ -40,6 +40,7 @@ from supervisors import (
 )
 from supervisors.guardian import LateGuardian, open_guardian_late
 from vespera_agents.actors import ActorRef, ActorStopped, ActorSystem, MailboxSpec, Overflow
+from vespera_agents.specialists.admission import Admission
 from vespera_agents.specialists.claims import Claims
 from vespera_agents.specialists.front import Front
 from vespera_agents.specialists.jobs import Jobs
@@ -123,6 +124,15 @@ class OpenSession:
         """Count, for each specialist that somebody has, by how many."""
         return self._busy
 
+    def running_specialists(self) -> list[tuple[str, ActorRef[Specialist]]]:
+        """List the specialists that are there now, lent or idle, by name."""
+        try:
+            children = [child.id for child in self.specialists.which_children() if child.state is ChildState.RUNNING]
+            return [(name, cast("ActorRef[Specialist]", self.specialists.child_value(name))) for name in children]
+        except SupervisorError:
+            # The session has just gone: nobody in it has anything to say any more.
+            return []
+
     @asynccontextmanager
     async def borrow(self, role: Role) -> AsyncGenerator[ActorRef[Specialist]]:
         """Have a specialist of a role while the block lasts: an idle one if there is one, else a new one.
@@ -186,7 +196,13 @@ class OpenWorkspace:
     """The live subtree of one workspace, and who we are to the other processes that serve it."""
 
     def __init__(
-        self, workspace: Workspace, system: ActorSystem, kind: str, lease_seconds: float, front: Front | None = None
+        self,
+        workspace: Workspace,
+        system: ActorSystem,
+        kind: str,
+        lease_seconds: float,
+        admission: Admission,
+        front: Front | None = None,
     ) -> None:
         """Name the workspace; `run` opens it.
 
@@ -195,10 +211,12 @@ class OpenWorkspace:
             system: where its actors live.
             kind: `run` or `serve`: shown to the other servers.
             lease_seconds: how long a client that is not heard of keeps its claims.
+            admission: whether new work may begin.
             front: under whose name we serve, if we have one.
         """
         self.workspace = workspace
         self.system = system
+        self.admission: Final = admission
         self.front: Final = front
         owner = None if front is None else Owner(front.server, front.generation, front.give_way)
         self.store: Final = Store(workspace.database, workspace.artifacts, owner=owner, elder=self._elder)

@@ -164,6 +164,42 @@ MIGRATIONS: Final = (
     CREATE INDEX job_live ON job(server) WHERE status IN ('working', 'input_required');
     CREATE INDEX job_by_session ON job(session_id, seq) WHERE session_id IS NOT NULL;
     CREATE INDEX job_ended ON job(updated) WHERE status NOT IN ('working', 'input_required');
+    CREATE TABLE generation (
+        seq INTEGER PRIMARY KEY,
+        front TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        reason TEXT,
+        pid INTEGER,
+        version TEXT,
+        surface TEXT,
+        started REAL,
+        ended REAL,
+        ending TEXT,
+        UNIQUE (front, number)
+    );
+    CREATE TABLE restart (
+        seq INTEGER PRIMARY KEY,
+        front TEXT NOT NULL,
+        generation INTEGER NOT NULL,
+        actor TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        mode TEXT NOT NULL,
+        preserve_state INTEGER NOT NULL,
+        asked REAL NOT NULL,
+        status TEXT NOT NULL,
+        following INTEGER,
+        ended REAL,
+        phases TEXT NOT NULL DEFAULT '[]',
+        left_behind TEXT NOT NULL DEFAULT '{}',
+        handed_over TEXT NOT NULL DEFAULT '{}',
+        error TEXT
+    );
+    CREATE INDEX restart_open ON restart(front) WHERE status = 'asked';
+    CREATE TABLE shutdown (
+        server TEXT PRIMARY KEY,
+        actor TEXT NOT NULL,
+        at REAL NOT NULL
+    ) WITHOUT ROWID;
     """
     + derived.SCRIPT,
 )

@@ -181,7 +181,8 @@ def _leave(workspace: Workspace, record: ServerRecord, fronted: Fronted | None) 
     """Be no server any more; behind a front that lives the next process goes on under the name."""
     if fronted is None or (fronted.is_gone() and is_announced(workspace, record)):
         _forget_guardian(guardian_lock(workspace, record.id))
-        for path in (server_record(workspace, record.id), Path(record.socket)):
+        handed_over = workspace.servers / f"{record.id}.handover"
+        for path in (server_record(workspace, record.id), Path(record.socket), handed_over):
             path.unlink(missing_ok=True)
 
 
@@ -217,7 +218,7 @@ def _forget_dead(workspace: Workspace) -> None:
             continue
         # Not the path that the record names: a record is a file in somebody's directory and may name anything.
         _socket_path(workspace, path.stem).unlink(missing_ok=True)
-        for suffix in (".lock", ".json"):
+        for suffix in (".handover", ".handover-new", ".lock", ".json"):
             path.with_suffix(suffix).unlink(missing_ok=True)
     for path in workspace.servers.glob("srv_*.guardian"):
         if not path.with_suffix(".json").exists():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeVar, cast, final
@@ -129,12 +129,18 @@ def build_server(
     return _Serving(orchestrator, tools, page_entries, changes or Changes(orchestrator)).server()
 
 
+def _nobody(_: Iterable[str]) -> None:
+    """Tell nobody that lists are others."""
+
+
 @final
 class OrchestratorServer(Server[dict[str, object]]):
     """The library's server, which says that its lists may change over handshake connections, too."""
 
     at_stop: Callable[[], None] | None = None
     """Ends the streams of those who listen: for a transport of many clients that is about to end."""
+    renew: Callable[[Iterable[str]], None] = _nobody
+    """Tells clients that lists are others than those of the process before: for a worker that took over."""
     hear: Callable[[Context], Awaitable[None]] | None = None
     """Notes that a client is there, whatever it asks for."""
 
@@ -220,6 +226,7 @@ class _Serving:
         server.answer("subscriptions/listen", SubscriptionsListenRequestParams, hearing.listen)
         server.add_notification_handler("notifications/initialized", NotificationParams, hearing.initialized)
         server.at_stop = hearing.end
+        server.renew = self._changes.renew
         return server
 
     async def _hear(self, ctx: Context) -> None:
@@ -234,19 +241,27 @@ class _Serving:
             served, exists = tuple(self._tools), params.name in TOOLS
             return _failed((about_unserved_tool if exists else about_unknown_tool)(params.name, served))
         who = client_of(identity_of(ctx), own_name(ctx))
+        admission = self._orchestrator.runtime.admission
+        if admission.draining and not tool.effects.read_only:
+            # Unanswered, it is repeated to the process that replaces this one.
+            await admission.until_begun()
         try:
             await self._fairness.begin(who)
         except TooManyCalls as error:
             return _failed(about_failure(error))
         try:
-            async with reporting(ctx) as report:
-                return await self._told(ctx, params, tool, report)
+            by = f"mcp:{client_name(own_name(ctx))}"
+            with admission.under_way(tool.name, by, waited_for=tool.awaited):
+                async with reporting(ctx) as report:
+                    return await self._told(ctx, params, tool, report)
         finally:
             self._fairness.end(who)
 
     async def _told(self, ctx: Context, params: CallToolRequestParams, tool: Tool, report: Report | None) -> Answered:
         """Carry a call out, whatever comes of it told as a result."""
         try:
+            if tool.begins:
+                self._orchestrator.runtime.admission.refuse_if_prepared(tool.name)
             return await self._invoke(ctx, params, tool, report)
         except ValidationError as error:
             return _failed(about_arguments(tool.name, tool.parameters, error))
@@ -270,6 +285,7 @@ class _Serving:
                 return root
             arguments = arguments if root is None else {**arguments, "working_directory": root}
         call = self._callers.call(own_name(ctx), ctx.meta, identity_of(ctx), report)
+        call.request = identity_of(ctx).sequence
         if call.holder is not None:
             await self._orchestrator.heard(call.holder)
         if tool.question is not None and can_be_asked(ctx):
