@@ -1,4 +1,4 @@
-"""`python -m benchmarks.killing.faulty_worker MODULE ...`: the product's worker or forker, which dies where it is told.
+"""`python -m benchmarks.killing.faulty_worker ...`: the product's worker or forker, which dies where it is told.
 
 The product has no switch for this. Here its modules run unchanged, over a connection to SQLite and an `os.write` that
 look into a folder at the points below, and only on the store that is meant: a spare that warms up has another. A file
@@ -13,9 +13,7 @@ import re
 import runpy
 import signal
 import sqlite3
-import sys
 import uuid
-from pathlib import Path
 from typing import Any, Final, final
 
 __all__ = ["DATABASE_VARIABLE", "FOLDER_VARIABLE", "FORGETFUL_VARIABLE", "POINTS"]
@@ -37,7 +35,7 @@ _WRITES: Final = {
     "wish": "INTO restart(",
     "outcome": "UPDATE restart ",
 }
-"""What tells the transactions apart that have points: an effect of a client's, a worker's first word, a restart's two."""
+"""What tells the transactions apart that have points: an effect, a worker's first word, the two of a restart."""
 RESTART_POINTS: Final = tuple(
     f"{when}-{what}"
     for what in (*_WRITES, "hand-over", "take-over")
@@ -45,6 +43,8 @@ RESTART_POINTS: Final = tuple(
     for when in ("before", "after")
 )
 """Where a worker that takes part in a restart ends, by SIGKILL."""
+_FORKER_VARIABLE: Final = "VESPERA_FORKER"
+"""Told to the forker, and to nobody else."""
 _ANSWER: Final = re.compile(rb"[RK] \d+ ")
 _FOLDER: Final = os.environ.get(FOLDER_VARIABLE, "")
 _DATABASE: Final = os.environ.get(DATABASE_VARIABLE, "")
@@ -153,7 +153,6 @@ def break_hand_over() -> None:
 
 
 if __name__ == "__main__":
-    module, *sys.argv[1:] = sys.argv[1:]
-    sys.path.insert(0, str(Path.cwd()))
+    module = "vespera_agents.serving.forker" if _FORKER_VARIABLE in os.environ else "vespera_agents.serving.worker"
     install()
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -83,9 +83,7 @@ class Told:
             assert roles.forker is not None
             return roles.forker
         assert roles.front is not None
-        # The first worker is the front's child, a later one the forker's; a fresh one is always the front's.
-        workers = [one for one in roles.everybody if "vespera_agents.serving.worker" in one.command]
-        found = roles.worker if victim == "old" else max(workers, key=lambda one: one.started)
+        found = roles.worker if victim == "old" else max(roles.fresh, key=lambda one: one.started)
         assert found is not None
         return found
 
