@@ -148,7 +148,7 @@ class Killer:
 
     async def _probe(self) -> None:
         """Ask for something small, so that the end of the gap is seen."""
-        await self.calls.call(self.client, "orchestrator_query_tasks", {"limit": 1, "status": ["failed"]})
+        await self.calls.call(self.client, "orchestrator_list_sessions", {"limit": 1})
 
     async def _until_begun(self, number: float) -> None:
         await until(lambda: self.calls.begun >= number)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from benchmarks.chaos import PROMISES
 from benchmarks.harness import Options, run_benchmark
 
@@ -11,7 +9,6 @@ FLAT = ("memory", "open files", "threads")
 """What is judged only after minutes: a worker that has just begun still grows."""
 
 
-@pytest.mark.slow
 def test_nothing_fails_is_lost_or_doubled_whenever_a_worker_dies() -> None:
     rows = run_benchmark("chaos", Options(quick=True))
     promised = [row for row in rows if any(promise in row.name for promise in PROMISES)]
@@ -21,7 +18,8 @@ def test_nothing_fails_is_lost_or_doubled_whenever_a_worker_dies() -> None:
 
 def test_workflows_come_through_while_workers_are_killed() -> None:
     rows = run_benchmark("soak", Options(minutes=1))
-    counted = [row for row in rows if row.unit in {"%", "processes"}]
-    assert len(counted) >= 5
+    # How long things take depends on what else the machine does.
+    counted = [row for row in rows if any(word in row.name for word in ("completed", "deaths", "processes"))]
+    assert len(counted) == 3
     assert [f"{row.name}: {row.value:g}" for row in counted if not row.met] == []
     assert {row.name.split(" of the")[0] for row in rows} >= set(FLAT)
