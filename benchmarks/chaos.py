@@ -1,10 +1,11 @@
 """Chaos: does a client whose server is killed again and again see anything but latency, and is every effect there once?
 
 The library's own client, in both eras, over stdio through the real front, makes mixed calls, several in flight, half of
-them of 50 to 500 ms; the worker is killed with SIGKILL at random moments, sometimes twice within 50 ms. A call that is
-in flight at three deaths is answered with an error on purpose, so no moment is chosen at which one has met two deaths
-already: the front repeats such a call alone, and an unlucky seed would test that rule instead. Afterwards the client's
-own book is compared with the rows of the store: each acknowledged effect once, nothing else.
+them of 50 to 500 ms; the worker is killed with SIGKILL at random moments, sometimes twice within 50 ms; then the same
+over HTTP. A call that is in flight at three deaths is answered with an error on purpose, so no moment is chosen at
+which one has met two deaths already: the front repeats such a call alone, and an unlucky seed would test that rule
+instead. Afterwards the client's own book is compared with the rows of the store: each acknowledged effect once, nothing
+else.
 
 Beside the random kills, workers with fault points (`killing.faulty_worker`) die before COMMIT, after COMMIT and in the
 middle of an answer, and are stopped inside a transaction; others are stopped at random (SIGSTOP), which the front finds
@@ -37,6 +38,8 @@ SPARES_MIN: Final = 0.3
 """The share of the kills that must find a spare."""
 PROCESSES_MAX: Final = 10
 """Processes of ours at one time, commands left out: the front, the forker, two workers and a spare, their guardians."""
+PROMISES: Final = ("calls answered", "effects there once", "processes of ours", "deaths forced", "control without keys")
+"""In the names of the rows that say whether the promise holds; the others say how fast, which depends on the machine."""
 ERAS: Final = ("legacy", "auto")
 
 
@@ -56,6 +59,10 @@ async def run(options: Options) -> list[Row]:
         for point, times in points.items()
     ]
     rows += _judged("SIGSTOP, stdio", await wedged("auto", options.scaled(WEDGED)))
+    rows += _judged("SIGSTOP, HTTP", await wedged("auto", options.scaled(WEDGED), http=True))
+    outcome = await killed("auto", calls, kills, cold_starts=options.scaled(COLD_STARTS), http=True)
+    rows += _judged("SIGKILL, HTTP", outcome)
+    rows += _kills_and_gaps("HTTP", outcome, kills)
     times = options.scaled(CONTROL)
     outcome = await control(times)
     rows.append(_count("control without keys: effects doubled", outcome.doubled, "deaths after COMMIT", times, 0.9))

@@ -2,9 +2,9 @@
 
 The same server runs behind a front and in one process; beside what the front adds stands a bare echo, a process that
 only copies bytes from one pipe to another, with the same lines. They take turns call by call: a process that is asked
-again at once is still awake, and an echo in a tight loop took 7 us instead of the 40 to 80 that waking it takes. A front is ready when it has passed on an
-answer; its worker for that is a program without imports that is there long before it. The rows of a start and an end
-are those of `mcp`, which start the real command and so go through the front.
+again at once is still awake, and an echo in a tight loop took 7 us instead of the 40 to 80 that waking it takes. A
+front is ready when it has passed on an answer; its worker for that is a program without imports that is there long
+before it. The rows of a start and an end are those of `mcp`, which start the real command and so go through the front.
 """
 
 from __future__ import annotations

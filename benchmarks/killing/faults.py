@@ -9,14 +9,19 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 import trio
 
 from benchmarks.killing.calls import Calls, Kill
-from benchmarks.killing.faulty_worker import DATABASE_VARIABLE, FOLDER_VARIABLE, FORGETFUL_VARIABLE
+from benchmarks.killing.faulty_worker import (
+    DATABASE_VARIABLE,
+    FOLDER_VARIABLE,
+    FORGETFUL_VARIABLE,
+    RESTARTS_VARIABLE,
+)
 from benchmarks.killing.killer import rested_spare
 from benchmarks.killing.places import Place
 from benchmarks.killing.waiting import until
@@ -37,7 +42,8 @@ class Faults:
     """Whether the store shall forget the keys of commands."""
     pong_seconds: float | None = None
     """How long a worker may leave a ping unanswered; None for what the product waits."""
-    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    restarts: bool = False
+    """Whether there are points around what a worker leaves to the next one."""
 
     @property
     def folder(self) -> Path:
@@ -55,7 +61,13 @@ class Faults:
         """What the workers must know."""
         self.folder.mkdir(exist_ok=True)
         told = {FOLDER_VARIABLE: str(self.folder), DATABASE_VARIABLE: str(self.place.database)}
-        return told | ({FORGETFUL_VARIABLE: "1"} if self.forgetful else {})
+        wishes = {FORGETFUL_VARIABLE: self.forgetful, RESTARTS_VARIABLE: self.restarts}
+        return told | {name: "1" for name, wished in wishes.items() if wished}
+
+    def arm(self, point: str) -> Path:
+        """Arm a point; gives the file that is there once somebody came to it."""
+        (self.folder / point).touch()
+        return self.folder / f"{point}.fired"
 
     async def force(self, point: str, calls: Calls) -> Kill:
         """Have the next worker that comes to a point fall there, and note it.
@@ -65,8 +77,7 @@ class Faults:
         """
         spare = await rested_spare(self.place.family())
         await calls.fit()
-        fired = self.folder / f"{point}.fired"
-        (self.folder / point).touch()
+        fired = self.arm(point)
         with trio.move_on_after(FIRE_SECONDS):
             await until(fired.exists, 0.001)
             # The file was renamed when it happened, and we look only now and then.

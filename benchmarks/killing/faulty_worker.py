@@ -1,4 +1,4 @@
-"""`python -m benchmarks.killing.faulty_worker MODULE ...`: the product's worker or forker, which dies where it is told.
+"""`python -m benchmarks.killing.faulty_worker ...`: the product's worker or forker, which dies where it is told.
 
 The product has no switch for this. Here its modules run unchanged, over a connection to SQLite and an `os.write` that
 look into a folder at the points below, and only on the store that is meant: a spare that warms up has another. A file
@@ -13,9 +13,7 @@ import re
 import runpy
 import signal
 import sqlite3
-import sys
 import uuid
-from pathlib import Path
 from typing import Any, Final, final
 
 __all__ = ["DATABASE_VARIABLE", "FOLDER_VARIABLE", "FORGETFUL_VARIABLE", "POINTS"]
@@ -23,13 +21,30 @@ __all__ = ["DATABASE_VARIABLE", "FOLDER_VARIABLE", "FORGETFUL_VARIABLE", "POINTS
 FOLDER_VARIABLE: Final = "VESPERA_CHAOS_FAULTS"
 DATABASE_VARIABLE: Final = "VESPERA_CHAOS_DATABASE"
 FORGETFUL_VARIABLE: Final = "VESPERA_CHAOS_FORGETFUL"
+RESTARTS_VARIABLE: Final = "VESPERA_CHAOS_RESTARTS"
 POINTS: Final = {
     "before-commit": signal.SIGKILL,
     "after-commit": signal.SIGKILL,
     "torn-answer": signal.SIGKILL,
     "stopped-in-transaction": signal.SIGSTOP,
 }
-"""Where a worker ends, and by which signal."""
+"""Where a worker ends at any time, and by which signal."""
+_WRITES: Final = {
+    "commit": "INTO event",
+    "ownership": "INTO owner",
+    "wish": "INTO restart(",
+    "outcome": "UPDATE restart ",
+}
+"""What tells the transactions apart that have points: an effect, a worker's first word, the two of a restart."""
+RESTART_POINTS: Final = tuple(
+    f"{when}-{what}"
+    for what in (*_WRITES, "hand-over", "take-over")
+    if what != "commit"
+    for when in ("before", "after")
+)
+"""Where a worker that takes part in a restart ends, by SIGKILL."""
+_FORKER_VARIABLE: Final = "VESPERA_FORKER"
+"""Told to the forker, and to nobody else."""
 _ANSWER: Final = re.compile(rb"[RK] \d+ ")
 _FOLDER: Final = os.environ.get(FOLDER_VARIABLE, "")
 _DATABASE: Final = os.environ.get(DATABASE_VARIABLE, "")
@@ -48,34 +63,37 @@ def armed(point: str) -> bool:
 def fall(point: str) -> None:
     """Be killed, or stopped, if that is wished here."""
     if armed(point):
-        os.kill(os.getpid(), POINTS[point])
+        os.kill(os.getpid(), POINTS.get(point, signal.SIGKILL))
 
 
 @final
 class FaultyConnection(sqlite3.Connection):
     """A connection that may not come back from a COMMIT that has an effect."""
 
-    _effect = False
     _meant = False
 
     def __init__(self, database: str, *arguments: Any, **options: Any) -> None:
         super().__init__(database, *arguments, **options)
         self._meant = _DATABASE in database
+        self._written: set[str] = set()
 
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-        """Execute, and fall before or after the end of a transaction that wrote an event."""
+        """Execute, and fall before or after the end of a transaction that is told apart."""
         if not self._meant:
             return super().execute(sql, *parameters)
         if sql != "COMMIT":
-            self._effect = "INTO event" in sql or (self._effect and sql != "ROLLBACK")
+            self._written |= {what for what, words in _WRITES.items() if words in sql}
+            if sql == "ROLLBACK":
+                self._written.clear()
             return super().execute(sql, *parameters)
-        effect, self._effect = self._effect, False
-        if not effect:
-            return super().execute(sql)
-        fall("before-commit")
-        fall("stopped-in-transaction")
+        written, self._written = self._written, set()
+        for what in written:
+            fall(f"before-{what}")
+        if "commit" in written:
+            fall("stopped-in-transaction")
         cursor = super().execute(sql)
-        fall("after-commit")
+        for what in written:
+            fall(f"after-{what}")
         return cursor
 
 
@@ -96,6 +114,8 @@ def install() -> None:
     os.write = write_torn
     if os.environ.get(FORGETFUL_VARIABLE):
         forget_keys()
+    if os.environ.get(RESTARTS_VARIABLE):
+        break_hand_over()
 
 
 def forget_keys() -> None:
@@ -112,8 +132,27 @@ def forget_keys() -> None:
     writer.apply_once = forgetful
 
 
+def break_hand_over() -> None:
+    """Put points around the file that a worker leaves to the next one."""
+    from vespera_agents.specialists import handing_over  # noqa: PLC0415 - as above
+
+    write, take_over = handing_over._write, handing_over.take_over  # noqa: SLF001 - the moment of writing has no other name
+
+    def write_faulty(*arguments: Any) -> None:
+        fall("before-hand-over")
+        write(*arguments)
+        fall("after-hand-over")
+
+    async def take_over_faulty(*arguments: Any) -> Any:
+        fall("before-take-over")
+        taken = await take_over(*arguments)
+        fall("after-take-over")
+        return taken
+
+    handing_over._write, handing_over.take_over = write_faulty, take_over_faulty  # noqa: SLF001
+
+
 if __name__ == "__main__":
-    module, *sys.argv[1:] = sys.argv[1:]
-    sys.path.insert(0, str(Path.cwd()))
+    module = "vespera_agents.serving.forker" if _FORKER_VARIABLE in os.environ else "vespera_agents.serving.worker"
     install()
     runpy.run_module(module, run_name="__main__", alter_sys=True)

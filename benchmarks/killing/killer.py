@@ -19,6 +19,8 @@ from mcp import Client
 from benchmarks.killing.calls import CALL_SECONDS, Calls
 from benchmarks.killing.processes import Family, Member
 from benchmarks.killing.waiting import until
+from vespera_agents.front.framing import LINK_VARIABLE
+from vespera_agents.front.spares import FORKER_VARIABLE
 
 __all__ = ["Killer", "Roles", "Watch", "rested_spare", "roles_of"]
 
@@ -40,6 +42,8 @@ class Roles:
     spares: tuple[Member, ...]
     """Children of a child of the front that have no store open: forked, and waiting."""
     forker: Member | None
+    fresh: tuple[Member, ...]
+    """Workers that were started, not forked: the first one, and those of restarts."""
     everybody: tuple[Member, ...]
 
     @property
@@ -57,8 +61,9 @@ def roles_of(family: Family) -> Roles:
     worker = max(workers, key=lambda one: one.started, default=None)
     children = {one.pid: one for one in ours if front is not None and one.parent == front.pid}
     spares = [one for one in ours if one.parent in children and one not in workers and children[one.parent] != worker]
-    forker = next((one for one in children.values() if one != worker and "forker" in " ".join(one.command)), None)
-    return Roles(front, worker, tuple(spares), forker, everybody)
+    forker = next((one for one in children.values() if one.was_told(FORKER_VARIABLE)), None)
+    fresh = tuple(one for one in children.values() if one.was_told(LINK_VARIABLE))
+    return Roles(front, worker, tuple(spares), forker, fresh, everybody)
 
 
 @final
@@ -143,7 +148,7 @@ class Killer:
 
     async def _probe(self) -> None:
         """Ask for something small, so that the end of the gap is seen."""
-        await self.calls.call(self.client, "orchestrator_query_tasks", {"limit": 1, "status": ["failed"]})
+        await self.calls.call(self.client, "orchestrator_list_sessions", {"limit": 1})
 
     async def _until_begun(self, number: float) -> None:
         await until(lambda: self.calls.begun >= number)

@@ -145,8 +145,10 @@ class Load:
         answer = await self.calls.call(client, "orchestrator_complete_task", work)
         if answer is None:
             return
-        self.record.completed.add(task)
-        if answer["outcome"] != "completed":
+        if answer["outcome"] == "completed":
+            self.record.completed.add(task)
+        else:
+            self.record.uncertain.add(task)
             self.misread.append(f"{task} was handed in and is {answer['outcome']}")
 
     async def _gather(self, client: Client) -> None:

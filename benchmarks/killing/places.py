@@ -5,19 +5,25 @@ Neighbours: `processes` finds who carries the mark, `faults` starts the front wi
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, final
 
+import httpx2
 import trio
 from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 from mcp_types import Implementation
 
 from benchmarks.killing.load import ALLOWED
@@ -26,11 +32,13 @@ from benchmarks.killing.waiting import until
 from benchmarks.serving.clients import ROOT
 from vespera_agents.workspace import Registry, Workspace, load_settings
 
-__all__ = ["GONE_SECONDS", "Place", "gone", "new_place", "talking"]
+__all__ = ["GONE_SECONDS", "Place", "gone", "new_place", "talking", "talking_http"]
 
 GONE_SECONDS: Final = 2.0
 """How long after the end of a front its processes may live."""
 _END_SECONDS: Final = 20.0
+CALL_SECONDS: Final = 60.0
+"""How long the client waits for bytes of an answer: the front itself gives up after 50."""
 
 
 @final
@@ -116,6 +124,50 @@ async def talking(
     async with Client(parameters, mode="legacy" if era == "legacy" else "auto", client_info=info) as client:
         await client.list_tools()
         yield client
+
+
+@asynccontextmanager
+async def talking_http(
+    place: Place, command: Sequence[str] | None = None, more: Mapping[str, str] | None = None
+) -> AsyncIterator[Client]:
+    """Start a server that serves HTTP and talk to it with the SDK's own client, as a modern one does."""
+    words = [*(place.command if command is None else command), "--http", "127.0.0.1:0"]
+    start = partial(
+        trio.run_process,
+        words,
+        env={**place.environment, **(more or {})},
+        cwd=place.root,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    async with trio.open_nursery() as nursery:
+        process = await nursery.start(start)
+        url = await nursery.start(_listen_to, process)
+        async with httpx2.AsyncClient(timeout=CALL_SECONDS) as sending:
+            transport = streamable_http_client(url, http_client=sending)
+            info = Implementation(name="chaos", version="1")
+            async with Client(transport, mode="auto", client_info=info) as client:
+                await client.list_tools()
+                yield client
+        process.terminate()
+        with trio.fail_after(_END_SECONDS):
+            await process.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _listen_to(process: trio.Process, *, task_status: trio.TaskStatus[str]) -> None:
+    """Read what a server says on standard error, until its end; where it serves comes first."""
+    assert process.stderr is not None
+    text = b""
+    with trio.fail_after(_END_SECONDS) as patience:
+        async for chunk in process.stderr:
+            if math.isinf(patience.deadline):
+                continue
+            text += chunk
+            if (found := re.search(rb"^serving (\S+)\n", text, re.MULTILINE)) is not None:
+                patience.deadline = math.inf
+                task_status.started(found[1].decode())
 
 
 async def gone(family: Family, seconds: float = GONE_SECONDS) -> Sequence[str]:

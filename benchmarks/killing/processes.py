@@ -51,6 +51,14 @@ class Member:
                 continue
         return False
 
+    def was_told(self, variable: str) -> bool:
+        """Say whether its program began with a variable in its environment."""
+        try:
+            text = (_PROC / str(self.pid) / "environ").read_bytes()
+        except OSError:
+            return False
+        return any(entry.startswith(f"{variable}=".encode()) for entry in text.split(b"\0"))
+
     def descriptors(self) -> int:
         """Count its open files; 0 when it is gone."""
         try:

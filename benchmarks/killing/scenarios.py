@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, final
@@ -20,7 +20,7 @@ from benchmarks.killing.calls import CALL_SECONDS, Calls
 from benchmarks.killing.faults import Faults
 from benchmarks.killing.killer import Killer, Watch
 from benchmarks.killing.load import Load
-from benchmarks.killing.places import Place, gone, new_place, talking
+from benchmarks.killing.places import Place, gone, new_place, talking, talking_http
 from benchmarks.killing.record import Record, Verdict, doubled_titles
 from benchmarks.killing.starting import cold_start_seconds
 
@@ -63,9 +63,7 @@ Talk = Callable[[Place], AbstractAsyncContextManager[Client]]
 Death = Callable[[Client, Outcome, Load, Place], Awaitable[None]]
 
 
-async def killed(
-    era: str, calls_max: int, kills: int, *, cold_starts: int, http: bool = False
-) -> Outcome:
+async def killed(era: str, calls_max: int, kills: int, *, cold_starts: int, http: bool = False) -> Outcome:
     """Kill workers at random moments with SIGKILL, some of them in pairs, while so many calls are made."""
 
     async def kill(client: Client, outcome: Outcome, _: Load, place: Place) -> None:
@@ -121,19 +119,15 @@ async def control(times: int) -> Outcome:
     return outcome
 
 
-@asynccontextmanager
-async def _plain(place: Place, *, era: str, http: bool) -> AsyncIterator[Client]:
-    assert not http
-    async with talking(place, era) as client:
-        yield client
+def _plain(place: Place, *, era: str, http: bool) -> AbstractAsyncContextManager[Client]:
+    return talking_http(place) if http else talking(place, era)
 
 
-@asynccontextmanager
-async def _faulty(place: Place, *, era: str, http: bool, pong_seconds: float) -> AsyncIterator[Client]:
-    assert not http
+def _faulty(place: Place, *, era: str, http: bool, pong_seconds: float) -> AbstractAsyncContextManager[Client]:
     faults = Faults(place, pong_seconds=pong_seconds)
-    async with talking(place, era, faults.command, faults.environment) as client:
-        yield client
+    if http:
+        return talking_http(place, faults.command, faults.environment)
+    return talking(place, era, faults.command, faults.environment)
 
 
 async def _scenario(talk: Talk, kill: Death, *, calls_max: int = ENDLESS, cold_starts: int = 0) -> Outcome:
