@@ -5,6 +5,7 @@ Neighbours: `serve` calls it, `front_link` carries it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -17,6 +18,7 @@ from vespera_agents.front import framing
 from vespera_agents.serving.front_link import FrontLink
 from vespera_agents.serving.protocol.reading.prompts import PROMPTS
 from vespera_agents.serving.protocol.server import server_version
+from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.serving.tools.tool import Tool
 from vespera_agents.serving.transports.link import LinkWire
 from vespera_agents.specialists.orchestrator import Orchestrator
@@ -29,8 +31,6 @@ __all__ = ["drain_when_told", "go_on", "greet", "surface_of"]
 
 log = logging.getLogger(__name__)
 
-_GO_ON_SECONDS = 0.05
-"""How long requests that are repeated have the loop for themselves."""
 _LOOK_SECONDS = 0.002
 """How often we look whether the writing threads are at rest."""
 
@@ -49,7 +49,13 @@ async def greet(front: FrontLink, tools: Mapping[str, Tool], http: str | None = 
 
 def surface_of(tools: Mapping[str, Tool]) -> str:
     """Give a hash of what clients see in the lists: when it differs from an earlier worker's, they are told."""
-    shown = [[one.name, one.description, one.input_schema, one.output_schema] for one in tools.values()]
+    return _surface_of(tuple(tools))
+
+
+@functools.cache
+def _surface_of(names: tuple[str, ...]) -> str:
+    """Give it by names: a worker that was warmed up knows it already."""
+    shown = [[one.name, one.description, one.input_schema, one.output_schema] for one in map(TOOLS.__getitem__, names)]
     asked = [[one.name, one.description] for one in PROMPTS]
     text = json.dumps([shown, asked], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
@@ -71,16 +77,14 @@ async def drain_when_told(wire: LinkWire, runtime: Runtime) -> None:
 
 async def go_on(front: FrontLink, orchestrator: Orchestrator) -> None:
     """Begin anew the jobs that earlier workers of this front had begun, in every workspace that they had open."""
-    if front.generation == 1:
-        return
     runtime = orchestrator.runtime
-    # What was repeated comes first: its clients wait.
-    await trio.sleep(_GO_ON_SECONDS)
     known = await trio.to_thread.run_sync(runtime.registry.workspaces)
     mine = [one for one in known if server_record(Workspace(one), front.server).exists()]
     for directory in dict.fromkeys([orchestrator.home, *mine]):
         try:
-            await orchestrator.jobs.adopt_all(await runtime.workspace(directory))
+            opened = await runtime.workspace(directory)
+            await opened.release_dead_claims()
+            await orchestrator.jobs.adopt_all(opened)
         except (StoreError, WorkspaceError) as problem:
             log.warning("what was begun in %s could not be begun anew: %s", directory, problem)
 

@@ -52,6 +52,8 @@ SWITCH_INTERVAL_SECONDS: Final = 5e-5
 """How long a thread may keep the interpreter: the store's writer gives it up at each step of SQLite, and with the
 default of 5 ms a busy loop made a durable call nine times slower (114 ms against 13.5 ms)."""
 _DOOR_SECONDS: Final = 2.0
+_GO_ON_SECONDS: Final = 0.05
+"""How long requests that are repeated have the loop for themselves."""
 
 
 class Door(Protocol):
@@ -236,15 +238,24 @@ class _Serving:
         await runtime.doors.start_child(spec)
         if self.wire is not None:
             await greet(self.wire.front, self.tools)
-        await runtime.doors.start_child(control_spec(runtime, opened))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_at_signal, self.signals, door)
+            if self.wire is None or self.wire.front.generation == 1:
+                await runtime.doors.start_child(control_spec(runtime, opened))
+            else:
+                nursery.start_soon(self._go_on, orchestrator, opened)
             if self.wire is not None:
                 nursery.start_soon(drain_when_told, self.wire, runtime)
-                nursery.start_soon(go_on, self.wire.front, orchestrator)
             await door.ended.wait()
             door.stop()
             nursery.cancel_scope.cancel()
+
+    async def _go_on(self, orchestrator: Orchestrator, opened: OpenWorkspace) -> None:
+        """Do what can wait a moment when clients wait for what an earlier worker did not answer."""
+        assert self.wire is not None, "there is no earlier worker without a front"
+        await trio.sleep(_GO_ON_SECONDS)
+        await orchestrator.runtime.doors.start_child(control_spec(orchestrator.runtime, opened))
+        await go_on(self.wire.front, orchestrator)
 
 
 def _forget(runtime: Runtime, numbers: list[str]) -> None:

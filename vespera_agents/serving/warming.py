@@ -55,7 +55,11 @@ def serve_link(wish: ServeWish, link: int, activation: bytes, lines: framing.Lin
         lines: what was read already of the line after.
         read: the lines that were read together with it.
     """
-    trio.run(partial(serve, wish, LinkWire(link, FrontLink(link, Activation.read(activation)), lines, read)))
+
+    async def run() -> None:
+        await serve(wish, LinkWire(link, FrontLink(link, Activation.read(activation)), lines, read))
+
+    trio.run(run)
 
 
 def warm_up(wish: ServeWish) -> None:

@@ -83,7 +83,7 @@ def work(wish: ServeWish, link: int, programs: Programs) -> int:
                 read = lines.feed(chunk)
             first = read.pop(0)
             if first == framing.WARM:
-                programs.warm_up(wish)
+                _warm_up(programs, wish)
                 os.write(link, framing.WARM + b"\n")
             elif first.startswith(framing.ACTIVATE):
                 os.set_blocking(link, False)
@@ -100,6 +100,14 @@ def work(wish: ServeWish, link: int, programs: Programs) -> int:
             return EXIT_BAD_INPUT
         traceback.print_exception(error)
         return EXIT_INTERNAL
+
+
+def _warm_up(programs: Programs, wish: ServeWish) -> None:
+    """Warm up; a place that cannot be used for it makes the first answer later, and nothing worse."""
+    try:
+        programs.warm_up(wish)
+    except* caused_by_users() as group:
+        complain(f"a spare could not warm up: {next(causes_of(group))}")
 
 
 def watch(link: int) -> None:

@@ -323,6 +323,10 @@ class OpenWorkspace:
         generation = 1 if self.front is None else self.front.generation
         return CommandKey(self.record.id, f"own/{generation}/{self._keys}")
 
+    def goes_on(self) -> bool:
+        """Say whether another process goes on here when this one ends."""
+        return self.front is not None and not self.front.is_gone()
+
     @property
     def sessions(self) -> Mapping[str, OpenSession]:
         """The sessions that were opened, by id."""
