@@ -273,7 +273,7 @@ class Toy:
 
     def do_babbler(self, seq: int, _: Any) -> None:
         """Have a child that goes on talking over our link."""
-        if not os.fork():
+        if self.generation == 1 and not os.fork():
             while True:
                 say(self.link, 'N {"jsonrpc": "2.0", "method": "babble", "params": 1}\n')
                 time.sleep(0.001)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
+import trio
+
 from vespera_agents.front.processes import FrontProcess
 
 __all__ = ["Life"]
@@ -32,6 +34,14 @@ class Life:
         """Whether it was told to end, because another one takes over."""
         self.unheard = False
         """Whether it is not listened to, because the client does not read."""
+
+    async def end(self, timeout_seconds: float) -> None:
+        """Tell it to end, and kill it if it has not within that time; 0 kills it at once."""
+        if timeout_seconds:
+            self.process.close()
+            with trio.move_on_after(timeout_seconds):
+                await self.process.ended.wait()
+        self.process.kill()
 
     @property
     def ready(self) -> bool:

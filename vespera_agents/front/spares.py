@@ -136,17 +136,24 @@ class Spares:
         failures = 0
         while True:
             started = time.monotonic()
-            process = self._workers.fleet.spawn("spare") if forker is None else await forker.fork("spare")
-            self._made += 1
-            if await self._park(process):
-                failures = 0
-                continue
-            self._died += 1
+            try:
+                process = self._workers.fleet.spawn("spare") if forker is None else await forker.fork("spare")
+                self._made += 1
+                if await self._park(process):
+                    failures = 0
+                    continue
+                self._died += 1
+                why = f"spare {process.pid} died while it waited"
+            except SpareFailed:
+                raise
+            except (WorkerFailed, OSError) as error:
+                # The forker stays: the worker may be a child of its, and would end with it.
+                why = f"no spare could be made: {error}"
             backoff = self._workers.settings.backoff
             failures = backoff.series(failures, time.monotonic() - started)
             delay = backoff.delay_seconds(failures, random.random())  # noqa: S311 - it protects no secret
             failures += 1
-            self._workers.log.tell(f"spare {process.pid} died while it waited; the next one comes in {delay:.1f} s")
+            self._workers.log.tell(f"{why}; the next one comes in {delay:.1f} s")
             await trio.sleep(delay)
 
     async def _park(self, process: FrontProcess) -> bool:

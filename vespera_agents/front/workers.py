@@ -32,6 +32,9 @@ __all__ = ["EXIT_BAD_INPUT", "Workers", "WorkersStatistics"]
 
 EXIT_BAD_INPUT: Final = 2
 """The exit status of a worker whose words or workspace are wrong: no other worker would fare better."""
+_POISON: Final = (
+    "the server process died three times while it carried out this request, so it is not tried again. The log says why:"
+)
 _EXPIRE_SECONDS: Final = 0.5
 """How often requests are looked for that have waited for too long."""
 
@@ -98,6 +101,7 @@ class Workers:
         self._vigil = Vigil(settings, log)
         self._locks = Locks()
         self._ready = trio.Event()
+        self._lost = trio.Event()
         self._patient = True
         self._running = False
         self._without_since = time.monotonic()
@@ -165,11 +169,7 @@ class Workers:
         if life is None:
             return
         life.replaced = True
-        if not kill:
-            life.process.close()
-            with trio.move_on_after(self.settings.stop_seconds):
-                await life.process.ended.wait()
-        life.process.kill()
+        await life.end(0.0 if kill else self.settings.stop_seconds)
 
     # ---- as a child of the tree
 
@@ -196,6 +196,8 @@ class Workers:
         task_status.started()
         wait = self.settings.wait_seconds
         while True:
+            if self._ready.is_set():
+                await self._lost.wait()
             await trio.sleep(min(_EXPIRE_SECONDS, wait / 4))
             if self._ready.is_set() or self._door is None or time.monotonic() - self._without_since < wait:
                 continue
@@ -231,12 +233,7 @@ class Workers:
     # ---- one worker
 
     async def _have_one(self, reason: str) -> str:
-        """Have one worker until it is dead; gives the reason of the next.
-
-        Raises:
-            WorkerFailed: it died before it was ready, or no more processes may live.
-            OSError: none could be started.
-        """
+        """Have one worker until it is dead; gives the reason of the next."""
         life = self._life = await self._next()
         try:
             self._activate(life, "restart" if life.heir else reason)
@@ -309,11 +306,7 @@ class Workers:
         if not life.ready and self._patient:
             with trio.move_on_after(settings.start_seconds):
                 await process.became_ready.wait()
-        if life.ready:
-            process.close()
-            with trio.move_on_after(settings.end_seconds):
-                await process.ended.wait()
-        process.kill()
+        await life.end(settings.end_seconds if life.ready else 0.0)
 
     def _finish(self, life: Life) -> None:
         """Hear the last words of a worker that is dead, and say that there is none."""
@@ -322,6 +315,7 @@ class Workers:
             self._hear(life, line)
         self._life = None
         self._ready = trio.Event()
+        self._lost.set()
         if life.ready:
             self._without_since = time.monotonic()
         asked = self.ending.is_set() or life.replaced
@@ -340,7 +334,7 @@ class Workers:
             self.exit_status = EXIT_BAD_INPUT
             self.end("the first worker refused what it was told", patient=False)
         if self._door is not None:
-            self._door.lose(blamed=life.ready and not asked, why=self._poison())
+            self._door.lose(blamed=life.ready and not asked, why=f"{_POISON} {self.launched.log}")
         self.fleet.bury(process)
 
     # ---- what it says
@@ -373,6 +367,7 @@ class Workers:
         took = time.monotonic() - self._without_since
         life.process.became_ready.set()
         self._ready.set()
+        self._lost = trio.Event()
         self.first_ready.set()
         self.log.say(f"worker {self.standing.generation} (pid {life.process.pid}) is ready after {took * 1000:.1f} ms")
         self.announce()
@@ -389,12 +384,6 @@ class Workers:
             case other:
                 answer = {"error": f"the front knows no question {other!r}"}
         self.tell(b"%s %d %s\n" % (ASK, number, json.dumps(answer).encode()))
-
-    def _poison(self) -> str:
-        return (
-            "the server process died three times while it carried out this request, so it is not tried again. "
-            f"The log says why: {self.launched.log}"
-        )
 
 
 async def _no_spare() -> FrontProcess | None:
