@@ -6,10 +6,12 @@ Not a test. `kit.http_server` starts real server processes instead.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,15 @@ from mcp.server.lowlevel.server import Server
 from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams, TextContent
 from mcp_types import Tool as ListedTool
 
+from vespera_agents.front.http.door import FrontDoor
+from vespera_agents.front.http.facts import Facts
+from vespera_agents.front.http.limits import BEHIND_A_FRONT, ORDINARY, Limits
+from vespera_agents.front.http.listening import Listening, listen
+from vespera_agents.front.http.wishes import HttpWish
+from vespera_agents.front.http.workers import HttpWorker
 from vespera_agents.serving.protocol.identity import Identity, identity_of
 from vespera_agents.serving.transports.http.door import HttpDoor
-from vespera_agents.serving.transports.http.limits import ORDINARY, Limits
-from vespera_agents.serving.transports.http.listening import listen
-from vespera_agents.serving.transports.http.wishes import HttpWish
+from vespera_agents.serving.transports.http.private import listen_privately
 from vespera_agents.store import Store
 
 HEADERS = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
@@ -97,40 +103,169 @@ async def _listed(_: ServerRequestContext[dict[str, object]], __: PaginatedReque
     return ListToolsResult(tools=[ListedTool(name=name, input_schema={"type": "object"}) for name in names])
 
 
+class Workers:
+    """The workers behind a front in this process, as the front sees them."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._worker: HttpWorker | None = None
+        self._changed = trio.Event()
+        self.answered: list[int] = []
+
+    def number(self) -> int:
+        return next(self._numbers)
+
+    def written(self, number: int) -> None:
+        self.answered.append(number)
+
+    def current(self) -> HttpWorker | None:
+        return self._worker
+
+    async def changed(self) -> None:
+        await self._changed.wait()
+
+    def why(self) -> str:
+        return "none is ready since 12:00. Read `vespera logs`."
+
+    def change(self, worker: HttpWorker | None) -> None:
+        self._worker = worker
+        self._changed.set()
+        self._changed = trio.Event()
+
+
 @dataclass
-class Opened:
-    """A door in this process."""
+class Worker:
+    """A worker in this process: its door, and how it is killed."""
 
     door: HttpDoor
     bench: Bench
+    about: HttpWorker | None = None
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    gone: trio.Event = field(default_factory=trio.Event)
+
+
+@dataclass
+class Opened:
+    """A door in this process, perhaps behind a front."""
+
     store: Store
-    url: str
-    port: int
+    listening: Listening
+    limits: Limits
+    facts: Facts
+    nursery: trio.Nursery
+    worker: Worker = field(init=False)
+    workers: Workers = field(default_factory=Workers)
+    front: FrontDoor | None = None
+    generation: int = 0
+
+    @property
+    def door(self) -> HttpDoor:
+        return self.worker.door
+
+    @property
+    def bench(self) -> Bench:
+        return self.worker.bench
+
+    @property
+    def url(self) -> str:
+        return self.listening.url
+
+    @property
+    def port(self) -> int:
+        return int(self.listening.socket.getsockname()[1])
 
     def client(self, **options: Any) -> httpx2.AsyncClient:
         headers = HEADERS | options.pop("headers", {})
         return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=20, **options)
 
+    async def stop(self) -> None:
+        """End in good order."""
+        with trio.CancelScope(shield=True), trio.fail_after(20):
+            if self.front is not None:
+                self.front.stop()
+                await self.front.ended.wait()
+            self.door.stop()
+            await self.door.ended.wait()
+
+    def end_worker(self) -> None:
+        """Let the worker end in good order, as the front does."""
+        self.door.stop()
+
+    async def start(self, limits: Limits = BEHIND_A_FRONT) -> None:
+        """Start the next worker behind the front."""
+        self.generation += 1
+        await self.nursery.start(self._work, limits)
+        self.workers.change(self.worker.about)
+
+    async def kill(self) -> None:
+        """Kill the worker: whatever it has open ends in the middle, and it does nothing any more."""
+        worker = self.worker
+        assert worker.about is not None
+        self.workers.change(None)
+        for link in tuple(worker.door._connections):
+            link.cut()
+        worker.scope.cancel()
+        await worker.gone.wait()
+        worker.about.ended.set()
+
+    async def replace(self) -> None:
+        """Kill the worker and start the next one."""
+        await self.kill()
+        await self.start()
+
+    async def _work(self, limits: Limits, *, task_status: trio.TaskStatus[None]) -> None:
+        with listen_privately(self.facts) as private:
+            bench = Bench()
+            self.worker = Worker(HttpDoor(bench.server(), private, self.store, name="srv_0", limits=limits), bench)
+            assert private.private is not None
+            self.worker.about = HttpWorker(self.generation, private.private)
+            mine = self.worker
+            try:
+                with mine.scope:
+                    async with trio.open_nursery() as nursery:
+                        await nursery.start(mine.door.run)
+                        task_status.started()
+                        await mine.door.ended.wait()
+                        nursery.cancel_scope.cancel()
+            finally:
+                mine.gone.set()
+
+
+BEHIND: ContextVar[bool] = ContextVar("BEHIND", default=False)
+"""Whether a door is opened behind a front; tests of both set it."""
+
 
 @contextlib.asynccontextmanager
 async def open_door(
-    root: Path, limits: Limits = ORDINARY, *, clock: Callable[[], float] = time.time, **wish: Any
+    root: Path,
+    limits: Limits = ORDINARY,
+    *,
+    clock: Callable[[], float] = time.time,
+    behind: bool | None = None,
+    **wish: Any,
 ) -> AsyncIterator[Opened]:
     """Serve the bench over HTTP in this process, and end in good order."""
     (root / "artifacts").mkdir(exist_ok=True)
-    store, bench = Store(root / "events.db", root / "artifacts", clock=clock), Bench()
+    store = Store(root / "events.db", root / "artifacts", clock=clock)
     address = wish.pop("address", "127.0.0.1:0")
-    with listen(HttpWish(address, **wish)) as listening:
+    asked = HttpWish(address, **wish)
+    with listen(asked) as listening:
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
-            door = HttpDoor(bench.server(), listening, store, limits=limits)
-            await nursery.start(door.run)
+            opened = Opened(store, listening, limits, Facts.of(listening, asked.token_file), nursery)
+            if BEHIND.get() if behind is None else behind:
+                opened.front = FrontDoor(listening, opened.workers, limits=limits, at_stop=opened.end_worker)
+                # What a test limits is counted at the worker, whichever of the two counts it.
+                await opened.start(replace(limits, connections_max=4_000, idle_seconds=3_600.0, body_seconds=3_600.0))
+                await nursery.start(opened.front.run)
+            else:
+                bench = Bench()
+                opened.worker = Worker(HttpDoor(bench.server(), listening, store, name="srv_0", limits=limits), bench)
+                await nursery.start(opened.door.run)
             try:
-                yield Opened(door, bench, store, listening.url, listening.socket.getsockname()[1])
+                yield opened
             finally:
-                with trio.CancelScope(shield=True), trio.fail_after(20):
-                    door.stop()
-                    await door.ended.wait()
+                await opened.stop()
                 nursery.cancel_scope.cancel()
 
 

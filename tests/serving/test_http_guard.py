@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,15 +19,23 @@ import pytest
 import trio
 import trustme
 
-from tests.serving.http_kit import MODERN, call, handshake, open_door, raw, request
-from vespera_agents.serving.transports.http.errors import AddressRefused, CertificateRefused, TokenFileRefused
-from vespera_agents.serving.transports.http.limits import Limits
-from vespera_agents.serving.transports.http.listening import Hosts, listen
-from vespera_agents.serving.transports.http.tokens import read_tokens
-from vespera_agents.serving.transports.http.wishes import HttpWish
+from tests.serving.http_kit import BEHIND, MODERN, call, handshake, open_door, raw, request
+from vespera_agents.front.http.errors import AddressRefused, CertificateRefused, TokenFileRefused
+from vespera_agents.front.http.limits import Limits
+from vespera_agents.front.http.listening import Hosts, listen
+from vespera_agents.front.http.tokens import read_tokens
+from vespera_agents.front.http.wishes import HttpWish
 
 PING = json.dumps(request("ping")).encode()
 ALICE, BOB = "a" * 32, "b" * 32
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["in process", "behind a front"])
+def _both(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds with a front and without one."""
+    token = BEHIND.set(request.param)
+    yield
+    BEHIND.reset(token)
 
 
 def post(body: bytes, *headers: str, path: str = "/mcp") -> bytes:

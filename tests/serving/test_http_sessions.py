@@ -6,7 +6,7 @@ The door is in this process; the client speaks HTTP by hand, because the SDK's o
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,23 @@ import httpx2
 import pytest
 import trio
 
-from tests.serving.http_kit import LEGACY, Event, Opened, call, events, handshake, open_door, request, until
+from tests.serving.http_kit import BEHIND, LEGACY, Event, Opened, call, events, handshake, open_door, request, until
+from vespera_agents.front.http.limits import Limits
 from vespera_agents.serving.transports.http import answering
 from vespera_agents.serving.transports.http.events import FLUSH_SECONDS, EventLog
-from vespera_agents.serving.transports.http.limits import Limits
 from vespera_agents.store import Store
 from vespera_agents.store.stream_events import EVENT_SECONDS, StreamEvent
 
 TOKEN = 7
 """A progress token."""
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["in process", "behind a front"])
+def _both(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds with a front and without one."""
+    token = BEHIND.set(request.param)
+    yield
+    BEHIND.reset(token)
 
 
 async def kept(opened: Opened) -> list[tuple[Any, ...]]:

@@ -144,7 +144,7 @@ def serve(
     With --http it prints its address on standard error and serves until SIGTERM or Ctrl-C.
     """
     from vespera_agents.cli.serving import ServeWish, serve_workspace
-    from vespera_agents.serving.transports.http.wishes import HttpWish
+    from vespera_agents.front.http.wishes import HttpWish
 
     if http is None and (token_file or tls_cert or tls_key or allowed_hosts):
         raise click.UsageError("--token-file, --tls-cert, --tls-key and --allowed-host go with --http HOST:PORT.")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, final
 
 from vespera_agents.cli.outcomes import EXIT_BAD_INPUT, EXIT_DONE, complain
-from vespera_agents.serving.transports.http.wishes import HttpWish
+from vespera_agents.front.http.wishes import HttpWish
 
 __all__ = ["GC_THRESHOLDS", "ServeWish", "plain_serve", "serve_workspace"]
 

@@ -39,7 +39,7 @@ from vespera_agents.specialists.runtime import Runtime, open_runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
 
 if TYPE_CHECKING:
-    from vespera_agents.serving.transports.http.wishes import HttpWish
+    from vespera_agents.front.http.wishes import HttpWish
 
 __all__ = ["SWITCH_INTERVAL_SECONDS", "StdioDoor", "build_server", "serve"]
 
@@ -153,14 +153,19 @@ async def serve(
 
 async def _serve_http(wish: _Wish, http: HttpWish, signals: AsyncIterator[int]) -> None:
     # Only who serves HTTP pays for importing what does.
+    from vespera_agents.front.http.listening import listen  # noqa: PLC0415
     from vespera_agents.serving.transports.http.door import HttpDoor  # noqa: PLC0415
-    from vespera_agents.serving.transports.http.listening import listen  # noqa: PLC0415
 
     with listen(http) as listening:
         await _run(
             wish,
             lambda server, opened: HttpDoor(
-                server, listening, opened.store, announce=_announce, at_stop=server.at_stop
+                server,
+                listening,
+                opened.store,
+                name=opened.record.id,
+                announce=_announce,
+                at_stop=server.at_stop,
             ),
             signals,
         )

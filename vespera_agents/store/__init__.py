@@ -13,7 +13,7 @@ strays       files that no row names, and when they may go
 writer       the one writing thread and its group commit
 transaction  what a command sees; command keys
 changes      what follows from a status, shared by commands
-stream_events  messages to HTTP clients, for those who lost them
+stream_events  messages to HTTP clients, for those who lost them; http_sessions: their sessions, for the next worker
 visiting     a store that is opened for a moment only
 schema, rows tables and their migrations; rows to models
 """

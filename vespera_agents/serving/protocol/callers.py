@@ -2,7 +2,7 @@
 
 A client that may repeat a call names it in `_meta` under `io.vespera/key`; then the key belongs to that client's
 principal and a repeated call has the first one's effect. Without one, the key is the server's record and a running
-number: never the id of the JSON-RPC request, which clients use again.
+number, the front's where there is one: never the id of the JSON-RPC request, which clients use again.
 
 Where a server has several clients, each holds its own claims. One is told from another by its session with the server,
 or, where the protocol has none, by what it writes into `_meta` under `io.vespera/client`. With neither, two windows of
@@ -72,7 +72,8 @@ class Callers:
         holder = holder_of(identity, name, meta)
         key = None if meta is None else meta.get(KEY_META)
         if key is None:
-            minted = CommandKey(self._origin(), str(next(self._numbers)))
+            # Behind a front the number is the front's: it outlives this process, and so does the request.
+            minted = CommandKey(self._origin(), identity.sequence or str(next(self._numbers)))
             return Call(f"mcp:{name}", minted, holder=holder, report=report)
         origin = f"client:{_known(identity, name)}"
         return Call(f"mcp:{name}", CommandKey(origin, _text(KEY_META, key)), holder=holder, report=report)

@@ -10,6 +10,7 @@ socket, `guard` is what hypercorn calls, `connections` what it talks to.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,19 +26,20 @@ from mcp.server._streamable_http_modern import handle_modern_request
 from mcp.server.lowlevel.server import Server
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from vespera_agents.serving.transports.http.connections import FULL, LINK, AnyStream, Link, bounded
+from vespera_agents.front.http.limits import HEAD_BYTES_MAX, ORDINARY, Limits
+from vespera_agents.front.http.listening import FULL, Listening
+from vespera_agents.front.http.sending import AnyStream
+from vespera_agents.serving.transports.http.connections import LINK, Link, bounded
 from vespera_agents.serving.transports.http.events import EventLog, EventLogStatistics
 from vespera_agents.serving.transports.http.guard import Guard, GuardStatistics, Receive, Scope, Send, headers_of
-from vespera_agents.serving.transports.http.limits import ORDINARY, Limits
-from vespera_agents.serving.transports.http.listening import Listening
+from vespera_agents.serving.transports.http.keeping import Keeping
+from vespera_agents.serving.transports.http.marks import marking
 from vespera_agents.serving.transports.http.sessions import Sessions
 from vespera_agents.store import Store
 
 __all__ = ["HttpDoor", "HttpStatistics"]
 
 HANDSHAKE_SECONDS: Final = 10.0
-HEAD_BYTES_MAX: Final = 64 * 1024
-"""Bytes in the head of one request."""
 CUT_SECONDS: Final = 0.2
 """How long streams that were told to end may take for it."""
 
@@ -75,6 +77,7 @@ class HttpDoor:
         listening: Listening,
         store: Store,
         *,
+        name: str,
         announce: Callable[[str], None] = _say_nothing,
         at_stop: Callable[[], None] | None = None,
         limits: Limits = ORDINARY,
@@ -84,7 +87,8 @@ class HttpDoor:
         Args:
             server: who answers.
             listening: where clients connect.
-            store: keeps messages for clients that lost their stream.
+            store: keeps sessions, and messages for clients that lost their stream.
+            name: the id of the server, whose sessions those of an earlier worker under the same id are.
             announce: hears the address once clients can connect.
             at_stop: ends what the server itself streams.
             limits: how much, and for how long.
@@ -98,6 +102,8 @@ class HttpDoor:
         self._limits = limits
         self._stopping = trio.Event()
         self._log = EventLog(store)
+        self._keeping = Keeping(store, name, limits.session_seconds)
+        self._numbers = itertools.count(1)
         self._guard: Guard | None = None
         self._sessions: Sessions | None = None
         self._connections: set[Link] = set()
@@ -106,9 +112,15 @@ class HttpDoor:
 
     async def run(self, *, task_status: trio.TaskStatus[HttpDoor]) -> None:
         """Serve until `stop`: a child for a supervisor."""
-        self._sessions = sessions = Sessions(self._server, self._log, self._limits)
+        private = self._listening.private is not None
+        self._keeping.forget_process()
+        self._sessions = sessions = Sessions(
+            self._server, self._log, self._keeping, self._limits, behind_a_front=private, numbers=self._numbers
+        )
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            if private:
+                send = marking(send)
             version = headers_of(scope).get(b"mcp-protocol-version")
             if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
                 await sessions.answer(scope, receive, send)
@@ -130,6 +142,17 @@ class HttpDoor:
         if self._stopping.is_set():
             self.ended.set()
         self._stopping.set()
+
+    async def drain(self, seconds: float) -> int:
+        """Wait until no request is under way but streams; give how many are left when the time is up.
+
+        Behind a front, which sends no new ones meanwhile. Streams go on at the next worker.
+        """
+        if self._guard is None:
+            return 0
+        with trio.move_on_after(seconds):
+            await self._guard.drained()
+        return self._guard.under_way
 
     def statistics(self) -> HttpStatistics:
         """Count what came through the door so far."""
