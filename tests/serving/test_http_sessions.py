@@ -71,7 +71,8 @@ async def test_progress_makes_a_stream_whose_numbers_go_up(tmp_path: Path) -> No
         primer, *rest = found
         assert primer.data is None
         assert primer.retry is not None
-        assert [event.id for event in found] == [f"2-{number}" for number in range(5)]
+        stream_number, _, _ = str(primer.id).partition("-")
+        assert [event.id for event in found] == [f"{stream_number}-{number}" for number in range(5)]
         assert [event.data["params"]["progress"] for event in rest[:3]] == [1, 2, 3]
         assert rest[3].data["result"]["content"][0]["text"] == "count is done"
 
@@ -93,7 +94,9 @@ async def test_a_slow_answer_comes_over_a_stream_that_shows_signs_of_life(
         async with client.stream("POST", "", json=call("wait"), headers=about) as response:
             assert response.headers["content-type"] == "text/event-stream"
             lines = response.aiter_lines()
-            assert await anext(lines) == "id: 2-0"
+            first = await anext(lines)
+            assert first.startswith("id: ")
+            assert first.endswith("-0")
             async for line in lines:
                 if line == ": ping":
                     break

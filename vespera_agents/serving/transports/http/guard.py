@@ -74,9 +74,11 @@ class Guard:
             return
         told = NOBODY if self._listening.private is None else told_of(scope)
         headers = headers_of(scope)
+        # Counted before the answer is sent, and taken back before anybody can look.
+        self._refused += 1
         if not await self._let_in(scope, headers, told, send):
-            self._refused += 1
             return
+        self._refused -= 1
         link = cast("dict[str, Link]", scope["state"])[LINK]
         work = scope["method"] != "GET" and headers.get(b"mcp-method") != LISTEN
         self._requests += 1
