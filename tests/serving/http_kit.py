@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextvars import ContextVar
@@ -24,7 +25,7 @@ from mcp_types import Tool as ListedTool
 
 from vespera_agents.front.http.door import FrontDoor
 from vespera_agents.front.http.facts import Facts
-from vespera_agents.front.http.limits import BEHIND_A_FRONT, ORDINARY, Limits
+from vespera_agents.front.http.limits import ORDINARY, Limits
 from vespera_agents.front.http.listening import Listening, listen
 from vespera_agents.front.http.wishes import HttpWish
 from vespera_agents.front.http.workers import HttpWorker
@@ -54,6 +55,8 @@ class Bench:
     ended: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     identities: list[Identity] = field(default_factory=list)
+    peers: list[object] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
     changed: trio.Event = field(default_factory=trio.Event)
 
     def server(self) -> Server[dict[str, object]]:
@@ -69,6 +72,7 @@ class Bench:
         self, ctx: ServerRequestContext[dict[str, object]], params: CallToolRequestParams
     ) -> CallToolResult:
         self.identities.append(identity_of(ctx))
+        self.peers.append(ctx.request.scope.get("client"))
         self.begun.append(params.name)
         self.changed.set()
         try:
@@ -94,12 +98,19 @@ class Bench:
         if name == "hang_up":
             assert ctx.close_sse_stream is not None
             await ctx.close_sse_stream()
+        if name == "close_and_wait":
+            assert ctx.close_sse_stream is not None
+            await ctx.close_sse_stream()
+            await self.go.wait()
         if name == "announce":
             await ctx.session.send_tool_list_changed()
+        if name == "ask":
+            answer = await ctx.session.elicit_form("Which one?", {"type": "object", "properties": {}}, ctx.request_id)
+            self.answers.append(answer.action)
 
 
 async def _listed(_: ServerRequestContext[dict[str, object]], __: PaginatedRequestParams | None) -> ListToolsResult:
-    names = ("quick", "wait", "count", "count_and_wait", "hang_up", "announce")
+    names = ("quick", "wait", "count", "count_and_wait", "hang_up", "close_and_wait", "announce", "ask")
     return ListToolsResult(tools=[ListedTool(name=name, input_schema={"type": "object"}) for name in names])
 
 
@@ -191,10 +202,12 @@ class Opened:
         """Let the worker end in good order, as the front does."""
         self.door.stop()
 
-    async def start(self, limits: Limits = BEHIND_A_FRONT) -> None:
+    async def start(self) -> None:
         """Start the next worker behind the front."""
         self.generation += 1
-        await self.nursery.start(self._work, limits)
+        # What a test limits is counted at the worker, whichever of the two counts it.
+        patient = replace(self.limits, connections_max=4_000, idle_seconds=3_600.0, body_seconds=3_600.0)
+        await self.nursery.start(self._work, patient)
         self.workers.change(self.worker.about)
 
     async def kill(self) -> None:
@@ -255,8 +268,7 @@ async def open_door(
             opened = Opened(store, listening, limits, Facts.of(listening, asked.token_file), nursery)
             if BEHIND.get() if behind is None else behind:
                 opened.front = FrontDoor(listening, opened.workers, limits=limits, at_stop=opened.end_worker)
-                # What a test limits is counted at the worker, whichever of the two counts it.
-                await opened.start(replace(limits, connections_max=4_000, idle_seconds=3_600.0, body_seconds=3_600.0))
+                await opened.start()
                 await nursery.start(opened.front.run)
             else:
                 bench = Bench()
@@ -273,15 +285,26 @@ def request(method: str, identifier: int = 1, **params: object) -> dict[str, obj
     return {"jsonrpc": "2.0", "id": identifier, "method": method, "params": params}
 
 
+MODERN_META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientCapabilities": {},
+    "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
+}
+
+
+def modern(name: str) -> dict[str, str]:
+    """Give the headers of a call since 2026-07-28."""
+    return {"mcp-protocol-version": MODERN, "mcp-method": "tools/call", "mcp-name": name}
+
+
 def call(name: str, identifier: int = 1, **meta: object) -> dict[str, object]:
     return request("tools/call", identifier, name=name, arguments={}, **({"_meta": meta} if meta else {}))
 
 
-async def handshake(client: httpx2.AsyncClient, version: str = LEGACY) -> dict[str, str]:
+async def handshake(client: httpx2.AsyncClient, version: str = LEGACY, **capabilities: object) -> dict[str, str]:
     """Open a session and give the headers that name it."""
-    hello = request(
-        "initialize", 0, protocolVersion=version, capabilities={}, clientInfo={"name": "raw", "version": "1"}
-    )
+    about_it = {"name": "raw", "version": "1"}
+    hello = request("initialize", 0, protocolVersion=version, capabilities=capabilities, clientInfo=about_it)
     answer = await client.post("", json=hello)
     assert answer.status_code == 200, answer.text
     about = {"mcp-session-id": answer.headers["mcp-session-id"], "mcp-protocol-version": version}
@@ -312,6 +335,29 @@ async def events(response: httpx2.Response) -> AsyncGenerator[Event]:
         elif not line.startswith(":") and line:
             name, _, value = line.partition(":")
             fields[name] = value.removeprefix(" ")
+
+
+@contextlib.asynccontextmanager
+async def streaming(client: httpx2.AsyncClient, method: str, **options: Any) -> AsyncIterator[AsyncIterator[Event]]:
+    """Read the events of a response that is a stream."""
+    async with client.stream(method, "", **options) as response:
+        assert response.status_code == 200, await response.aread()
+        assert response.headers["content-type"] == "text/event-stream"
+        async with contextlib.aclosing(events(response)) as found:
+            yield found
+
+
+def post(body: bytes, *headers: str, path: str = "/mcp") -> bytes:
+    """Write a request by hand, the last on its connection."""
+    lines = [f"POST {path} HTTP/1.1", *headers, f"Content-Length: {len(body)}", "Connection: close"]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def status_of(answer: bytes) -> int:
+    """Read the status of an answer."""
+    found = re.match(rb"HTTP/1.1 (\d+)", answer)
+    assert found is not None, answer
+    return int(found[1])
 
 
 async def raw(port: int, data: bytes, *, host: str = "127.0.0.1", seconds: float = 20.0) -> bytes:

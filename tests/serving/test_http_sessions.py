@@ -6,8 +6,7 @@ The door is in this process; the client speaks HTTP by hand, because the SDK's o
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import httpx2
 import pytest
 import trio
 
-from tests.serving.http_kit import BEHIND, LEGACY, Event, Opened, call, events, handshake, open_door, request, until
+from tests.serving.http_kit import BEHIND, LEGACY, Opened, call, handshake, open_door, request, streaming, until
 from vespera_agents.front.http.limits import Limits
 from vespera_agents.serving.transports.http import answering
 from vespera_agents.serving.transports.http.events import FLUSH_SECONDS, EventLog
@@ -38,15 +37,6 @@ async def kept(opened: Opened) -> list[tuple[Any, ...]]:
     """Read what is in the store for clients that resume, when everything is written."""
     await until(lambda: (written := opened.door.statistics().events).commands and not written.pending)
     return await opened.store.read(lambda connection: connection.execute("SELECT * FROM stream_event").fetchall())
-
-
-@asynccontextmanager
-async def streaming(client: httpx2.AsyncClient, method: str, **options: Any) -> AsyncIterator[AsyncIterator[Event]]:
-    async with client.stream(method, "", **options) as response:
-        assert response.status_code == 200, await response.aread()
-        assert response.headers["content-type"] == "text/event-stream"
-        async with aclosing(events(response)) as found:
-            yield found
 
 
 async def test_an_answer_that_is_all_there_is_comes_as_plain_json_and_leaves_no_trace(tmp_path: Path) -> None:

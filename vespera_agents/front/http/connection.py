@@ -184,7 +184,7 @@ class Connection:
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError as error:
-                raise _Refused(error.error_status_hint, f"that is not HTTP/1.1: {error}") from error
+                raise _Refused(error.error_status_hint, "that is no well-formed HTTP request. Send one.") from error
             if isinstance(event, h11.Event):
                 if isinstance(event, h11.ConnectionClosed):
                     raise _Gone
