@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vespera_agents.cli.serving import ServeWish, plain_serve
+from vespera_agents.serving.wishes import ServeWish, plain_serve
 
 PLAIN = {
     "serve": ServeWish(Path()),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -122,6 +123,7 @@ class Workers:
         self._worker: HttpWorker | None = None
         self._changed = trio.Event()
         self.answered: list[int] = []
+        self.before_seconds = -math.inf
 
     def number(self) -> int:
         return next(self._numbers)
@@ -135,8 +137,9 @@ class Workers:
     async def changed(self) -> None:
         await self._changed.wait()
 
-    def why(self) -> str:
-        return "none is ready since 12:00. Read `vespera logs`."
+    def expired(self, since_seconds: float) -> str | None:
+        late = since_seconds <= self.before_seconds
+        return "no worker is ready since 12:00. Read `vespera logs`." if late else None
 
     def change(self, worker: HttpWorker | None) -> None:
         self._worker = worker
@@ -219,7 +222,7 @@ class Opened:
             link.cut()
         worker.scope.cancel()
         await worker.gone.wait()
-        worker.about.ended.set()
+        worker.about.end(blamed=True, why="three workers ended with this request. Read `vespera logs`.")
 
     async def replace(self) -> None:
         """Kill the worker and start the next one."""
@@ -231,7 +234,7 @@ class Opened:
             bench = Bench()
             self.worker = Worker(HttpDoor(bench.server(), private, self.store, name="srv_0", limits=limits), bench)
             assert private.private is not None
-            self.worker.about = HttpWorker(self.generation, private.private)
+            self.worker.about = HttpWorker(private.private)
             mine = self.worker
             try:
                 with mine.scope:

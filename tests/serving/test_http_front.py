@@ -343,10 +343,16 @@ async def test_two_suspects_are_never_at_a_worker_together(tmp_path: Path) -> No
 
 
 async def test_a_request_that_finds_no_worker_is_told_why_after_a_while(tmp_path: Path) -> None:
-    async with fronted(tmp_path, Limits(worker_seconds=0.1)) as opened, opened.client() as client:
+    async with fronted(tmp_path) as opened, opened.client() as client:
         about = await handshake(client)
         await opened.kill()
-        answer = await client.post("", json=call("quick", 9), headers=about)
+        found: list[httpx2.Response] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, client, call("quick", 9), about, found)
+            await until(lambda: opened.front is not None and opened.front.busy())
+            opened.workers.before_seconds = trio.current_time()
+            opened.workers.change(None)
+        [answer] = found
         assert answer.status_code == 503
         assert answer.json()["id"] == 9
         assert "since 12:00" in answer.json()["error"]["message"]

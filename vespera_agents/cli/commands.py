@@ -126,6 +126,8 @@ def run(
     metavar="N",
     help="With --http: how long a client that is not heard of keeps its tasks; 60 unless given.",
 )
+@click.option("--no-spare", is_flag=True, help="Keep no second process ready: less memory, a second to recover.")
+@click.option("--in-process", is_flag=True, help="Serve in this one process: when it dies, so does the connection.")
 def serve(
     *,
     workspace: Path,
@@ -137,19 +139,27 @@ def serve(
     tls_key: Path | None,
     allowed_hosts: tuple[str, ...],
     lease_minutes: float,
+    no_spare: bool,
+    in_process: bool,
 ) -> int:
     """Serve a workspace to an MCP client over standard input and output, or to many over HTTP.
 
     An MCP client starts this itself; typed by hand without --http it waits for JSON-RPC lines until its input ends.
     With --http it prints its address on standard error and serves until SIGTERM or Ctrl-C.
+
+    The client talks to a small process that replaces the worker behind it when that dies: calls then take longer, and
+    none is lost or carried out twice.
     """
-    from vespera_agents.cli.serving import ServeWish, serve_workspace
+    from vespera_agents.cli.serving import serve_workspace
     from vespera_agents.front.http.wishes import HttpWish
+    from vespera_agents.serving.wishes import ServeWish
 
     if http is None and (token_file or tls_cert or tls_key or allowed_hosts):
         raise click.UsageError("--token-file, --tls-cert, --tls-key and --allowed-host go with --http HOST:PORT.")
     wish = None if http is None else HttpWish(http, token_file, tls_cert, tls_key, allowed_hosts)
-    return serve_workspace(ServeWish(workspace, metrics, tools, wish, lease_minutes))
+    return serve_workspace(
+        ServeWish(workspace, metrics, tools, wish, lease_minutes, in_process=in_process, spare=not no_spare)
+    )
 
 
 @app.command(epilog="Exit status: 0 done, 1 the tool refused, 2 bad input.")

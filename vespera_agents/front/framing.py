@@ -94,17 +94,34 @@ LOCK: Final = b"L"
 class Lines:
     """Cuts what arrives into lines; what is not ended yet waits for the rest."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_pieces", "_waiting")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._pieces: list[bytes] = []
+        self._waiting = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Give the lines that a chunk ends, without their newlines."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if b"\n" not in chunk:
+            # Kept in pieces: put together with each chunk, a line of 16 MB would be copied 256 times.
+            self._pieces.append(chunk)
+            self._waiting += len(chunk)
+            return []
+        *lines, rest = chunk.split(b"\n")
+        lines[0] = self.forget() + lines[0]
+        if rest:
+            self._pieces.append(rest)
+            self._waiting = len(rest)
         return lines
 
     @property
     def waiting_bytes(self) -> int:
         """How much of a line is there that is not ended yet."""
-        return len(self._rest)
+        return self._waiting
+
+    def forget(self) -> bytes:
+        """Take out what is there of a line that is not ended yet."""
+        rest = b"".join(self._pieces)
+        self._pieces.clear()
+        self._waiting = 0
+        return rest

@@ -188,6 +188,12 @@ class Claims:
         """Give back what clients of ours had claimed that were not heard of for a lease."""
         worked_on = self._worked_on()
         now = trio.current_time()
+        ours = f"{self._server()}/"
+        for name in claims:
+            # Claimed through an earlier worker of our front: the client that holds it may still be there. What a
+            # conductor of ours holds, it gives back itself.
+            if name.startswith(ours) and not name.startswith(f"{ours}conductor/"):
+                self._heard.setdefault(name, now)
         released: list[str] = []
         for name in tuple(self._heard):
             # Looked up anew: it may have been heard of while the claims of another were released.

@@ -30,6 +30,7 @@ from supervisors import (
 )
 from vespera_agents.actors import ActorSystem, open_system
 from vespera_agents.specialists.claims import LEASE_SECONDS
+from vespera_agents.specialists.front import Front
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.workspace import Registry, Workspace, WorkspaceError, open_workspace
 
@@ -40,8 +41,12 @@ __all__ = ["Runtime", "first_cause", "open_runtime"]
 class Runtime:
     """A running tree. Made by `open_runtime`."""
 
-    def __init__(self, system: ActorSystem, kind: str, registry: Registry, lease_seconds: float) -> None:
+    def __init__(
+        self, system: ActorSystem, kind: str, registry: Registry, lease_seconds: float, front: Front | None = None
+    ) -> None:
         self.system = system
+        self.front: Final = front
+        """The front before us, if there is one."""
         self.registry: Final = registry
         self._kind = kind
         self._lease_seconds = lease_seconds
@@ -76,7 +81,8 @@ class Runtime:
             if opened is None or not opened.is_open:
                 # The same object again, so that whoever holds it goes on.
                 opened = await self._open(
-                    workspace, opened or OpenWorkspace(workspace, self.system, self._kind, self._lease_seconds)
+                    workspace,
+                    opened or OpenWorkspace(workspace, self.system, self._kind, self._lease_seconds, self.front),
                 )
         return opened
 
@@ -107,6 +113,7 @@ async def open_runtime(
     registry: Registry | None = None,
     listener: Listener | None = None,
     lease_seconds: float = LEASE_SECONDS,
+    front: Front | None = None,
 ) -> AsyncGenerator[Runtime]:
     """Run a tree for the length of an `async with` block.
 
@@ -115,6 +122,7 @@ async def open_runtime(
         registry: where known workspaces are listed; the user's own unless given.
         listener: hears every event of supervision.
         lease_seconds: how long a client that is not heard of keeps its claims.
+        front: the front before this process, if there is one.
 
     Raises:
         MaxRestartsExceeded: the root gave up; the block was cancelled.
@@ -124,7 +132,7 @@ async def open_runtime(
         await system.supervisor.start_child(
             supervisor_spec("doors", lambda: Supervisor(name="doors", strategy=Strategy.REST_FOR_ONE))
         )
-        yield Runtime(system, kind, registry or Registry(), lease_seconds)
+        yield Runtime(system, kind, registry or Registry(), lease_seconds, front)
 
 
 def first_cause(error: BaseException) -> BaseException:

@@ -36,14 +36,16 @@ from supervisors import (
     SupervisorError,
     supervisor_spec,
 )
-from supervisors.guardian import Guardian, open_guardian
+from supervisors.guardian import LateGuardian, open_guardian_late
 from vespera_agents.actors import ActorRef, ActorStopped, ActorSystem, MailboxSpec, Overflow
 from vespera_agents.specialists.claims import Claims
+from vespera_agents.specialists.front import Front
 from vespera_agents.specialists.jobs import Jobs
 from vespera_agents.specialists.roles import Role, load_roles
 from vespera_agents.specialists.specialist import Specialist, Workbench
 from vespera_agents.store import CommandKey, Store, StoreClosed
 from vespera_agents.workspace import (
+    Fronted,
     ServerRecord,
     Workspace,
     announce_server,
@@ -176,7 +178,9 @@ class OpenSession:
 class OpenWorkspace:
     """The live subtree of one workspace, and who we are to the other processes that serve it."""
 
-    def __init__(self, workspace: Workspace, system: ActorSystem, kind: str, lease_seconds: float) -> None:
+    def __init__(
+        self, workspace: Workspace, system: ActorSystem, kind: str, lease_seconds: float, front: Front | None = None
+    ) -> None:
         """Name the workspace; `run` opens it.
 
         Args:
@@ -184,15 +188,17 @@ class OpenWorkspace:
             system: where its actors live.
             kind: `run` or `serve`: shown to the other servers.
             lease_seconds: how long a client that is not heard of keeps its claims.
+            front: under whose name we serve, if we have one.
         """
         self.workspace = workspace
         self.system = system
+        self.front: Final = front
         self.store: Final = Store(workspace.database, workspace.artifacts)
         self.jobs: Final = Jobs(self)
         """The long work that goes on here; last in the tree, because it works in the sessions."""
         self._kind = kind
         self._record: ServerRecord | None = None
-        self._guardian: Guardian | None = None
+        self._guardian: LateGuardian | None = None
         self._supervisor: Supervisor | None = None
         self._sessions: dict[str, OpenSession] = {}
         self._opening = trio.Lock()
@@ -213,11 +219,17 @@ class OpenWorkspace:
 
         Raises:
             WorkspaceError: the server's record cannot be written.
-            GuardianError: the guardian did not start.
         """
+        front, locks = self.front, list[tuple[str, int]]()
+        fronted = None
+        if front is not None:
+            fronted = Fronted(front.server, lambda name, lock: locks.append((name, lock)), front.is_gone)
         try:
-            with announce_server(self.workspace, self._kind) as record:
-                async with open_guardian(guardian_lock(self.workspace, record.id)) as guardian:
+            with announce_server(self.workspace, self._kind, fronted) as record:
+                for name, lock in locks:
+                    assert front is not None, "only a front keeps locks"
+                    await front.keep_lock(name, lock)
+                async with open_guardian_late(guardian_lock(self.workspace, record.id)) as guardian:
                     self._record, self._guardian = record, guardian
                     self._supervisor = Supervisor(
                         [
@@ -271,7 +283,9 @@ class OpenWorkspace:
     def key(self) -> CommandKey:
         """Name a command of our own, one that no client asked for."""
         self._keys += 1
-        return CommandKey(self.record.id, f"own/{self._keys}")
+        # Every worker of a front has its name.
+        generation = 1 if self.front is None else self.front.generation
+        return CommandKey(self.record.id, f"own/{generation}/{self._keys}")
 
     @property
     def sessions(self) -> Mapping[str, OpenSession]:

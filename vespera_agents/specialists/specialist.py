@@ -14,7 +14,7 @@ from typing import Final, final
 
 import trio
 
-from supervisors.guardian import Guardian
+from supervisors.guardian import LateGuardian
 from vespera_agents.actors import Actor, Request, receives
 from vespera_agents.capabilities import CommandOutcome, command_environment, run_command
 from vespera_agents.context.budget import estimate_tokens
@@ -41,7 +41,7 @@ class Workbench:
 
     workspace: Workspace
     store: Store
-    guardian: Guardian
+    guardian: LateGuardian
     base_environment: dict[str, str] = field(repr=False)
     """The environment that commands get, before the workspace's own programs are put in front."""
 
@@ -197,7 +197,7 @@ class Specialist(Actor):
             line,
             directory=bench.workspace.directory,
             environment=command_environment(bench.workspace.directory, bench.base_environment, {}),
-            guardian=bench.guardian,
+            guardian=await bench.guardian.guardian(),
             sink=log.write,
             output_bytes_max=OUTPUT_BYTES_MAX,
         )

@@ -15,9 +15,11 @@ from vespera_agents.workspace.errors import ServerNotFound, WorkspaceError
 from vespera_agents.workspace.opening import open_inside
 from vespera_agents.workspace.registry import Registry, state_directory
 from vespera_agents.workspace.servers import (
+    Fronted,
     ServerRecord,
     announce_server,
     guardian_lock,
+    is_announced,
     live_servers,
     server_alive,
     session_lock,
@@ -25,6 +27,7 @@ from vespera_agents.workspace.servers import (
 from vespera_agents.workspace.settings import Settings, load_settings
 
 __all__ = [
+    "Fronted",
     "MachineTime",
     "Registry",
     "ServerNotFound",
@@ -35,6 +38,7 @@ __all__ = [
     "announce_server",
     "confined",
     "guardian_lock",
+    "is_announced",
     "live_servers",
     "load_settings",
     "machine_time",

@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, final
@@ -21,9 +21,11 @@ from vespera_agents.workspace.directory import Workspace
 from vespera_agents.workspace.errors import WorkspaceError
 
 __all__ = [
+    "Fronted",
     "ServerRecord",
     "announce_server",
     "guardian_lock",
+    "is_announced",
     "live_servers",
     "runtime_directory",
     "server_alive",
@@ -48,33 +50,53 @@ class ServerRecord:
     """Where it answers questions about itself, a path."""
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Fronted:
+    """The name of a server whose processes follow one another while its front lives."""
+
+    id: str
+    keep_lock: Callable[[str, int], object]
+    """Hears of a lock that was taken, by the path of its file and its descriptor: the front shall hold it, too."""
+    is_gone: Callable[[], bool]
+    """Says whether the front has ended; else the record stays for the next process."""
+
+
 @contextlib.contextmanager
-def announce_server(workspace: Workspace, kind: str) -> Generator[ServerRecord]:
+def announce_server(workspace: Workspace, kind: str, fronted: Fronted | None = None) -> Generator[ServerRecord]:
     """Be a server of this workspace while the block lasts.
+
+    Args:
+        workspace: which.
+        kind: `run` or `serve`.
+        fronted: the name to be known by, where a front keeps it; else it is a new one.
 
     Raises:
         WorkspaceError: the record cannot be written.
     """
-    identifier = f"srv_{secrets.token_hex(6)}"
+    identifier = f"srv_{secrets.token_hex(6)}" if fronted is None else fronted.id
     record = ServerRecord(identifier, kind, os.getpid(), str(_socket_path(workspace, identifier)))
-    record_path = workspace.servers / f"{identifier}.json"
     with contextlib.ExitStack() as stack:
         try:
-            _forget_dead(workspace)
             # Undone in reverse order: while there is a record its lock is held.
-            stack.callback(_lock_path(workspace, identifier).unlink, missing_ok=True)
+            stack.callback(_forget_lock, workspace, identifier)
             lock = stack.enter_context(_lock_path(workspace, identifier).open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for path in (Path(record.socket), record_path):
-                stack.callback(path.unlink, missing_ok=True)
-            record_path.write_text(json.dumps(asdict(record)))
+            _hold(lock.fileno(), workspace, identifier, fronted)
+            stack.callback(_leave, workspace, record, fronted)
+            _write_record(workspace, record)
         except OSError as error:
             raise WorkspaceError(
                 f"{error.filename or workspace.servers} cannot be written ({error.strerror}). "
                 "Free some space or check the permissions."
             ) from error
-        stack.callback(_forget_guardian, guardian_lock(workspace, identifier))
         yield record
+
+
+def is_announced(workspace: Workspace, record: ServerRecord) -> bool:
+    """Say whether a record is still that of its server: another process may have taken its place behind a front."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return ServerRecord(**json.loads(_record_path(workspace, record.id).read_bytes())) == record
+    return False
 
 
 def server_alive(workspace: Workspace, identifier: str) -> bool:
@@ -125,6 +147,46 @@ def session_lock(workspace: Workspace, session_id: str) -> Generator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _hold(lock: int, workspace: Workspace, identifier: str, fronted: Fronted | None) -> None:
+    """Take a server's lock, unless its front has it from an earlier process of the same name."""
+    if fronted is not None and _record_path(workspace, identifier).exists():
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+    else:
+        # The first process of a server tidies up after others; to a later one its client looks forward.
+        _forget_dead(workspace)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    if fronted is not None:
+        fronted.keep_lock(str(_lock_path(workspace, identifier)), lock)
+
+
+def _write_record(workspace: Workspace, record: ServerRecord) -> None:
+    """Replace the record whole: somebody may read the one of the process before."""
+    path = _record_path(workspace, record.id)
+    new = path.with_suffix(f".{record.pid}")
+    new.write_text(json.dumps(asdict(record)))
+    new.replace(path)
+
+
+def _leave(workspace: Workspace, record: ServerRecord, fronted: Fronted | None) -> None:
+    """Be no server any more; behind a front that lives the next process goes on under the name."""
+    if fronted is None or (fronted.is_gone() and is_announced(workspace, record)):
+        _forget_guardian(guardian_lock(workspace, record.id))
+        for path in (_record_path(workspace, record.id), Path(record.socket)):
+            path.unlink(missing_ok=True)
+
+
+def _forget_lock(workspace: Workspace, identifier: str) -> None:
+    if not _record_path(workspace, identifier).exists():
+        _lock_path(workspace, identifier).unlink(missing_ok=True)
+
+
+def _record_path(workspace: Workspace, identifier: str) -> Path:
+    return workspace.servers / f"{identifier}.json"
 
 
 def _lock_path(workspace: Workspace, identifier: str) -> Path:

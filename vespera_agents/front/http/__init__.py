@@ -13,7 +13,7 @@ upstream     connections to the worker's private socket
 events       server-sent events on their way through
 refusals     what a client hears that cannot be served
 sending      writes that end, also when nobody reads
-workers      what the door must know of the front's workers
+workers      what requests must know of the front's workers; side: where they come from
 
 The first five serve a program without a front, too; `vespera_agents.serving.transports.http` imports them from here.
 Not here: who may come in (the worker's guard asks), sessions, JSON.

@@ -38,10 +38,6 @@ def _do_nothing() -> None:
     pass
 
 
-def _say_nothing(_: str) -> None:
-    pass
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class FrontStatistics:
@@ -72,7 +68,6 @@ class FrontDoor:
         listening: Listening,
         workers: HttpWorkers,
         *,
-        announce: Callable[[str], None] = _say_nothing,
         at_stop: Callable[[], None] = _do_nothing,
         limits: Limits = ORDINARY,
     ) -> None:
@@ -81,14 +76,12 @@ class FrontDoor:
         Args:
             listening: where clients connect.
             workers: who answers.
-            announce: hears the address once clients can connect.
             at_stop: tells the worker to end streams, let requests under way end, and end.
             limits: how much, and for how long.
         """
         self.ended = trio.Event()
         """Set when everything is closed after `stop`."""
         self._listening = listening
-        self._announce = announce
         self._at_stop = at_stop
         self._limits = limits
         self._pool = Pool(limits.send_seconds)
@@ -109,7 +102,6 @@ class FrontDoor:
             async with trio.open_nursery() as accepting:
                 accept = partial(trio.serve_listeners, self._connect, [listener], handler_nursery=connections)
                 accepting.start_soon(accept)
-                self._announce(self._listening.url)
                 task_status.started(self)
                 await self._stopping.wait()
                 accepting.cancel_scope.cancel()
@@ -132,6 +124,10 @@ class FrontDoor:
         if self._stopping.is_set():
             self.ended.set()
         self._stopping.set()
+
+    def busy(self) -> bool:
+        """Say whether a client waits for an answer."""
+        return self._road.waiting > 0
 
     def statistics(self) -> FrontStatistics:
         """Count what came through the door so far."""

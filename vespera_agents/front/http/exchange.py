@@ -87,6 +87,8 @@ class Road:
         """Held by the one request that may be what ends workers, while a worker has it."""
         self.ending = False
         """Whether the front ends: then nothing is repeated."""
+        self.waiting = 0
+        """Requests whose clients wait for an answer."""
         self.repeated = 0
         """Requests that were sent to another worker."""
         self.given_up = 0
@@ -113,6 +115,7 @@ class Exchange:
         self._about = about
         self._client = client
         self._road = road
+        self._since_seconds = trio.current_time()
         self._worker: HttpWorker | None = None
         self._sent = False
         """Whether the worker that has ended had it."""
@@ -128,10 +131,22 @@ class Exchange:
 
         Cancelled, its worker's connection is closed; that cancels it there, too, unless it lasts.
         """
+        self._road.waiting += self._counts
+        try:
+            await self._run()
+        finally:
+            self._road.waiting -= self._counts
+
+    @property
+    def _counts(self) -> bool:
+        """Whether its client waits for an answer, and not only for what may happen."""
+        return not self._listening and self._request.method != b"GET"
+
+    async def _run(self) -> None:
         while True:
             worker = await self._next()
-            if worker is None:
-                await self._give_up(503, f"no worker could take the request: {self._road.workers.why()}")
+            if isinstance(worker, str):
+                await self._give_up(503, worker)
                 return
             if self._worker is not None:
                 self._road.repeated += 1
@@ -145,23 +160,19 @@ class Exchange:
                     return
             self._worker = worker
             if await self._is_poison(worker):
-                words = "the request was cut off three times by the end of its worker and is not tried again"
-                await self._give_up(500, f"{words}: {self._road.workers.why()}")
+                await self._give_up(500, worker.why or "the connection to the worker broke three times. Try again.")
                 return
 
-    async def _next(self) -> HttpWorker | None:
-        """Give the worker that shall have it; None when there was none for too long."""
+    async def _next(self) -> HttpWorker | str:
+        """Give the worker that shall have it, or why it shall wait no longer for one."""
         workers = self._road.workers
-        worker = workers.current()
-        if worker is not None and worker is not self._worker:
-            return worker
-        with trio.move_on_after(self._road.limits.worker_seconds):
-            while not self._road.ending:
-                worker = workers.current()
-                if worker is not None:
-                    return worker
-                await workers.changed()
-        return None
+        while (worker := workers.current()) is None:
+            why = "the server ends. Connect again when it is back." if self._road.ending else None
+            why = why or workers.expired(self._since_seconds)
+            if why is not None:
+                return why
+            await workers.changed()
+        return worker
 
     async def _is_poison(self, worker: HttpWorker) -> bool:
         """Say whether too many workers ended with it, now that a connection to one is lost."""
@@ -169,7 +180,7 @@ class Exchange:
             while self._road.workers.current() is worker:
                 await self._road.workers.changed()
         # A subscription is there at each death and is none; nor is a stream that only waits for what others do.
-        if self._sent and not self._listening and self._request.method != b"GET":
+        if self._sent and self._counts and (worker.blamed or not worker.ended.is_set()):
             self._deaths += 1
         self._sent = False
         return self._deaths >= DEATHS_MAX
@@ -247,7 +258,10 @@ class Exchange:
 
     async def _pass_on(self, event: Passing) -> None:
         if event.progress is not None:
-            self._listening = self._listening or event.progress == 0
+            if event.progress == 0 and not self._listening:
+                # From here on it is no request that somebody waits for.
+                self._road.waiting -= 1
+                self._listening = True
             if event.progress <= self._highest:
                 return
             self._highest = event.progress

@@ -1,6 +1,6 @@
-"""What a worker behind the front must know of the listening socket, as one argument of its command line.
+"""What a worker behind the front must know of the listening socket, as one variable of its environment.
 
-Tokens are not in it: a worker reads their file itself, so that no process list shows anything of them. Pure values.
+Tokens are not in it: a worker reads their file itself. Pure values.
 Neighbours: `listening` knows the facts, `vespera_agents.serving.transports.http.private` makes its own end of them.
 """
 
@@ -56,7 +56,7 @@ class Facts:
 
     @property
     def text(self) -> str:
-        """One word of a command line."""
+        """A value for `VESPERA_HTTP`."""
         return json.dumps(asdict(self))
 
     @property

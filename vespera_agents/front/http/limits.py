@@ -37,8 +37,6 @@ class Limits:
     """How long a peer may take to read what is sent at once."""
     session_seconds: float = 30 * 60.0
     """How long a session is kept that nobody uses."""
-    worker_seconds: float = 50.0
-    """How long a request waits for a worker; clients give up after 60 s."""
     last_answers_seconds: float = 1.0
     """How long requests under way may take when the program is asked to end."""
 

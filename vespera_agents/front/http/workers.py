@@ -1,13 +1,12 @@
-"""What the HTTP door must know of the front's workers: which one takes requests now, and that another will.
+"""What requests must know of the front's workers: which one takes them now, how one ended, and whether to wait longer.
 
 Not how they are started, watched and replaced: that is the business of the front, which stands behind this protocol.
-Neighbours: `exchange` waits for workers, `door` is given them.
+Neighbours: `exchange` waits for workers, `side` is where they come from.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 import trio
 
@@ -15,16 +14,25 @@ __all__ = ["HttpWorker", "HttpWorkers"]
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
 class HttpWorker:
-    """One worker that is ready."""
+    """One worker that is ready, or was."""
 
-    generation: int
-    """Counts the workers of this front."""
-    path: str
-    """Its private socket."""
-    ended: trio.Event = field(default_factory=trio.Event)
-    """Set when its process is known to be gone."""
+    __slots__ = ("blamed", "ended", "path", "why")
+
+    def __init__(self, path: str) -> None:
+        self.path: Final = path
+        """Its private socket."""
+        self.ended: Final = trio.Event()
+        """Set when its process is known to be gone."""
+        self.blamed = False
+        """Whether what it had in hand may have killed it."""
+        self.why = ""
+        """What a client is told whose request was there at too many ends of workers."""
+
+    def end(self, *, blamed: bool, why: str) -> None:
+        """Take in that it is gone."""
+        self.blamed, self.why = blamed, why
+        self.ended.set()
 
 
 class HttpWorkers(Protocol):
@@ -39,13 +47,13 @@ class HttpWorkers(Protocol):
         ...
 
     def current(self) -> HttpWorker | None:
-        """Give the worker that takes new requests; None while there is none, or it is being drained."""
+        """Give the worker that takes new requests; None while there is none."""
         ...
 
     async def changed(self) -> None:
-        """Wait until `current` gives another answer."""
+        """Wait until `current` or `expired` may give another answer."""
         ...
 
-    def why(self) -> str:
-        """Say why there is no worker, since when, and where its log is."""
+    def expired(self, since_seconds: float) -> str | None:
+        """Say why a request that came then shall wait for a worker no longer; None while it shall."""
         ...

@@ -1,8 +1,8 @@
 """Who sent a request, and over which connection: what a transport knows of the other side.
 
-The HTTP door puts an Identity into the scope of each request, the link gives it as the request itself; one without came
-over standard input and output, or in this process. Not what a client calls itself: that is only a name, and anybody may use it. Neighbours:
-`callers` makes command keys of it, `fairness` keeps clients apart by it.
+The HTTP door puts an Identity into the scope of each request, the link gives it as the request itself; one without
+came over standard input and output, or in this process. Not what a client calls itself: that is only a name, and
+anybody may use it. Neighbours: `callers` makes command keys of it, `fairness` keeps clients apart by it.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ tools themselves (`tools`), the program `vespera serve` (`serve`).
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -75,7 +76,7 @@ from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.errors import StoreError
 from vespera_agents.store.jobs import Job
 
-__all__ = ["ERROR_META", "INSTRUCTIONS", "SERVER_NAME", "OrchestratorServer", "build_server"]
+__all__ = ["ERROR_META", "INSTRUCTIONS", "SERVER_NAME", "OrchestratorServer", "build_server", "server_version"]
 
 SERVER_NAME: Final = "vespera-agents"
 ERROR_META: Final = "io.vespera/error"
@@ -177,7 +178,8 @@ class _Serving:
         self._tools = tools
         self._page_entries = page_entries
         # Until the home workspace is open nothing is recorded, so this name is only a stand-in.
-        self._stand_in = f"srv_{secrets.token_hex(6)}"
+        front = orchestrator.runtime.front
+        self._stand_in = f"srv_{secrets.token_hex(6)}" if front is None else front.server
         self._callers = Callers(self._origin)
         self._fairness = Fairness()
         self._long = LongCalls(orchestrator, self._answer_of)
@@ -187,7 +189,7 @@ class _Serving:
         """Give the library's server."""
         server = OrchestratorServer(
             SERVER_NAME,
-            version=_version(),
+            version=server_version(),
             title="Vespera Agents",
             instructions=INSTRUCTIONS,
             cache_hints=_CACHE_HINTS,
@@ -358,7 +360,9 @@ def _link(link: ArtifactLink) -> ResourceLink:
     )
 
 
-def _version() -> str:
+@functools.cache
+def server_version() -> str:
+    """Give the version of this package."""
     try:
         return version(SERVER_NAME)
     except PackageNotFoundError:

@@ -29,6 +29,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from vespera_agents.front.http.limits import HEAD_BYTES_MAX, ORDINARY, Limits
 from vespera_agents.front.http.listening import FULL, Listening
 from vespera_agents.front.http.sending import AnyStream
+from vespera_agents.serving.front_link import FrontLink
 from vespera_agents.serving.transports.http.connections import LINK, Link, bounded
 from vespera_agents.serving.transports.http.events import EventLog, EventLogStatistics
 from vespera_agents.serving.transports.http.guard import Guard, GuardStatistics, Receive, Scope, Send, headers_of
@@ -78,6 +79,7 @@ class HttpDoor:
         store: Store,
         *,
         name: str,
+        front: FrontLink | None = None,
         announce: Callable[[str], None] = _say_nothing,
         at_stop: Callable[[], None] | None = None,
         limits: Limits = ORDINARY,
@@ -89,6 +91,7 @@ class HttpDoor:
             listening: where clients connect.
             store: keeps sessions, and messages for clients that lost their stream.
             name: the id of the server, whose sessions those of an earlier worker under the same id are.
+            front: in front of which we are, if we are.
             announce: hears the address once clients can connect.
             at_stop: ends what the server itself streams.
             limits: how much, and for how long.
@@ -97,6 +100,7 @@ class HttpDoor:
         """Set when everything is closed after `stop`."""
         self._server = server
         self._listening = listening
+        self._front = front
         self._announce = announce
         self._at_stop = at_stop
         self._limits = limits
@@ -128,7 +132,8 @@ class HttpDoor:
                 # The hosts were looked at, and our server has no lifespan of its own, so there is no state of one.
                 await handle_modern_request(self._server, None, False, {}, scope, receive, send)
 
-        self._guard = Guard(self._listening, answer, self._limits)
+        admission = None if self._front is None else self._front.admission
+        self._guard = Guard(self._listening, answer, self._limits, admission)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._log.run)
             nursery.start_soon(sessions.run)
@@ -143,16 +148,14 @@ class HttpDoor:
             self.ended.set()
         self._stopping.set()
 
-    async def drain(self, seconds: float) -> int:
-        """Wait until no request is under way but streams; give how many are left when the time is up.
+    async def drained(self) -> list[str]:
+        """Wait until no request is under way but streams, or the time that the front gives is up; name those that are.
 
-        Behind a front, which sends no new ones meanwhile. Streams go on at the next worker.
+        Streams go on at the next worker, as does the request that asked for it.
         """
-        if self._guard is None:
-            return 0
-        with trio.move_on_after(seconds):
-            await self._guard.drained()
-        return self._guard.under_way
+        if self._guard is None or self._front is None:
+            return []
+        return await self._guard.drained(self._front.admission.seconds, self._front.awaiting_restart)
 
     def statistics(self) -> HttpStatistics:
         """Count what came through the door so far."""

@@ -8,7 +8,7 @@ what a front says of a request.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Final, cast, final
 
@@ -17,6 +17,7 @@ import trio
 from vespera_agents.front.http.limits import Limits
 from vespera_agents.front.http.listening import ENDPOINT, Listening
 from vespera_agents.front.http.refusals import DRAINED, INVALID_REQUEST, refusal, slow_body, too_long
+from vespera_agents.serving.front_link import Admission
 from vespera_agents.serving.protocol.identity import Identity, put_identity
 from vespera_agents.serving.transports.http.connections import LINK, Link
 from vespera_agents.serving.transports.http.private import NOBODY, Told, told_of
@@ -52,16 +53,24 @@ class GuardStatistics:
 class Guard:
     """The application that hypercorn calls for each request."""
 
-    def __init__(self, listening: Listening, inner: Inner, limits: Limits) -> None:
-        """Say who answers what is let in."""
+    def __init__(self, listening: Listening, inner: Inner, limits: Limits, admission: Admission | None = None) -> None:
+        """Say who answers what is let in.
+
+        Args:
+            listening: knows hosts and tokens.
+            inner: answers.
+            limits: how much, and for how long.
+            admission: behind a front, whether requests may begin.
+        """
+        self._admission = admission
         self._limits = limits
         self._listening = listening
         self._inner = inner
         self._requests = 0
         self._refused = 0
         self._in_flight = 0
-        self._under_way = 0
-        """Those in flight that are no streams, which only their client or the end of the server ends."""
+        self._under_way: set[str] = set()
+        """Numbers of those in flight that are no streams, which only their client or the end of the server ends."""
         self._settled = trio.Event()
 
     async def __call__(
@@ -80,34 +89,43 @@ class Guard:
             return
         self._refused -= 1
         link = cast("dict[str, Link]", scope["state"])[LINK]
-        work = scope["method"] != "GET" and headers.get(b"mcp-method") != LISTEN
         self._requests += 1
         self._in_flight += 1
-        self._under_way += work
         link.begin()
         try:
+            if told.sequence is not None and scope["method"] != "GET" and headers.get(b"mcp-method") != LISTEN:
+                await self._until_admitted()
+                self._under_way.add(told.sequence)
             await self._serve(scope, receive, send)
         finally:
             link.end()
             self._in_flight -= 1
-            self._under_way -= work
-            self._settled.set()
+            if told.sequence is not None:
+                self._under_way.discard(told.sequence)
+                self._settled.set()
 
     def statistics(self) -> GuardStatistics:
         """Count what came."""
         return GuardStatistics(self._requests, self._refused, self._in_flight)
 
-    async def drained(self) -> int:
-        """Wait until nothing is under way but streams; cancelled, `under_way` is what is left."""
-        while self._under_way:
-            self._settled = trio.Event()
-            await self._settled.wait()
-        return self._under_way
+    async def drained(self, seconds: float, beside: Collection[bytes]) -> list[str]:
+        """Wait until nothing is under way but streams, or the time is up, and name what is.
 
-    @property
-    def under_way(self) -> int:
-        """Requests that are being answered now, streams left out."""
-        return self._under_way
+        Args:
+            seconds: how long.
+            beside: numbers of requests that nobody waits for.
+        """
+        left = {number.decode() for number in beside}
+        with trio.move_on_after(seconds):
+            while self._under_way - left:
+                self._settled = trio.Event()
+                await self._settled.wait()
+        return sorted(self._under_way - left)
+
+    async def _until_admitted(self) -> None:
+        """Wait while no request may begin: another worker will have it, or the drain is called off."""
+        while self._admission is not None and self._admission.draining:
+            await self._admission.changed.wait()
 
     async def _let_in(self, scope: Scope, headers: Mapping[bytes, str], told: Told, send: Send) -> bool:
         known = self._listening

@@ -1,0 +1,94 @@
+"""A front: its tree, its signals, its end.
+
+    front              one_for_one
+    ├─ log             what the processes print
+    ├─ patience        answers requests that have waited for a worker for too long
+    ├─ worker          the one that works
+    ├─ spare           one that waits, and the process that forks it
+    └─ door            the client; its end is the end of the program
+
+Neighbours: `launch` comes before, `cli.serving` calls `run_front`.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from typing import Final
+
+import trio
+
+from supervisors import AutoShutdown, ChildSpec, Restart, Supervisor
+from vespera_agents.front.doors import Door
+from vespera_agents.front.launch import Launch, launch
+from vespera_agents.front.log import Log
+from vespera_agents.front.settings import Settings
+from vespera_agents.front.spares import Spares
+from vespera_agents.front.stdio import StdioDoor
+from vespera_agents.front.streams import taken_streams
+from vespera_agents.front.workers import Workers
+
+__all__ = ["MakeDoor", "Settings", "run_front"]
+
+MakeDoor = Callable[[Workers, Settings, ExitStack], Door]
+"""Makes what stands between the workers and the clients; what it opens, the stack closes."""
+_RESTARTS: Final = 1_000_000
+"""The tree never gives up: each child that may fail again and again waits longer each time."""
+
+
+def stdio_door(workers: Workers, settings: Settings, stack: ExitStack) -> Door:
+    """Make the door of the client whose pipe we have."""
+    return StdioDoor(workers, settings, *stack.enter_context(taken_streams()))
+
+
+def run_front(settings: Settings, launched: Launch | None = None, make_door: MakeDoor = stdio_door) -> int:
+    """Serve through workers until the client has gone, SIGTERM or SIGINT; give the exit status.
+
+    Args:
+        settings: which workers, and how long to wait for what.
+        launched: the front's first worker, if it runs already.
+        make_door: what clients see.
+    """
+    if launched is None:
+        launched = launch(settings.worker)
+    try:
+        return trio.run(_front, settings, launched, make_door)
+    finally:
+        # Whoever started us waits for our end, and garbage needs no collecting any more.
+        gc.freeze()
+
+
+async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> int:
+    log = Log(launched.log, launched.output[0], bytes_max=settings.log_bytes_max)
+    workers = Workers(settings, launched, log)
+    with ExitStack() as stack, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        stack.callback(workers.kill_all)
+        door = make_door(workers, settings, stack)
+        workers.serve(door)
+        children = [
+            ChildSpec("log", log.run),
+            ChildSpec("patience", workers.keep_expiring),
+            ChildSpec("worker", workers.run, backoff=settings.backoff),
+            *([ChildSpec("spare", Spares(workers).run, backoff=settings.backoff)] if settings.spare else []),
+            ChildSpec("door", door.run, restart=Restart.TRANSIENT, significant=True),
+        ]
+        tree = Supervisor(
+            children,
+            name="front",
+            intensity=_RESTARTS,
+            auto_shutdown=AutoShutdown.ANY_SIGNIFICANT,
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_at_signal, signals, workers)
+            await tree.run()
+            nursery.cancel_scope.cancel()
+    return workers.exit_status
+
+
+async def _end_at_signal(signals: AsyncIterator[int], workers: Workers) -> None:
+    async for number in signals:
+        if workers.ending.is_set():
+            workers.kill_all()
+        workers.end(signal.Signals(number).name, patient=False)

@@ -1,0 +1,43 @@
+"""The front before this process, where there is one: the process that owns the client's connection and outlives us.
+
+Only what the tree and the tools need of it; the link itself is the business of `serving`. Neighbours: `runtime` has it,
+`sessions` announces each workspace under its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+__all__ = ["Front"]
+
+
+class Front(Protocol):
+    """The front, as a worker behind it sees it."""
+
+    @property
+    def server(self) -> str:
+        """The id under which all workers of this front serve."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """Which of its workers this process is, counted from 1."""
+        ...
+
+    @property
+    def standing(self) -> Mapping[str, object]:
+        """How the front fares, as it said last."""
+        ...
+
+    def is_gone(self) -> bool:
+        """Say whether it has ended, or no longer needs this process."""
+        ...
+
+    async def ask(self, question: Mapping[str, object]) -> dict[str, object]:
+        """Ask it, and give its answer."""
+        ...
+
+    async def keep_lock(self, name: str, descriptor: int) -> None:
+        """Give it a descriptor, whose lock is then held for as long as it lives."""
+        ...
