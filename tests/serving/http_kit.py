@@ -217,12 +217,12 @@ class Opened:
         """Kill the worker: whatever it has open ends in the middle, and it does nothing any more."""
         worker = self.worker
         assert worker.about is not None
-        self.workers.change(None)
         for link in tuple(worker.door._connections):
             link.cut()
         worker.scope.cancel()
         await worker.gone.wait()
         worker.about.end(blamed=True, why="three workers ended with this request. Read `vespera logs`.")
+        self.workers.change(None)
 
     async def replace(self) -> None:
         """Kill the worker and start the next one."""

@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from types import FrameType
 from typing import Final, NoReturn, final
 

@@ -18,7 +18,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol, final
 
@@ -109,17 +109,25 @@ class Wire(Protocol):
         """Give writers a last moment."""
         ...
 
-    async def drained(self) -> list[str]:
-        """Wait until no request is under way."""
-        ...
-
 
 @final
 class StdioDoor:
     """The connection of the client that started us. A restart goes on with the client's next line."""
 
-    def __init__(self, server: Server[dict[str, object]], wire: Wire) -> None:
-        """Say who answers on which wire."""
+    def __init__(
+        self,
+        server: Server[dict[str, object]],
+        wire: Wire,
+        drained: Callable[[], Awaitable[list[str]]] | None = None,
+    ) -> None:
+        """Say who answers on which wire.
+
+        Args:
+            server: who answers.
+            wire: where the messages come from.
+            drained: behind a front, waits until no request is under way.
+        """
+        self._drained = drained
         self.ended = trio.Event()
         """Set when the client closed its end, or somebody asked us to stop."""
         self._server = server
@@ -140,7 +148,7 @@ class StdioDoor:
 
     async def drained(self) -> list[str]:
         """Wait until no request is under way."""
-        return await self._wire.drained()
+        return [] if self._drained is None else await self._drained()
 
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""
@@ -175,7 +183,7 @@ async def serve(wish: ServeWish, wire: LinkWire | None = None) -> None:
             elif wire is not None and wish.behind is not None:
                 await _serve_http_behind(serving, wire.front, wish.behind)
             elif wire is not None:
-                await serving.behind_a_front(lambda server, _: StdioDoor(server, wire))
+                await serving.behind_a_front(lambda server, _: StdioDoor(server, wire, wire.drained))
             else:
                 with open_stdio() as stdio:
                     await serving.run(lambda server, _: StdioDoor(server, stdio))

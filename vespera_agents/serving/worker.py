@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Final, NoReturn, final
 
 from vespera_agents.front import framing
@@ -63,8 +64,8 @@ def load(wish: ServeWish) -> Programs:
 
     if wish.behind is not None:
         # What it needs when it is activated shall be there then.
-        import vespera_agents.serving.transports.http.door  # noqa: PLC0415
-        import vespera_agents.serving.transports.http.private  # noqa: PLC0415, F401
+        for name in ("door", "private"):
+            import_module(f"vespera_agents.serving.transports.http.{name}")
 
     return Programs(serve_link, warm_up)
 
