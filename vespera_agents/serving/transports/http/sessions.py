@@ -280,6 +280,9 @@ class Sessions:
         # Others of its requests wait for this, so it is finished whatever becomes of the one that began it.
         with trio.move_on_after(RESTORE_SECONDS, shield=True):
             session.stream.sent = await self._keeping.last_number(session.stream.name)
+            if session.stream.sent:
+                # Somebody listened, and comes back in a moment.
+                session.stream.keep()
             await session.restore()
         return session
 
