@@ -180,21 +180,24 @@ class Connection:
             _Gone: it hung up.
             _Refused: that is no HTTP.
         """
-        while True:
-            try:
-                event = self._http.next_event()
-            except h11.RemoteProtocolError as error:
-                raise _Refused(error.error_status_hint, "that is no well-formed HTTP request. Send one.") from error
-            if isinstance(event, h11.Event):
-                if isinstance(event, h11.ConnectionClosed):
-                    raise _Gone
-                return event
+        while (event := self._event_at_hand()) is None:
             if self._gone:
                 raise _Gone
             self._unread = 0
             self._taken.set()
             self._arrived = trio.Event()
             await self._arrived.wait()
+        return event
+
+    def _event_at_hand(self) -> h11.Event | None:
+        """Give what the client sent next, if it has arrived."""
+        try:
+            event = self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            raise _Refused(error.error_status_hint, "that is no well-formed HTTP request. Send one.") from error
+        if isinstance(event, h11.ConnectionClosed):
+            raise _Gone
+        return event if isinstance(event, h11.Event) else None
 
     # ---- one request
 
@@ -238,11 +241,14 @@ class Connection:
         parts: list[bytes] = []
         whole = False
         try:
-            with trio.fail_after(self._limits.body_seconds):
-                await self._continue(head)
-                while not isinstance(event := await self._event(), h11.EndOfMessage):
-                    assert isinstance(event, h11.Data), "after a head comes a body"
-                    self._take(bytes(event.data), parts)
+            # Most bodies come with their head: then there is nothing to wait for, nor a deadline to pay for.
+            while isinstance(event := self._event_at_hand(), h11.Data):
+                self._take(bytes(event.data), parts)
+            if event is None:
+                with trio.fail_after(self._limits.body_seconds):
+                    await self._continue(head)
+                    while isinstance(event := await self._event(), h11.Data):
+                        self._take(bytes(event.data), parts)
             whole = True
         except trio.TooSlowError:
             raise _Refused(408, slow_body(self._limits.body_seconds)) from None
