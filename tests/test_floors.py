@@ -27,7 +27,7 @@ TOP_FLOOR = frozenset({"installing", "cli", "__main__"})
 MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "supervisors": frozenset(),
     "front": frozenset({"supervisors"}),
-    "workspace": frozenset({"supervisors"}),
+    "workspace": frozenset({"supervisors", "front"}),
     "work": frozenset(),
     "context": frozenset(),
     "actors": frozenset({"supervisors"}),

@@ -65,6 +65,7 @@ BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
     ),
     "vespera_agents/actors/testing/ledger.py": (4, "writes down how a handler or a hook has ended, then raises on"),
     "vespera_agents/actors/testing/posts.py": (2, "writes down how a send or an ask has ended, then raises on"),
+    "vespera_agents/serving/worker.py": (1, "the outermost boundary: whatever ends a worker becomes an exit status"),
     "vespera_agents/cli/outcomes.py": (1, "the outermost boundary: whatever ends a command becomes an exit status"),
     "vespera_agents/serving/protocol/eras.py": (
         1,

@@ -10,6 +10,7 @@ import array
 import faulthandler
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -51,6 +52,8 @@ class Toy:
         match head:
             case b"w":
                 self.trial("warm")
+                self.note("warming", str(os.getpid()))
+                self.linger("warm")
                 say(self.link, "w\n")
             case b"!":
                 self.activate(rest)
@@ -97,6 +100,13 @@ class Toy:
         sys.stderr.flush()
         os._exit(int(how))
 
+    def linger(self, step: str) -> None:
+        """Take as long as a file is there."""
+        while (self.place / f"slow-{step}").exists():
+            time.sleep(0.01)
+            if select.select([self.link], [], [], 0)[0] and not self.link.recv(1, socket.MSG_PEEK):
+                os._exit(0)
+
     def activate(self, rest: bytes) -> None:
         number, _, activation = rest.partition(b" ")
         self.generation, self.activation = int(number), json.loads(activation)
@@ -108,7 +118,8 @@ class Toy:
         self.note("control", f"{self.generation} {rest.decode()}")
         if rest.startswith(b"drain"):
             self.trial("drain")
-            say(self.link, "- []\n")
+            if not (self.place / "slow-drain").exists():
+                say(self.link, "- []\n")
 
     def result(self, seq: bytes | int, value: Any) -> str:
         number = int(seq)
@@ -119,7 +130,7 @@ class Toy:
     def request(self, seq: int, line: bytes) -> None:
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             say(self.link, f'R {seq} {{"jsonrpc":"2.0","id":null,"error":{{"code":-32700,"message":"no JSON"}}}}\n')
             return
         if not isinstance(message, dict) or "id" not in message or "method" not in message:
@@ -149,7 +160,7 @@ class Toy:
             os._exit(params.get("status", 1))
         self.answer(seq, {"generation": self.generation})
 
-    def do_torn(self, seq: int, params: Any) -> None:
+    def do_torn(self, seq: int, _: Any) -> None:
         if self.generation == 1:
             say(self.link, f'R {seq} {{"jsonrpc":"2.0","id"')
             os.kill(os.getpid(), signal.SIGKILL)
@@ -170,6 +181,9 @@ class Toy:
 
     def do_raw(self, seq: int, params: Any) -> None:
         """Say what the test says."""
+        if self.generation not in params.get("in", [self.generation]):
+            self.answer(seq, True)
+            return
         for text in params["lines"]:
             say(self.link, text.replace("SEQ", str(seq)) + "\n")
         if params.get("die") and self.generation == 1:
@@ -196,6 +210,8 @@ class Toy:
         line = json.dumps({"jsonrpc": "2.0", "method": "flood", "params": "x" * params["size"]})
         for _ in range(params["count"]):
             say(self.link, f"N {line}\n")
+            while select.select([self.link], [], [], 0)[0]:
+                self.hear(self.link.recv(10, socket.MSG_DONTWAIT).strip())
         self.answer(seq, True)
 
     def do_lock(self, seq: int, params: Any) -> None:
@@ -232,6 +248,45 @@ class Toy:
 
     def do_activation(self, seq: int, params: Any) -> None:
         self.answer(seq, self.activation)
+
+    def do_facts(self, seq: int, params: Any) -> None:
+        descriptors = sorted(int(entry.name) for entry in Path("/proc/self/fd").iterdir() if os.path.lexists(entry))
+        self.answer(
+            seq,
+            {
+                "pid": os.getpid(),
+                "session": os.getsid(0),
+                "group": os.getpgid(0),
+                "stdin": os.readlink("/proc/self/fd/0"),
+                "open": descriptors,
+                "expected": sorted({0, 1, 2, self.link.fileno()}),
+            },
+        )
+
+    def do_child(self, seq: int, params: Any) -> None:
+        """Have a child in the same group that would outlive us."""
+        pid = os.fork()
+        if not pid:
+            self.link.close()
+            time.sleep(60)
+            os._exit(0)
+        self.answer(seq, pid)
+
+    def do_babbler(self, seq: int, params: Any) -> None:
+        """Have a child that goes on talking over our link."""
+        if not os.fork():
+            while True:
+                say(self.link, 'N {"jsonrpc": "2.0", "method": "babble", "params": 1}\n')
+                time.sleep(0.001)
+        time.sleep(0.1)
+        self.answer(seq, True)
+
+    def do_alive(self, seq: int, params: Any) -> None:
+        try:
+            state = Path(f"/proc/{params}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            state = "X"
+        self.answer(seq, state not in "XZ")
 
     def do_ask(self, seq: int, params: Any) -> None:
         """Ask the front; its answer becomes the call's."""

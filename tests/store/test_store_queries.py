@@ -31,7 +31,7 @@ from vespera_agents.store.commands import (
     ReleaseClaims,
     UpdateTask,
 )
-from vespera_agents.store.derived import WORDS_SCRIPT, index_words, rebuild
+from vespera_agents.store.derived import UNLEARNED, WORDS_SCRIPT, index_words, rebuild
 from vespera_agents.store.queries import TaskFilter
 from vespera_agents.store.texts import TEXT_WORDS_MAX, match_of
 from vespera_agents.store.transaction import CommandKey
@@ -363,11 +363,87 @@ async def test_a_store_that_opens_teaches_the_index_what_is_left(running, draft,
     # What was not learned before the store stopped is learned when it opens again.
     async with running() as store:
         await store.execute(OpenSession("test", "/there"), CommandKey("test", "open again"))
-    assert look("SELECT count(*) FROM task_reworded") == [(0,)]
+    assert look("SELECT learned FROM task_mark") == [(5,)]
+    assert look(UNLEARNED) == []
 
 
 def _unlearned(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM task_reworded").fetchone()[0])
+    return len(connection.execute(UNLEARNED).fetchall())
+
+
+def _plan_unlearned(bench, title: str, draft) -> str:
+    """Plan a task that the index has not learned; of what a bench plans it learns every other at once."""
+    while True:
+        (identifier,) = bench.plan(draft("k", title=title))
+        if _unlearned(bench.connection):
+            return identifier
+        bench.apply(DeleteTask("test", identifier, delete=True, force=True))
+
+
+@pytest.mark.parametrize("also_after", [False, True], ids=["before it was learned", "before and after"])
+@pytest.mark.parametrize("deleted", [False, True], ids=["reworded", "deleted"])
+def test_a_change_of_what_the_index_has_not_learned_leaves_no_trace_in_it(
+    bench, draft, *, deleted: bool, also_after: bool
+) -> None:
+    one = _plan_unlearned(bench, "first", draft)
+    if also_after:
+        index_words(bench.connection)
+    bench.connection.execute("UPDATE task SET title='second' WHERE id=?", (one,))
+    noted = bench.connection.execute("SELECT title FROM task_reworded").fetchall()
+    assert noted == ([("first",)] if also_after else [])
+    if deleted:
+        bench.connection.execute("DELETE FROM task WHERE id=?", (one,))
+    for _ in range(2):
+        assert (found(bench, "first"), found(bench, "second")) == ([], [] if deleted else ["second"])
+        assert check_structure(bench.connection) == []
+        index_words(bench.connection)
+    assert _unlearned(bench.connection) == 0
+
+
+def test_the_number_of_a_deleted_task_is_never_given_again(bench, draft) -> None:
+    """The index may still know the one by it when it has to learn the other, and a cursor may point at it."""
+    for learned in (True, False):
+        (one,) = bench.plan(draft("k", title="gone"))
+        if learned:
+            index_words(bench.connection)
+        (number,) = bench.connection.execute("SELECT seq FROM task WHERE id=?", (one,)).fetchone()
+        bench.connection.execute("DELETE FROM task WHERE id=?", (one,))
+        (other,) = bench.plan(draft("k", title="new"))
+        assert bench.connection.execute("SELECT seq > ? FROM task WHERE id=?", (number, other)).fetchone() == (1,)
+        assert found(bench, "gone") == []
+        assert check_structure(bench.connection) == []
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "UPDATE task_mark SET learned = 0",
+        "UPDATE task_mark SET learned = (SELECT min(seq) FROM task WHERE seq > learned)",
+    ],
+    ids=["too few", "too many"],
+)
+def test_a_mark_that_is_wrong_about_what_the_index_has_learned_is_found(bench, draft, mistake: str) -> None:
+    bench.plan(draft("k", title="learned"))
+    index_words(bench.connection)
+    _plan_unlearned(bench, "unlearned", draft)
+    assert check_structure(bench.connection) == []
+    bench.connection.execute(mistake)
+    assert [finding.check for finding in check_structure(bench.connection)] == ["words"]
+
+
+def test_an_index_that_could_not_learn_everything_keeps_its_mark(bench, draft) -> None:
+    """A crash between the commit and the learning, or amid the learning, only leaves more to be learned."""
+    _plan_unlearned(bench, "word", draft)
+    before = _unlearned(bench.connection)
+    bench.connection.execute("CREATE TRIGGER no BEFORE UPDATE ON task_mark BEGIN SELECT raise(ABORT, 'no'); END")
+    with pytest.raises(sqlite3.IntegrityError):
+        index_words(bench.connection)
+    bench.connection.execute("ROLLBACK")
+    bench.connection.execute("DROP TRIGGER no")
+    assert (_unlearned(bench.connection), found(bench, "word")) == (before, ["word"])
+    assert check_structure(bench.connection) == []
+    index_words(bench.connection)
+    assert (_unlearned(bench.connection), found(bench, "word")) == (0, ["word"])
 
 
 async def test_a_writer_teaches_the_index_in_the_first_pause(running, draft) -> None:

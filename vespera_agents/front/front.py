@@ -5,6 +5,7 @@
     ├─ patience        answers requests that have waited for a worker for too long
     ├─ worker          the one that works
     ├─ spare           one that waits, and the process that forks it
+    ├─ restarts        those that somebody asks for
     └─ door            the client; its end is the end of the program
 
 Neighbours: `launch` comes before, `cli.serving` calls `run_front`.
@@ -16,16 +17,18 @@ import gc
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
-from typing import Final
+from typing import Final, final
 
 import trio
 
-from supervisors import AutoShutdown, ChildSpec, Restart, Supervisor
+from supervisors import AutoShutdown, ChildSpec, Report, ReportKind, Restart, Supervisor
 from vespera_agents.front.doors import Door
+from vespera_agents.front.fleet import WorkerFailed
 from vespera_agents.front.launch import Launch, launch
 from vespera_agents.front.log import Log
+from vespera_agents.front.restarting import Restarts
 from vespera_agents.front.settings import Settings
-from vespera_agents.front.spares import Spares
+from vespera_agents.front.spares import SpareFailed, Spares
 from vespera_agents.front.stdio import StdioDoor
 from vespera_agents.front.streams import taken_streams
 from vespera_agents.front.workers import Workers
@@ -34,6 +37,8 @@ __all__ = ["MakeDoor", "Settings", "run_front"]
 
 MakeDoor = Callable[[Workers, Settings, ExitStack], Door]
 """Makes what stands between the workers and the clients; what it opens, the stack closes."""
+_EXPECTED: Final = (WorkerFailed.__name__, SpareFailed.__name__)
+"""Crashes of parts whose processes have died, and not of the parts themselves."""
 _RESTARTS: Final = 1_000_000
 """The tree never gives up: each child that may fail again and again waits longer each time."""
 
@@ -64,14 +69,16 @@ async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> i
     log = Log(launched.log, launched.output[0], bytes_max=settings.log_bytes_max)
     workers = Workers(settings, launched, log)
     with ExitStack() as stack, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        stack.callback(workers.kill_all)
+        stack.callback(workers.fleet.kill_all)
         door = make_door(workers, settings, stack)
         workers.serve(door)
+        spares = Spares(workers) if settings.spare else None
         children = [
             ChildSpec("log", log.run),
             ChildSpec("patience", workers.keep_expiring),
             ChildSpec("worker", workers.run, backoff=settings.backoff),
-            *([ChildSpec("spare", Spares(workers).run, backoff=settings.backoff)] if settings.spare else []),
+            *([] if spares is None else [ChildSpec("spare", spares.run, backoff=settings.backoff)]),
+            ChildSpec("restarts", Restarts(workers, spares).run, backoff=settings.backoff),
             ChildSpec("door", door.run, restart=Restart.TRANSIENT, significant=True),
         ]
         tree = Supervisor(
@@ -79,6 +86,7 @@ async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> i
             name="front",
             intensity=_RESTARTS,
             auto_shutdown=AutoShutdown.ANY_SIGNIFICANT,
+            listener=_Crashes(log),
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_at_signal, signals, workers)
@@ -87,8 +95,29 @@ async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> i
     return workers.exit_status
 
 
+@final
+class _Crashes:
+    """Writes down the crashes of the front's own parts."""
+
+    hears_starts = False
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def on_report(self, report: Report) -> None:
+        """Write down what is not in order."""
+        failure = None if report.exit is None else report.exit.failure
+        if failure is None or report.kind is ReportKind.RESTART_DELAYED:
+            return
+        part = "" if report.offender is None else report.offender.id
+        if failure.type_name.endswith(_EXPECTED):
+            self._log.say(f"{part} is started anew: {failure.message}")
+        else:
+            self._log.tell(f"{part} of the front has crashed and is started anew\n{failure.formatted()}")
+
+
 async def _end_at_signal(signals: AsyncIterator[int], workers: Workers) -> None:
     async for number in signals:
         if workers.ending.is_set():
-            workers.kill_all()
+            workers.fleet.kill_all()
         workers.end(signal.Signals(number).name, patient=False)

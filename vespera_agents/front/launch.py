@@ -13,6 +13,7 @@ import sys
 import time
 from _json import encode_basestring_ascii as quoted
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, final
 
 from vespera_agents.front.framing import ACTIVATE, END_OF_REPLAY, LINK_VARIABLE
@@ -68,10 +69,8 @@ def launch(command: Sequence[str]) -> Launch:
     first = spawn_linked(command, LINK_VARIABLE, output[1])
     activation = f'{{"server": "{server}", "generation": 1, "reason": "start", "restart": null, "log": {quoted(log)}}}'
     # A new socket has room for this, so it cannot block; a worker that is gone already is noticed soon enough.
-    try:
+    with suppress(OSError):
         first.link.send(b"%s 1 %s\n%s\n" % (ACTIVATE, activation.encode(), END_OF_REPLAY))
-    except OSError:
-        pass
     return Launch(server, log, output, first)
 
 
@@ -85,22 +84,33 @@ def fill_gaps() -> None:
 
 def module_command(module: str, words: Sequence[str]) -> list[str]:
     """Give the command that runs a module in an interpreter like this one."""
-    flags = sys.flags
-    command = [sys.executable, *(f"-W{option}" for option in sys.warnoptions)]
-    command += [f"-X{name}" if value is True else f"-X{name}={value}" for name, value in sys._xoptions.items()]  # noqa: SLF001 - the documented name
-    for wanted, option in (
-        (flags.isolated, "-I"),
-        (flags.ignore_environment, "-E"),
-        (flags.no_user_site, "-s"),
-        (flags.dont_write_bytecode, "-B"),
-    ):
-        if wanted:
-            command.append(option)
+    command = [sys.executable, *_options(sys.orig_argv[1:])]
     # The console script does not look for modules in the current directory, which is somebody's project: nor shall
     # what it starts. `python -m` does, and so shall its workers.
-    if flags.safe_path or sys.path[0] not in {"", os.getcwd()}:  # noqa: PTH109 - no path objects here
+    if sys.flags.safe_path or sys.path[0] not in {"", os.getcwd()}:  # noqa: PTH109 - no path objects here
         command.append("-P")
     return [*command, "-m", module, *words]
+
+
+def _options(words: Sequence[str]) -> list[str]:
+    """Give the interpreter's own options out of its command line."""
+    options: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-") or word in {"-", "--"}:
+            break
+        if word in {"-W", "-X", "--check-hash-based-pycs"}:
+            options += [word, next(rest, "")]
+        elif word[1] in "WX-":
+            options.append(word)
+        else:
+            # Letters may stand together, and what follows m or c is no option any more.
+            before = word.partition("m")[0].partition("c")[0]
+            if before != "-":
+                options.append(before)
+            if before != word:
+                break
+    return options
 
 
 def spawn_linked(command: Sequence[str], variable: str, output: int) -> Launched:
@@ -108,7 +118,7 @@ def spawn_linked(command: Sequence[str], variable: str, output: int) -> Launched
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         theirs.set_inheritable(True)
-        pid = spawn(command, {**os.environ, variable: str(theirs.fileno())}, output)
+        pid = spawn([*command], {**os.environ, variable: str(theirs.fileno())}, output)
     except OSError:
         ours.close()
         raise
@@ -117,7 +127,7 @@ def spawn_linked(command: Sequence[str], variable: str, output: int) -> Launched
     return Launched(pid, ours, time.monotonic())
 
 
-def spawn(command: Sequence[str], environment: dict[str, str], output: int) -> int:
+def spawn(command: list[str], environment: dict[str, str], output: int) -> int:
     """Start a process that reads nothing and prints into `output`, in a session of its own; give its id."""
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -1,8 +1,8 @@
 """What a front and its processes have to say, on its standard error and in a file of bounded size.
 
-The file is `logs/<server id>.log` in the user's state directory: what the processes print as it comes, between the lines
-of the front, which begin with a time. Nothing here may fail the front: without a disk or a reader, lines are dropped and
-counted. Not the library's logging: that would cost an import, and a file that blocks or fails has to be ours.
+The file is `logs/<server id>.log` in the user's state directory: what the processes print as it comes, between the
+lines of the front, which begin with a time. Nothing here may fail the front: without a disk or a reader, lines are
+dropped and counted. Not the standard library's logging: a file that blocks or fails has to be our own affair.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Log:
     def _tee(self, data: bytes, wait_seconds: float) -> None:
         """Pass on to our standard error what it takes at once.
 
-        It is not made non-blocking, because it is not ours alone: the client's terminal and other programs have it, too.
+        It is not made non-blocking, because it is not ours alone: other programs write to the same terminal or pipe.
         """
         for start in range(0, len(data), _PIPE_BUF):
             if not self._stderr_takes(wait_seconds):

@@ -1,7 +1,7 @@
 """One process of the front's, behind its end of a link: what is said to it, what it says, and that it is dead.
 
-It knows lines and death, and no meaning of either: `workers` and `spares` do. A process is dead when the kernel says so,
-not when its link is silent: whoever comes after it must be the only one that writes to the store.
+It knows lines and death, and no meaning of either: `workers` and `spares` do. A process is dead when the kernel says
+so, not when its link is silent: whoever comes after it must be the only one that writes to the store.
 """
 
 from __future__ import annotations
@@ -56,6 +56,12 @@ class FrontProcess:
         """Descriptors that it sent and nobody has taken yet."""
         self.ended = trio.Event()
         """Set when it has ended, or says that it has nothing more to say."""
+        self.activated = trio.Event()
+        """Set when it is the one that works, or was told to."""
+        self.became_ready = trio.Event()
+        """Set when it has said that it works."""
+        self.buried = trio.Event()
+        """Set when nothing of it is left."""
         self._link = launched.link
         self._link.setblocking(False)
         self._lines = Lines()
@@ -223,6 +229,7 @@ class FrontProcess:
             self._pidfd = None
         while self.descriptors:
             os.close(self.descriptors.popleft())
+        self.buried.set()
 
     async def _wait_pidfd(self, pidfd: int) -> None:
         await trio.lowlevel.wait_readable(pidfd)

@@ -1,4 +1,4 @@
-"""What of a client's lines is not answered yet, and what of it a new worker has to hear again. Pure: no socket, no clock.
+"""What of a client's lines is not answered yet, and what a new worker has to hear again. Pure: no socket, no clock.
 
 A line is answered once: what two workers say to one number reaches the client from the first of them. A request in
 flight at two deaths is suspected of having caused them: such are repeated one after the other, and one that is there at

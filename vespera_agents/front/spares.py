@@ -12,17 +12,17 @@ import socket
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 import trio
 
-from vespera_agents.front.framing import WARM
-from vespera_agents.front.launch import Launched, spawn_linked
+from vespera_agents.front.fleet import WorkerFailed
+from vespera_agents.front.launch import Launched
+from vespera_agents.front.parking import Parked
 from vespera_agents.front.processes import FrontProcess
-from vespera_agents.front.workers import WorkerFailed, Workers
+from vespera_agents.front.workers import Workers
 
-__all__ = ["FORKER_VARIABLE", "Spares", "SparesStatistics"]
+__all__ = ["FORKER_VARIABLE", "SpareFailed", "Spares", "SparesStatistics"]
 
 FORKER_VARIABLE: Final = "VESPERA_FORKER"
 """The environment variable that names the forker's end of its socket, a descriptor."""
@@ -40,8 +40,7 @@ class SpareFailed(WorkerFailed):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class SparesStatistics:
+class SparesStatistics(NamedTuple):
     """What came of the spares."""
 
     waiting: bool
@@ -61,12 +60,10 @@ class Spares:
     def __init__(self, workers: Workers) -> None:
         """Make spares for these workers."""
         self._workers = workers
-        self._parked: FrontProcess | None = None
-        self._taken = trio.Event()
-        self._released = trio.Event()
+        self._parked: Parked | None = None
         self._forker: _Forker | None = None
         self._round = trio.CancelScope()
-        self._made = self._taken_count = self._died = 0
+        self._made = self._taken = self._died = 0
         workers.take_spare = self.take
 
     async def run(self, *, task_status: trio.TaskStatus[Spares]) -> None:
@@ -89,19 +86,12 @@ class Spares:
 
     async def take(self) -> FrontProcess | None:
         """Give a process that can be activated at once; None if it takes as long to start one."""
-        process = self._parked
-        if process is not None and process.alive():
-            self._parked = None
-            self._taken.set()
-            # Two tasks may not listen to one process.
-            await self._released.wait()
-        elif self._forker is not None and self._forker.proven:
+        process = None if self._parked is None else await self._parked.take()
+        if process is None and self._forker is not None and self._forker.proven:
             # In a burst the next spare is not there yet; to fork one is still much faster than to start one.
             process = await self._forker.fork_now("fork")
-        else:
-            return None
         if process is not None:
-            self._taken_count += 1
+            self._taken += 1
             process.schedule_normally()
         return process
 
@@ -111,13 +101,11 @@ class Spares:
 
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""
-        return {"waiting": int(self._parked is not None), "made": self._made, "taken": self._taken_count}
+        return {"waiting": int(self._parked is not None), "made": self._made, "taken": self._taken}
 
     def statistics(self) -> SparesStatistics:
         """Give its numbers as they are now."""
-        return SparesStatistics(
-            waiting=self._parked is not None, made=self._made, taken=self._taken_count, died=self._died
-        )
+        return SparesStatistics(waiting=self._parked is not None, made=self._made, taken=self._taken, died=self._died)
 
     async def _quiet(self) -> None:
         """Wait for a pause of the client's: its first calls shall not share the machine with an import."""
@@ -130,8 +118,7 @@ class Spares:
     async def _fork_them(self, command: tuple[str, ...]) -> None:
         """Have a forker, and a spare from it."""
         workers = self._workers
-        launched = spawn_linked(command, FORKER_VARIABLE, workers.launched.output[1])
-        process = workers.adopt(FrontProcess(launched, ours=True, what="forker"))
+        process = workers.fleet.start(command, FORKER_VARIABLE, "forker")
         process.schedule_behind()
         forker = self._forker = _Forker(process, workers)
         workers.log.say(f"forker (pid {process.pid}) starts")
@@ -141,16 +128,15 @@ class Spares:
                 await self._make(forker)
         finally:
             self._forker = None
-            await workers.destroy(process)
+            await workers.fleet.destroy(process)
             workers.log.say(f"forker (pid {process.pid}) is dead")
-            workers.disown(process)
 
     async def _make(self, forker: _Forker | None) -> None:
         """Have one spare after the other ready."""
         failures = 0
         while True:
             started = time.monotonic()
-            process = self._workers.spawn("spare") if forker is None else await forker.fork("spare")
+            process = self._workers.fleet.spawn("spare") if forker is None else await forker.fork("spare")
             self._made += 1
             if await self._park(process):
                 failures = 0
@@ -165,38 +151,20 @@ class Spares:
 
     async def _park(self, process: FrontProcess) -> bool:
         """Let a process wait; say whether it was taken and has not died."""
-        workers = self._workers
-        self._taken = trio.Event()
-        self._released = trio.Event()
-        self._parked = process
-        process.tell(WARM + b"\n")
+        parked = self._parked = Parked(process, self._waits)
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(process.keep_sending)
-                nursery.start_soon(self._hear, process)
-                nursery.start_soon(self._watch, process, nursery.cancel_scope)
-                await self._taken.wait()
-                nursery.cancel_scope.cancel()
+            await parked.keep()
         finally:
-            workers.standing.spare = False
-            self._released.set()
-            if not self._taken.is_set():
-                self._parked = None
-                await workers.destroy(process)
-                workers.disown(process)
-        return self._taken.is_set()
+            self._parked = None
+            self._workers.standing.spare = False
+            if not parked.taken:
+                await self._workers.fleet.destroy(process)
+        return parked.taken
 
-    async def _hear(self, process: FrontProcess) -> None:
-        """Wait for its word that it is warm; later it says nothing until it is taken."""
-        while (lines := await process.lines()) is not None:
-            if WARM in lines:
-                self._workers.log.say(f"spare {process.pid} waits")
-                self._workers.standing.spare = True
-                self._workers.announce()
-
-    async def _watch(self, process: FrontProcess, scope: trio.CancelScope) -> None:
-        await process.wait_ended()
-        scope.cancel()
+    def _waits(self) -> None:
+        self._workers.log.say("a spare waits")
+        self._workers.standing.spare = True
+        self._workers.announce()
 
 
 @final
@@ -224,7 +192,7 @@ class _Forker:
                     self._asked.popleft().became(int(rest))
                 elif word == b"exit":
                     pid, _, status = rest.partition(b" ")
-                    self._workers.learn(int(pid), int(status))
+                    self._workers.fleet.learn(int(pid), int(status))
         raise SpareFailed(f"the forker (pid {self._process.pid}) has ended")
 
     async def fork(self, what: str, timeout_seconds: float = _FORK_SECONDS) -> FrontProcess:
@@ -237,7 +205,7 @@ class _Forker:
         fork = _Fork()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._workers.check_room()
+            self._workers.fleet.check_room()
             self._process.hand_over(b"fork\n", [theirs.fileno(), self._workers.launched.output[1]])
             self._asked.append(fork)
             with trio.move_on_after(timeout_seconds):
@@ -252,7 +220,7 @@ class _Forker:
             ours.close()
             raise SpareFailed(f"the forker did not fork within {timeout_seconds:g} s")
         launched = Launched(fork.pid, ours, time.monotonic())
-        return self._workers.adopt(FrontProcess(launched, ours=False, what=what))
+        return self._workers.fleet.adopt(FrontProcess(launched, ours=False, what=what))
 
     async def fork_now(self, what: str) -> FrontProcess | None:
         """Have a process forked for a client that waits; None if that does not work."""

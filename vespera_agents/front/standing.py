@@ -8,13 +8,25 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from typing import Final, final
+from typing import Final, Protocol, final
 
 from vespera_agents.front.framing import STANDING
 
 __all__ = ["DEATHS_KEPT", "Standing"]
 
 DEATHS_KEPT: Final = 20
+
+
+class Restarting(Protocol):
+    """A restart that is under way, or has failed."""
+
+    def facts(self) -> dict[str, object]:
+        """Give what workers are told of it."""
+        ...
+
+    def fail(self, why: str) -> None:
+        """Take in that it has failed."""
+        ...
 
 
 @final
@@ -26,7 +38,7 @@ class Standing:
         """Which worker works, or is about to."""
         self.since = time.time()
         """Since when, in seconds of the wall clock."""
-        self.restarting: dict[str, object] | None = None
+        self.restarting: Restarting | None = None
         """The restart that is under way, or the last one if it failed."""
         self.spare = False
         """Whether a spare waits."""
@@ -56,7 +68,7 @@ class Standing:
         return {
             "generation": self.generation,
             "since": self.since,
-            "restarting": self.restarting,
+            "restarting": None if self.restarting is None else self.restarting.facts(),
             "crashes": [*self._crashes],
             "spare": self.spare,
             "processes": self.processes,

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 import trio
 
@@ -33,8 +32,7 @@ _LAST_SECONDS: Final = 0.1
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class StdioStatistics:
+class StdioStatistics(NamedTuple):
     """What a door has done."""
 
     lines: int
@@ -231,7 +229,7 @@ class StdioDoor:
 
     def _pass_on(self) -> None:
         """Tell the worker what there is room for."""
-        told = self._workers.listens
+        told = self._workers.active is not None
         batch: list[bytes] = []
         now = trio.current_time()
         while self._lines and not self._full():
@@ -300,7 +298,7 @@ class StdioDoor:
     async def _keep_reporting(self) -> None:
         while True:
             await trio.sleep(_WRITTEN_SECONDS)
-            if self._written and self._workers.listens:
+            if self._written and self._workers.active is not None:
                 self._workers.tell(self._report())
             elif not self._written:
                 await self._writing.wait()

@@ -22,7 +22,8 @@ _STDERR: Final = 2
 @contextmanager
 def taken_streams() -> Generator[tuple[int, int]]:
     """Take standard input and output while the block lasts; gives where to read and where to write."""
-    with suppress(OSError, ValueError):
+    # Without a descriptor 1 there is no such object either.
+    with suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
     fill_gaps()
     read_fd, write_fd = os.dup(0), os.dup(1)

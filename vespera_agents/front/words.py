@@ -1,8 +1,8 @@
 """The words of `vespera serve`, as far as they can be read without a library: options with values, and two flags.
 
-What is written any other way is not understood here and goes the long way, through the command line's own library, which
-says what is wrong with it. Neighbours: `__main__` starts the first worker by these; `serving.wishes` makes of them what
-shall be served.
+What is written any other way is not understood here and goes the long way, through the command line's own library,
+which says what is wrong with it. Neighbours: `__main__` starts the first worker by these; `serving.wishes` makes of
+them what shall be served.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -17,12 +18,18 @@ from vespera_agents.serving.front_link import FrontLink
 from vespera_agents.serving.protocol.reading.prompts import PROMPTS
 from vespera_agents.serving.protocol.server import server_version
 from vespera_agents.serving.tools.tool import Tool
+from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.store import StoreError
 from vespera_agents.store.jobs import live_jobs
+from vespera_agents.workspace import Workspace, WorkspaceError, server_record
 
-__all__ = ["drain_when_told", "greet", "surface_of"]
+__all__ = ["drain_when_told", "go_on", "greet", "surface_of"]
 
+log = logging.getLogger(__name__)
+
+_GO_ON_SECONDS = 0.05
+"""How long requests that are repeated have the loop for themselves."""
 _LOOK_SECONDS = 0.002
 """How often we look whether the writing threads are at rest."""
 
@@ -64,6 +71,22 @@ async def drain_when_told(front: FrontLink, drained: Callable[[], Awaitable[list
                 left = {"requests": numbers, "jobs": await _jobs(runtime)}
                 await front.out.write(b"%s %s\n" % (framing.DRAINED, json.dumps(left).encode()))
         await changed.wait()
+
+
+async def go_on(front: FrontLink, orchestrator: Orchestrator) -> None:
+    """Begin anew the jobs that earlier workers of this front had begun, in every workspace that they had open."""
+    if front.generation == 1:
+        return
+    runtime = orchestrator.runtime
+    # What was repeated comes first: its clients wait.
+    await trio.sleep(_GO_ON_SECONDS)
+    known = await trio.to_thread.run_sync(runtime.registry.workspaces)
+    mine = [one for one in known if server_record(Workspace(one), front.server).exists()]
+    for directory in dict.fromkeys([orchestrator.home, *mine]):
+        try:
+            await orchestrator.jobs.adopt_all(await runtime.workspace(directory))
+        except (StoreError, WorkspaceError) as problem:
+            log.warning("what was begun in %s could not be begun anew: %s", directory, problem)
 
 
 async def _at_rest(runtime: Runtime, seconds: float) -> None:

@@ -8,7 +8,9 @@ lines; the lifecycle tools ask the front through this.
 from __future__ import annotations
 
 import json
+import os
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast, final
@@ -22,6 +24,9 @@ __all__ = ["Activation", "FrontLink", "LinkClosed"]
 
 ASK_SECONDS: Final = 10.0
 """How long the front may take to answer a question; it answers at once."""
+
+_REPLACED: Final = 1
+"""The exit status of a worker that had a successor while it lived."""
 
 Answer = dict[str, object]
 
@@ -126,6 +131,13 @@ class FrontLink:
     def is_gone(self) -> bool:
         """Say whether the front has ended, or no longer needs this process."""
         return self.gone.is_set()
+
+    def give_way(self) -> None:
+        """End this process: a newer one has taken its place, which it learns when it wants to write."""
+        sys.stderr.write(f"generation {self.generation} of the server {self.server} was replaced, and ends\n")
+        sys.stderr.flush()
+        # Nothing is put in order: what it would close and remove is the newer one's.
+        os._exit(_REPLACED)
 
     async def ask(self, question: Mapping[str, object]) -> Answer:
         """Ask the front, and give its answer.

@@ -20,6 +20,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 import trio
@@ -27,8 +28,9 @@ from mcp.server.lowlevel.server import Server
 from mcp.shared.message import SessionMessage
 
 from supervisors import ChildSpec, Restart
-from vespera_agents.serving.behind import drain_when_told, greet
+from vespera_agents.serving.behind import drain_when_told, go_on, greet
 from vespera_agents.serving.control import control_spec
+from vespera_agents.serving.protocol.callers import call_key
 from vespera_agents.serving.protocol.eras import converse
 from vespera_agents.serving.protocol.server import OrchestratorServer, build_server
 from vespera_agents.serving.tools.catalogue import tool_set
@@ -274,6 +276,8 @@ class _Serving:
             await self._serve(runtime, make_door)
 
     async def _serve(self, runtime: Runtime, make_door: MakeDoor) -> None:
+        if self.wire is not None:
+            self.wire.front.at_written = partial(_forget, runtime)
         opened = await runtime.workspace(self.wish.workspace)
         orchestrator = Orchestrator(runtime, opened.workspace.directory)
         door = make_door(build_server(orchestrator, self.tools), opened)
@@ -288,6 +292,7 @@ class _Serving:
             if self.wire is not None:
                 nursery.start_soon(drain_when_told, self.wire.front, door.drained, runtime)
                 nursery.start_soon(_stop_with_front, self.wire.front, door)
+                nursery.start_soon(go_on, self.wire.front, orchestrator)
             await door.ended.wait()
             door.stop()
             nursery.cancel_scope.cancel()
@@ -296,6 +301,12 @@ class _Serving:
 async def _stop_with_front(front: FrontLink, door: Door) -> None:
     await front.gone.wait()
     door.stop()
+
+
+def _forget(runtime: Runtime, numbers: list[str]) -> None:
+    """Hear that these calls were answered: nobody asks again for what they came to."""
+    for opened in runtime.workspaces.values():
+        opened.store.forget(map(call_key, numbers))
 
 
 async def _stop_at_signal(signals: AsyncIterator[int], door: Door) -> None:

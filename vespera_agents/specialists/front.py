@@ -34,6 +34,10 @@ class Front(Protocol):
         """Say whether it has ended, or no longer needs this process."""
         ...
 
+    def give_way(self) -> None:
+        """End this process: a newer one has taken its place, which it learns when it wants to write."""
+        ...
+
     async def ask(self, question: Mapping[str, object]) -> dict[str, object]:
         """Ask it, and give its answer."""
         ...

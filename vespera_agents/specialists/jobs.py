@@ -18,7 +18,7 @@ import trio
 
 from supervisors import AnySupervisor, ChildSpec, Restart, Supervisor, SupervisorError
 from vespera_agents.store import CommandKey, Store, StoreError
-from vespera_agents.store.commands import AskJob, EndJob, NoteJob, StartJob
+from vespera_agents.store.commands import AdoptJob, AskJob, EndJob, NoteJob, StartJob
 from vespera_agents.store.jobs import Job, JobStatus, job
 from vespera_agents.work.errors import Conflict, NotFound, Refusal
 
@@ -30,6 +30,8 @@ ANSWER_SECONDS: Final = 3_600.0
 """How long a job waits for the answers to its questions."""
 JOBS_MAX: Final = 64
 """Jobs of one workspace at work in one server."""
+ATTEMPTS_MAX: Final = 3
+"""How often a job is begun whose process ends again and again: it may be the one that ends it."""
 RESULT_BYTES_MAX: Final = 1024 * 1024
 _END_SECONDS: Final = 2.0
 """How long a job that is being stopped tries to write its end; else it is found by its server's absence."""
@@ -91,7 +93,7 @@ class RunningJob:
     """A job at work in this server."""
 
     def __init__(
-        self, job_id: str, new: StartJob, place: _Place, work: Callable[[RunningJob], Awaitable[Result]]
+        self, job_id: str, new: StartJob | Job, place: _Place, work: Callable[[RunningJob], Awaitable[Result]]
     ) -> None:
         self.id: Final = job_id
         self.kind: Final = new.kind
@@ -102,7 +104,8 @@ class RunningJob:
         self._work = work
         self._scope = trio.CancelScope()
         self._stopped: str | None = None
-        self._progress: tuple[float, float | None, str | None] = (0.0, new.total, new.message)
+        done = new.done if isinstance(new, Job) else 0.0
+        self._progress: tuple[float, float | None, str | None] = (done, new.total, new.message)
         self._written = self._progress
         self._asking = trio.Lock()
         self._answered: trio.Event | None = None
@@ -281,6 +284,34 @@ class Jobs:
             StoreError: it could not be written.
         """
         running = await self._begin(new, key, work)
+        await self._start(running)
+        return running
+
+    async def resume(self, found: Job, work: Callable[[RunningJob], Awaitable[Result]]) -> None:
+        """Begin a job anew that `adopt` took over.
+
+        Raises:
+            Conflict: the workspace is being restarted.
+        """
+        running = self._running[found.id] = RunningJob(found.id, found, self._place, work)
+        await self._start(running)
+
+    async def resume_here(self, found: Job, work: Callable[[RunningJob], Awaitable[Result]]) -> None:
+        """Do the work of a job that `adopt` took over in the calling task."""
+        running = self._running[found.id] = RunningJob(found.id, found, self._place, work)
+        await running.run()
+
+    async def adopt(self, found: Job) -> None:
+        """Commit that a job whose process has ended begins anew here.
+
+        Raises:
+            Conflict: it was begun too often.
+            StoreError: it could not be written.
+        """
+        command = AdoptJob("supervision", found.id, self._place.server, ATTEMPTS_MAX)
+        await self._place.store.execute(command, self._place.key())
+
+    async def _start(self, running: RunningJob) -> None:
         spec = ChildSpec(running.id, running.run, restart=Restart.TEMPORARY, shutdown_seconds=20.0)
         try:
             supervisor = cast("Supervisor", self._supervisor)
@@ -292,7 +323,6 @@ class Jobs:
             raise Conflict(
                 "the workspace is just being restarted", "Call again; what was begun is told as failed."
             ) from error
-        return running
 
     async def run_here(self, new: StartJob, key: CommandKey, work: Callable[[RunningJob], Awaitable[Result]]) -> None:
         """Commit that a job begins, and do its work in the calling task, which is somewhere else in the tree.

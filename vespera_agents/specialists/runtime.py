@@ -10,6 +10,7 @@ below a workspace, `orchestrator` is the facade that works on a runtime.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ from vespera_agents.actors import ActorSystem, open_system
 from vespera_agents.specialists.claims import LEASE_SECONDS
 from vespera_agents.specialists.front import Front
 from vespera_agents.specialists.sessions import OpenWorkspace
+from vespera_agents.store.holding import lost as lost_file
 from vespera_agents.workspace import Registry, Workspace, WorkspaceError, open_workspace
 
 __all__ = ["Runtime", "first_cause", "open_runtime"]
@@ -74,16 +76,21 @@ class Runtime:
         Raises:
             WorkspaceError: the directory cannot be a workspace.
             SchemaTooNew, StoreUnavailable: its database cannot be used.
+            StoreLost: its database was removed or replaced; it has been opened anew with what is there now.
         """
         workspace = open_workspace(directory)
         async with self._opening:
             opened = self._workspaces.get(workspace.directory)
             if opened is None or not opened.is_open:
+                lost = None if opened is None or opened.store.holds_its_file() else lost_file(str(workspace.database))
                 # The same object again, so that whoever holds it goes on.
                 opened = await self._open(
                     workspace,
                     opened or OpenWorkspace(workspace, self.system, self._kind, self._lease_seconds, self.front),
                 )
+                if lost is not None:
+                    # Whoever comes first after it happened shall know, even if we are the ones who noticed it.
+                    raise lost
         return opened
 
     async def _open(self, workspace: Workspace, opened: OpenWorkspace) -> OpenWorkspace:
@@ -91,6 +98,10 @@ class Runtime:
         spec = ChildSpec(str(workspace.directory), opened.run, type=ChildType.SUPERVISOR, restart=Restart.TEMPORARY)
         try:
             supervisor = cast("Supervisor", self.root.child_value("workspaces"))
+            if opened is self._workspaces.get(workspace.directory):
+                # It may still be ending; a temporary child that has ended is no child any more.
+                with contextlib.suppress(SupervisorError):
+                    await supervisor.terminate_child(spec.id)
             # A start that has begun is finished whoever waits for it; cancelled, it would go on without being known.
             with trio.CancelScope(shield=True):
                 await supervisor.start_child(spec)

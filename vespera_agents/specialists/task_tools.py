@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Literal, final
+from typing import Final, Literal, cast, final
 
 from vespera_agents.specialists.agents import EXECUTE_KIND
 from vespera_agents.specialists.answers import (
@@ -71,14 +71,18 @@ class TaskTools:
         # The reader of plans takes as long to import as a fifth of all the rest, and a client waits for its server.
         from vespera_agents.specialists.plan_files import in_the_way, plan_container, read_plan_in  # noqa: PLC0415
 
-        opened, found = await self._lookup.session(session)
+        # What a call that was made before had found then need not be there any more.
+        recorded = await self._lookup.recorded(call.key.step(1)) if call.repeated else None
+        made = cast("PlannedTasks", recorded) if isinstance(recorded, dict) and "replaced" in recorded else None
+        opened, found = await self._lookup.session(session if made is None else made["session_id"])
         call.report(0, 3, f"reading {plan_path}")
         plan = await read_plan_in(opened, plan_path)
         notes = [note.text if note.line is None else f"line {note.line}: {note.text}" for note in plan.notes]
         container = plan_container(plan)
         call.report(1, 3, f"creating the tasks of {container.title}")
         # Without a word of the user the command itself refuses what is there already.
-        there = await in_the_way(opened, found.id, container) if call.confirmed else None
+        there = await in_the_way(opened, found.id, container) if call.confirmed and made is None else None
+        replaces = made["replaced"] if made is not None else None if there is None else there.id
         answer = await self._create(
             call,
             (container,),
@@ -86,7 +90,7 @@ class TaskTools:
             None,
             notes=notes,
             unplaced=len(plan.unplaced),
-            replaces=None if there is None else there.id,
+            replaces=replaces,
             alone=True,
         )
         call.report(2, 3, f"{len(answer.tasks)} tasks created")

@@ -26,7 +26,17 @@ from vespera_agents.specialists.answers import (
 from vespera_agents.specialists.briefing import Briefing, Surroundings
 from vespera_agents.specialists.calls import Call, Lookup
 from vespera_agents.specialists.gathering import SYNTHESIS_NAME, read_rows, surroundings_of
-from vespera_agents.specialists.gating import GATES_KIND, HandedIn, finish, gates_running, pass_gates
+from vespera_agents.specialists.gating import (
+    GATES_KIND,
+    HandedIn,
+    check_may_finish,
+    finish,
+    gates_anew,
+    gates_running,
+    interrupted,
+    joined,
+    pass_gates,
+)
 from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.specialists.keeping import keep_work
 from vespera_agents.specialists.roles import Role
@@ -36,8 +46,7 @@ from vespera_agents.specialists.synthesis import synthesize
 from vespera_agents.store import KeyConflict, queries
 from vespera_agents.store.commands import AddArtifacts, ClaimTask, Finished, NewArtifact
 from vespera_agents.store.jobs import Job
-from vespera_agents.work.errors import BadTransition, Conflict, InvalidInput, NotFound
-from vespera_agents.work.machine import TERMINAL, TRANSITIONS
+from vespera_agents.work.errors import Conflict, InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, ArtifactKind, Task, TaskStatus
 from vespera_agents.workspace import load_settings
 
@@ -81,6 +90,8 @@ class WorkTools:
     def __init__(self, lookup: Lookup, jobs: JobTools, *, gates_wait_seconds: float = GATES_WAIT_SECONDS) -> None:
         self._lookup = lookup
         jobs.decide(GATES_KIND, _judge)
+        jobs.begin_anew(GATES_KIND, partial(gates_anew, answer=_finished))
+        self._jobs = jobs
         self._gates_wait_seconds = gates_wait_seconds
 
     async def execute(self, call: Call, task_id: str, session: str | None = None) -> ClaimAnswer:
@@ -97,17 +108,18 @@ class WorkTools:
         await opened.session(task.session_id)
         name = await opened.claims.begin(call.holder)
         claim = ClaimTask(call.by, task.id, name, certain=call.holder is None or call.holder.certain)
+        # Both tries are the same wish; what is refused is not recorded.
+        key = call.step()
         try:
-            claimed = await opened.store.execute(claim, call.step())
+            claimed = await opened.store.execute(claim, key)
         except Conflict:
             # Whoever holds it may have died since this server began.
             if task.id not in await opened.release_dead_claims():
                 raise
-            claimed = await opened.store.execute(claim, call.step())
-        # The claim clears the reason for which the task waited; whoever takes it must know that reason.
-        reason = task.status_reason
+            claimed = await opened.store.execute(claim, key)
         task, around = await opened.store.read(surroundings_of, task.id)
-        told = task.model_copy(update={"status_reason": task.status_reason or reason})
+        # The claim clears the reason for which the task waited; whoever takes it must know that reason.
+        told = task.model_copy(update={"status_reason": task.status_reason or claimed["reason"]})
         briefing = await _brief(opened, role, told, around)
         return ClaimAnswer(
             task=task_view(task, full=True, dependencies=around.dependencies),
@@ -151,6 +163,10 @@ class WorkTools:
         if finished is not None:
             await _check_same_work(opened, task, finished, (summary, detailed_work, tuple(file_paths)))
             return await _finished(opened, task, finished)
+        if call.repeated:
+            await self._jobs.adopt_work_on(opened, GATES_KIND, task.id)
+            if await joined(call, opened, task, self._gates_wait_seconds):
+                return await self._recall(call, opened, task, status)
         if gates_running(opened, task):
             if status is TaskStatus.COMPLETED:
                 return await _gating(call, opened, task, _FIRST_COUNTS)
@@ -158,7 +174,7 @@ class WorkTools:
                 f"the gates of task {task.id} ({task.title}) still run on what was handed in before",
                 "Wait for their outcome (orchestrator_query_tasks), or cancel the task.",
             )
-        _check_may_finish(opened.claims.name(call.holder), task, status)
+        check_may_finish(opened.claims.name(call.holder), task, status)
         runs_gates = status is TaskStatus.COMPLETED and bool(task.gates)
         if runs_gates:
             self._check_gates_allowed(opened, task)
@@ -173,6 +189,14 @@ class WorkTools:
             return await _gating(call, opened, task, _FIRST_COUNTS)
         return await (_gating(call, opened, task) if passed is None else _finished(opened, task, passed))
 
+    async def _recall(self, call: Call, opened: OpenWorkspace, task: Task, status: TaskStatus) -> CompleteAnswer:
+        """Answer a call that was made before with what its gates came to."""
+        now = await opened.store.read(queries.task, task.id)
+        finished = await _recorded(opened, call, now, status)
+        if finished is None:
+            raise interrupted(task)
+        return await _finished(opened, now, finished)
+
     async def synthesize(
         self, call: Call, parent_task_id: str | None = None, session: str | None = None
     ) -> SynthesisAnswer:
@@ -183,7 +207,14 @@ class WorkTools:
             KeyConflict: the call's key was used for another call.
             StoreUnavailable: the disk is full.
         """
+        key = call.step()
+        recorded = await self._lookup.recorded(key) if call.repeated else None
+        ids = cast("list[str]", recorded) if isinstance(recorded, list) else []
         if parent_task_id is None:
+            if ids and session is None:
+                # Meanwhile others may have been opened: it is about the one that it was about.
+                opened, made = await self._lookup.artifact(ids[0])
+                session = made.session_id
             opened, found = await self._lookup.session(session)
             session_id, root, title = found.id, None, found.name
         else:
@@ -194,14 +225,12 @@ class WorkTools:
         call.report(1, 3, f"gathering {len(rows.tasks)} tasks")
         # In a thread, because a hundred thousand tasks take seconds, and nobody else shall wait for them.
         result = await trio.to_thread.run_sync(synthesize, rows)
-        recorded = await opened.store.read(queries.recorded_result, call.key.step(1))
-        ids = cast("list[str]", recorded) if isinstance(recorded, list) else []
         if not ids:
             data = result.text.encode()
             sha256 = await opened.store.artifacts.save(data)
             name = f"{SYNTHESIS_NAME}{title}"
             new = NewArtifact(ArtifactKind.DOCUMENTATION, name, "text/markdown", len(data), sha256)
-            ids = await opened.store.execute(AddArtifacts(call.by, session_id, root, (new,)), call.step())
+            ids = await opened.store.execute(AddArtifacts(call.by, session_id, root, (new,)), key)
         call.report(2, 3, "keeping the text")
         artifact = await opened.store.read(queries.artifact, ids[0])
         if (artifact.session_id, artifact.task_id) != (session_id, root):
@@ -255,7 +284,7 @@ async def _recorded(opened: OpenWorkspace, call: Call, task: Task, status: TaskS
         Conflict: a gate did not succeed then.
         KeyConflict: the key was used for something else.
     """
-    recorded = await opened.store.read(queries.recorded_result, call.key.step(1))
+    recorded = await opened.store.recorded(call.key.step(1))
     if isinstance(recorded, list) and status is TaskStatus.COMPLETED:
         raise Conflict(
             f"task {task.id} did not complete: {task.status_reason or 'a gate did not succeed'}",
@@ -294,28 +323,6 @@ async def _check_same_work(
 
 def _used_for_something_else() -> KeyConflict:
     return KeyConflict("this command key was used for another call before. Use a new key for a new call.")
-
-
-def _check_may_finish(holder: str, task: Task, status: TaskStatus) -> None:
-    """Refuse early what the store would refuse after the gates have run."""
-    label = f"task {task.id} ({task.title})"
-    if task.is_container:
-        raise Conflict(f"{label} has subtasks: its status follows them", "Complete its subtasks instead.")
-    if task.status is TaskStatus.PENDING:
-        what = "was given back, and is claimed by nobody" if task.attempts else "was not claimed"
-        raise Conflict(f"{label} {what}", "Call orchestrator_execute_task first, then complete it.")
-    if task.status in TERMINAL or status not in TRANSITIONS[task.status]:
-        raise BadTransition(label, task.status, status, TRANSITIONS[task.status])
-    if task.status is TaskStatus.IN_PROGRESS and task.claimed_by not in {None, holder}:
-        raise Conflict(
-            f"{label} is held by {task.claimed_by}, not by you",
-            "Nothing was recorded. Take a ready task instead (orchestrator_query_tasks ready=true).",
-        )
-    if status is TaskStatus.COMPLETED and task.open_dependencies:
-        raise Conflict(
-            f"{label} came to wait for other tasks",
-            "Finish or waive its dependencies first; orchestrator_query_tasks(detail=full) shows them.",
-        )
 
 
 async def _finished(opened: OpenWorkspace, task: Task, finished: Finished) -> CompleteAnswer:

@@ -166,8 +166,8 @@ def _words(connection: sqlite3.Connection) -> _Found:
         # Of a task that is still to be learned it knows what was there before, or nothing.
         texts = connection.execute(
             "SELECT seq, words(title), words(description), words(summary) FROM task"
-            " WHERE seq NOT IN (SELECT seq FROM task_reworded)"
-            " UNION ALL SELECT seq, words(title), words(description), words(summary) FROM task_reworded WHERE indexed"
+            " WHERE seq <= (SELECT learned FROM task_mark) AND seq NOT IN (SELECT seq FROM task_reworded)"
+            " UNION ALL SELECT seq, words(title), words(description), words(summary) FROM task_reworded"
             " ORDER BY seq"
         )
         anew.executemany("INSERT INTO task_words(rowid, title, description, summary) VALUES (?,?,?,?)", texts)

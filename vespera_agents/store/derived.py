@@ -2,21 +2,29 @@
 
 A cell counts the tasks that agree in every facet (session, status, ...). `cell_task` says of each task in which cell it
 is, and lists the tasks of a cell in the order of their creation and of their last change: a total is a sum over cells,
-a page a merge of them. Triggers keep all of it true, whoever writes `task`. `task_words` is a full-text index;
-triggers note in `task_reworded` what it has to learn and what it knows so far, and the writer teaches it when it comes
-to rest. Neighbours: `pages` and `texts` read all this, `checks` compares it with the tasks.
+a page a merge of them. Triggers keep all of it true, whoever writes `task`. `task_words` is a full-text index that
+the writer teaches when it comes to rest: all beyond `task_mark.learned`, and what is in `task_reworded`, where triggers
+keep the words by which the index still knows them. A new task needs no note, and so one page less to be written.
+Neighbours: `pages` and `texts` read all this, `checks` compares it with the tasks.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Callable
 from typing import Final
 
 __all__ = ["FACETS", "SCRIPT", "WORDS_SCRIPT", "facets_of", "index_words", "rebuild", "spaced_words"]
 
 FACETS: Final = ("session_id", "status", "waived", "container", "ready", "task_type", "specialist", "complexity")
 """The columns of `cell` that tell one from another."""
+
+UNLEARNED: Final = (
+    "SELECT seq FROM task WHERE seq > (SELECT learned FROM task_mark) UNION ALL SELECT seq FROM task_reworded"
+)
+"""Selects the numbers of the tasks that the full-text index has to learn; of those deleted, it has to forget them."""
+_ALL_LEARNED: Final = "UPDATE task_mark SET learned = max(learned, (SELECT coalesce(max(seq), 0) FROM task))"
 
 _UNSPACED: Final = re.compile(
     "["
@@ -43,25 +51,30 @@ def spaced_words(text: str | None) -> str:
     return _UNSPACED.sub(r" \g<0> ", text.casefold())
 
 
-def index_words(connection: sqlite3.Connection) -> None:
-    """Bring the full-text index up to what was committed, in a transaction of its own.
+def _always(_: sqlite3.Connection) -> None:
+    """Find nothing in the way of writing."""
+
+
+def index_words(connection: sqlite3.Connection, check: Callable[[sqlite3.Connection], object] = _always) -> None:
+    """Bring the full-text index up to what was committed, in a transaction of its own that `check` may refuse.
 
     Not in the command's transaction, where it would take 85 microseconds more for each; and least of all in a trigger:
     a statement with triggers opens a savepoint, at each of which FTS5 writes out what it has gathered.
     """
-    if connection.execute("SELECT 1 FROM task_reworded LIMIT 1").fetchone() is None:
+    if connection.execute(f"SELECT 1 WHERE EXISTS ({UNLEARNED})").fetchone() is None:
         return
     connection.execute("BEGIN IMMEDIATE")
+    check(connection)
     connection.execute(
         "INSERT INTO task_words(task_words, rowid, title, description, summary)"
-        " SELECT 'delete', seq, words(title), words(description), words(summary) FROM task_reworded WHERE indexed"
+        " SELECT 'delete', seq, words(title), words(description), words(summary) FROM task_reworded"
     )
     connection.execute(
         "INSERT INTO task_words(rowid, title, description, summary)"
-        " SELECT seq, words(title), words(description), words(summary) FROM task"
-        " WHERE seq IN (SELECT seq FROM task_reworded)"
+        f" SELECT seq, words(title), words(description), words(summary) FROM task WHERE seq IN ({UNLEARNED})"
     )
     connection.execute("DELETE FROM task_reworded")
+    connection.execute(_ALL_LEARNED)
     connection.execute("COMMIT")
 
 
@@ -82,6 +95,7 @@ def rebuild(connection: sqlite3.Connection) -> None:
         "INSERT INTO task_words(rowid, title, description, summary)"
         " SELECT seq, words(title), words(description), words(summary) FROM task"
     )
+    connection.execute(_ALL_LEARNED)
 
 
 def facets_of(row: str) -> str:
@@ -102,8 +116,8 @@ _LEAVE: Final = """
 """
 _CELL: Final = f"(SELECT id FROM cell WHERE ({', '.join(FACETS)}) = ({facets_of('new')}))"
 _REWORDED: Final = """
-    INSERT OR IGNORE INTO task_reworded(seq, indexed, title, description, summary)
-        VALUES (old.seq, 1, old.title, old.description, old.summary);
+    INSERT OR IGNORE INTO task_reworded(seq, title, description, summary)
+        SELECT old.seq, old.title, old.description, old.summary WHERE old.seq <= (SELECT learned FROM task_mark);
 """
 
 WORDS_SCRIPT: Final = """
@@ -133,21 +147,22 @@ SCRIPT: Final = f"""
     CREATE INDEX cell_task_by_updated ON cell_task(cell, updated);
     CREATE INDEX cell_task_updated ON cell_task(updated, cell);
     {WORDS_SCRIPT}
+    CREATE TABLE task_mark (learned INTEGER NOT NULL, deleted INTEGER NOT NULL);
+    INSERT INTO task_mark VALUES (0, 0);
     CREATE TABLE task_reworded (
         seq INTEGER PRIMARY KEY,
-        indexed INTEGER NOT NULL,
-        title TEXT,
-        description TEXT,
+        title TEXT NOT NULL,
+        description TEXT NOT NULL,
         summary TEXT
     );
     CREATE TRIGGER task_inserted AFTER INSERT ON task BEGIN
         {_ENTER}
         INSERT INTO cell_task(seq, cell, updated) VALUES (new.seq, {_CELL}, new.updated);
-        INSERT INTO task_reworded(seq, indexed) VALUES (new.seq, 0);
     END;
     CREATE TRIGGER task_deleted AFTER DELETE ON task BEGIN
         {_LEAVE}
         DELETE FROM cell_task WHERE seq = old.seq;
+        UPDATE task_mark SET deleted = max(deleted, old.seq);
         {_REWORDED}
     END;
     CREATE TRIGGER task_moved AFTER UPDATE OF

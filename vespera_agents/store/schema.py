@@ -1,20 +1,27 @@
 """The tables of a workspace's database, as numbered migrations.
 
 `PRAGMA user_version` holds the number of the last migration applied. A migration is a script that runs inside one
-transaction; released ones are never edited, only followed. Not here: what rows mean (`rows`) and who may change them
-(`changes`). Source of the shape: DESIGN "Durable work".
+transaction; released ones are never edited, only followed. What is asked of one kind of row only (a change of status,
+an open session) has an index of these alone: every index that a new task enters is a page in its commit. Not here: what
+rows mean (`rows`) and who may change them (`changes`). Source of the shape: DESIGN "Durable work".
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator
+import threading
+import time
+from collections.abc import Callable, Generator
 from typing import Final
 
 from vespera_agents.store import derived
-from vespera_agents.store.errors import SchemaTooNew
+from vespera_agents.store.errors import SchemaTooNew, StoreUnavailable
 
-__all__ = ["MIGRATIONS", "migrate"]
+__all__ = ["MIGRATIONS", "check_version", "migrate"]
+
+MIGRATION_WAIT_SECONDS: Final = 5.0
+"""How long a migration waits for servers of an older version to leave; they end within two seconds when asked to."""
+_LOOK_SECONDS: Final = 0.05
 
 MIGRATIONS: Final = (
     """
@@ -28,8 +35,9 @@ MIGRATIONS: Final = (
         updated REAL NOT NULL,
         version INTEGER NOT NULL DEFAULT 1
     ) WITHOUT ROWID;
+    CREATE INDEX session_open ON session(created DESC) WHERE status = 'open';
     CREATE TABLE task (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        seq INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
         session_id TEXT NOT NULL,
         parent_id TEXT,
@@ -99,15 +107,21 @@ MIGRATIONS: Final = (
         after TEXT,
         detail TEXT
     );
-    CREATE INDEX event_by_session ON event(session_id, seq);
-    CREATE INDEX event_by_task ON event(task_id, seq) WHERE task_id IS NOT NULL;
+    CREATE INDEX event_by_session ON event(session_id, seq) WHERE what = 'status';
+    CREATE INDEX event_by_task ON event(task_id, seq) WHERE what = 'status';
     CREATE TABLE command (
         origin TEXT NOT NULL,
         key TEXT NOT NULL,
         fingerprint BLOB NOT NULL,
         result TEXT NOT NULL,
         at REAL NOT NULL,
+        file TEXT,
         PRIMARY KEY (origin, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX command_file ON command(file) WHERE file IS NOT NULL;
+    CREATE TABLE owner (
+        front TEXT PRIMARY KEY,
+        generation INTEGER NOT NULL
     ) WITHOUT ROWID;
     CREATE TABLE stream_event (
         stream TEXT NOT NULL,
@@ -148,6 +162,8 @@ MIGRATIONS: Final = (
         stop TEXT,
         result TEXT,
         error TEXT,
+        intent TEXT,
+        attempts INTEGER NOT NULL DEFAULT 1,
         ttl_seconds REAL NOT NULL,
         poll_seconds REAL NOT NULL,
         created REAL NOT NULL,
@@ -162,20 +178,28 @@ MIGRATIONS: Final = (
 """Each entry brings a database from the version of its index to the next."""
 
 
-def migrate(connection: sqlite3.Connection) -> int:
+def _nobody(_: int) -> str | None:
+    """Know of no other server."""
+    return None
+
+
+def migrate(connection: sqlite3.Connection, elder: Callable[[int], str | None] = _nobody) -> int:
     """Bring a database to the newest schema and give the version it had before.
 
-    Each migration is one transaction; two processes that open a new workspace at once take turns.
+    Each migration is one transaction, so one that is cut off anywhere has done nothing; two processes that open a new
+    workspace at once take turns.
+
+    Args:
+        connection: to the database.
+        elder: given a version, names a server on this workspace that knows only an older one, None if none does.
 
     Raises:
         SchemaTooNew: the database is from a newer version.
+        StoreUnavailable: a server of an older version does not leave.
     """
-    before = _version(connection)
-    if before > len(MIGRATIONS):
-        raise SchemaTooNew(
-            f"the database has schema {before}, this version knows {len(MIGRATIONS)}. "
-            "Upgrade vespera-agents, or restart the server if it was upgraded meanwhile."
-        )
+    before = check_version(connection)
+    if 0 < before < len(MIGRATIONS):
+        _outwait(elder)
     for number, script in enumerate(MIGRATIONS, 1):
         if number <= before:
             continue
@@ -191,6 +215,34 @@ def migrate(connection: sqlite3.Connection) -> int:
             connection.execute("ROLLBACK")
             raise
     return before
+
+
+def _outwait(elder: Callable[[int], str | None]) -> None:
+    """Wait until nobody is at work who does not know the newest schema."""
+    deadline = time.monotonic() + MIGRATION_WAIT_SECONDS
+    pause = threading.Event()
+    while (name := elder(len(MIGRATIONS))) is not None:
+        if time.monotonic() > deadline:
+            raise StoreUnavailable(
+                f"the database has to be brought to schema {len(MIGRATIONS)}, and {name} of an older version still "
+                "works with it. End or restart that server, then try again."
+            )
+        pause.wait(_LOOK_SECONDS)
+
+
+def check_version(connection: sqlite3.Connection) -> int:
+    """Give the version of a database's schema.
+
+    Raises:
+        SchemaTooNew: it is newer than what we know.
+    """
+    found = _version(connection)
+    if found > len(MIGRATIONS):
+        raise SchemaTooNew(
+            f"the database has schema {found}, this server knows {len(MIGRATIONS)}. Restart this server if "
+            "vespera-agents was upgraded since it was started; else upgrade vespera-agents."
+        )
+    return found
 
 
 def _statements(script: str) -> Generator[str]:

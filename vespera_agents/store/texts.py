@@ -13,7 +13,7 @@ import json
 import sqlite3
 from typing import Final, final
 
-from vespera_agents.store.derived import WORDS_SCRIPT, spaced_words
+from vespera_agents.store.derived import UNLEARNED, WORDS_SCRIPT, spaced_words
 from vespera_agents.work.errors import InvalidInput
 
 __all__ = ["TEXT_WORDS_MAX", "TextSearch", "match_of"]
@@ -36,10 +36,11 @@ class TextSearch:
         self.match: Final = match_of(text)
         """The query of the index; empty where the text holds no word, and then nothing is found."""
         self._reworded: list[int] = []
+        """Of these the index knows words that they no longer have."""
         self._fresh: list[int] = []
-        reworded = self._execute("SELECT seq FROM task_reworded").fetchall()
-        if reworded and self.match:
-            self._reworded = [row[0] for row in reworded]
+        """Those that it has not learned which have the text."""
+        if self.match:
+            self._reworded = [row[0] for row in self._execute("SELECT seq FROM task_reworded").fetchall()]
             self._fresh = self._unlearned()
 
     def first(self, low: int, high: int, most: int) -> list[int]:
@@ -49,8 +50,6 @@ class TextSearch:
             (self.match, low, high, most + len(self._reworded)),
         )
         found = [row[0] for row in rows.fetchall()]
-        if not self._reworded:
-            return found
         return self._merged(found, [seq for seq in self._fresh if low < seq <= high])[:most]
 
     def among(self, seqs: list[int]) -> list[int]:
@@ -62,18 +61,21 @@ class TextSearch:
             (self.match, json.dumps(seqs)),
         )
         found = sorted(row[0] for row in rows.fetchall())
-        return self._merged(found, sorted(set(seqs) & set(self._fresh))) if self._reworded else found
+        return self._merged(found, sorted(set(seqs) & set(self._fresh)))
 
     def _merged(self, found: list[int], fresh: list[int]) -> list[int]:
+        if not self._reworded and not fresh:
+            return found
         known = set(self._reworded)
         return list(heapq.merge((seq for seq in found if seq not in known), fresh))
 
     def _unlearned(self) -> list[int]:
         """Give those of the tasks that the index has not learned which have the text, by an index of these few."""
         texts = self._execute(
-            "SELECT seq, words(title), words(description), words(summary) FROM task"
-            " WHERE seq IN (SELECT seq FROM task_reworded)"
-        )
+            f"SELECT seq, words(title), words(description), words(summary) FROM task WHERE seq IN ({UNLEARNED})"
+        ).fetchall()
+        if not texts:
+            return []
         with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as few:
             few.executescript(WORDS_SCRIPT)
             few.execute("BEGIN")

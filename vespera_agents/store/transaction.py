@@ -30,6 +30,10 @@ __all__ = [
 
 R_co = TypeVar("R_co", covariant=True)
 
+_OPEN_SESSIONS: Final = (
+    # The status is written out, because only then SQLite uses the index of the open ones.
+    f"SELECT id, name FROM session WHERE status='{SessionStatus.OPEN}' ORDER BY created DESC, id LIMIT ?"
+)
 _NEAR_MATCHES: Final = 3
 _SESSIONS_SHOWN: Final = 10
 _NEAR_PREFIX: Final = len("task_") + 3
@@ -170,8 +174,8 @@ def only_open_session(connection: sqlite3.Connection) -> str:
         Conflict: several are.
     """
     rows: list[tuple[str, str]] = connection.execute(
-        "SELECT id, name FROM session WHERE status=? ORDER BY created DESC, id LIMIT ?",
-        (SessionStatus.OPEN, _SESSIONS_SHOWN + 1),
+        _OPEN_SESSIONS,
+        (_SESSIONS_SHOWN + 1,),
     ).fetchall()
     if not rows:
         raise NotFound("no session is open in this workspace", "Call orchestrator_initialize_session first.")

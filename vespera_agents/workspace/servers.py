@@ -29,6 +29,7 @@ __all__ = [
     "live_servers",
     "runtime_directory",
     "server_alive",
+    "server_record",
     "session_lock",
 ]
 
@@ -48,6 +49,8 @@ class ServerRecord:
     pid: int
     socket: str
     """Where it answers questions about itself, a path."""
+    schema: int = 0
+    """The newest schema of the database that it knows; no server migrates it while one knows less."""
 
 
 @final
@@ -63,19 +66,22 @@ class Fronted:
 
 
 @contextlib.contextmanager
-def announce_server(workspace: Workspace, kind: str, fronted: Fronted | None = None) -> Generator[ServerRecord]:
+def announce_server(
+    workspace: Workspace, kind: str, fronted: Fronted | None = None, *, schema: int = 0
+) -> Generator[ServerRecord]:
     """Be a server of this workspace while the block lasts.
 
     Args:
         workspace: which.
         kind: `run` or `serve`.
         fronted: the name to be known by, where a front keeps it; else it is a new one.
+        schema: the newest schema of the database that this server knows.
 
     Raises:
         WorkspaceError: the record cannot be written.
     """
     identifier = f"srv_{secrets.token_hex(6)}" if fronted is None else fronted.id
-    record = ServerRecord(identifier, kind, os.getpid(), str(_socket_path(workspace, identifier)))
+    record = ServerRecord(identifier, kind, os.getpid(), str(_socket_path(workspace, identifier)), schema)
     with contextlib.ExitStack() as stack:
         try:
             # Undone in reverse order: while there is a record its lock is held.
@@ -95,7 +101,7 @@ def announce_server(workspace: Workspace, kind: str, fronted: Fronted | None = N
 def is_announced(workspace: Workspace, record: ServerRecord) -> bool:
     """Say whether a record is still that of its server: another process may have taken its place behind a front."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return ServerRecord(**json.loads(_record_path(workspace, record.id).read_bytes())) == record
+        return ServerRecord(**json.loads(server_record(workspace, record.id).read_bytes())) == record
     return False
 
 
@@ -151,7 +157,7 @@ def session_lock(workspace: Workspace, session_id: str) -> Generator[None]:
 
 def _hold(lock: int, workspace: Workspace, identifier: str, fronted: Fronted | None) -> None:
     """Take a server's lock, unless its front has it from an earlier process of the same name."""
-    if fronted is not None and _record_path(workspace, identifier).exists():
+    if fronted is not None and server_record(workspace, identifier).exists():
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -166,7 +172,7 @@ def _hold(lock: int, workspace: Workspace, identifier: str, fronted: Fronted | N
 
 def _write_record(workspace: Workspace, record: ServerRecord) -> None:
     """Replace the record whole: somebody may read the one of the process before."""
-    path = _record_path(workspace, record.id)
+    path = server_record(workspace, record.id)
     new = path.with_suffix(f".{record.pid}")
     new.write_text(json.dumps(asdict(record)))
     new.replace(path)
@@ -176,16 +182,17 @@ def _leave(workspace: Workspace, record: ServerRecord, fronted: Fronted | None) 
     """Be no server any more; behind a front that lives the next process goes on under the name."""
     if fronted is None or (fronted.is_gone() and is_announced(workspace, record)):
         _forget_guardian(guardian_lock(workspace, record.id))
-        for path in (_record_path(workspace, record.id), Path(record.socket)):
+        for path in (server_record(workspace, record.id), Path(record.socket)):
             path.unlink(missing_ok=True)
 
 
 def _forget_lock(workspace: Workspace, identifier: str) -> None:
-    if not _record_path(workspace, identifier).exists():
+    if not server_record(workspace, identifier).exists():
         _lock_path(workspace, identifier).unlink(missing_ok=True)
 
 
-def _record_path(workspace: Workspace, identifier: str) -> Path:
+def server_record(workspace: Workspace, identifier: str) -> Path:
+    """Name the file that holds a server's record."""
     return workspace.servers / f"{identifier}.json"
 
 

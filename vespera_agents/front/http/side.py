@@ -114,12 +114,7 @@ class HttpSide:
         return []
 
     def hear(self, line: bytes) -> None:
-        """Take in what a worker says to clients over the link, which no worker for HTTP does.
-
-        Raises:
-            ValueError: it did.
-        """
-        raise ValueError(f"a worker for HTTP said {line[:40]!r}")
+        """Drop what a worker says to clients over the link: what HTTP clients get comes over its private socket."""
 
     def lose(self, *, blamed: bool, why: str) -> None:
         """Take in that the worker is dead."""

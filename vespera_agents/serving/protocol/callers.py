@@ -27,7 +27,7 @@ from vespera_agents.specialists.claims import Holder
 from vespera_agents.store import CommandKey
 from vespera_agents.work.errors import InvalidInput
 
-__all__ = ["CLIENT_META", "KEY_META", "Callers", "client_name", "holder_of", "own_name"]
+__all__ = ["CLIENT_META", "KEY_META", "Callers", "call_key", "client_name", "holder_of", "own_name"]
 
 KEY_META: Final = "io.vespera/key"
 """Where a client names its call."""
@@ -73,10 +73,18 @@ class Callers:
         key = None if meta is None else meta.get(KEY_META)
         if key is None:
             # Behind a front the number is the front's: it outlives this process, and so does the request.
-            minted = CommandKey(self._origin(), identity.sequence or str(next(self._numbers)))
-            return Call(f"mcp:{name}", minted, holder=holder, report=report)
+            minted = CommandKey(self._origin(), call_key(identity.sequence or str(next(self._numbers))))
+            return Call(f"mcp:{name}", minted, holder=holder, report=report, repeated=identity.repeated)
         origin = f"client:{_known(identity, name)}"
         return Call(f"mcp:{name}", CommandKey(origin, _text(KEY_META, key)), holder=holder, report=report)
+
+
+def call_key(number: str) -> str:
+    """Give the key of a call that brings none.
+
+    Of one length, so that the next key stands behind the last one: between others it would split their page.
+    """
+    return f"{number:0>9}"
 
 
 def holder_of(identity: Identity, name: str, meta: Mapping[str, object] | None) -> Holder | None:

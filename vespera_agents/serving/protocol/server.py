@@ -198,6 +198,9 @@ class _Serving:
         # Its failures are results, which a model reads.
         server.add_request_handler("tools/call", CallToolRequestParams, self._call_tool)
         self._long.install(server, self._hear)
+        for tool in self._tools.values():
+            if tool.long:
+                self._long.begin_anew(tool.name, partial(self._job_anew, tool))
         # Its only inhabitant traces each message for a telemetry that nobody has configured, at a price for each.
         server.middleware.clear()
         server.hear = self._hear
@@ -279,7 +282,8 @@ class _Serving:
                 if question.parameter is not None and chosen != question.unchanged:
                     arguments = {**arguments, question.parameter: chosen}
         if tool.long and self._long.known_to(ctx):
-            return await self._long.begin(call, tool.name, partial(self._as_job, tool, call, arguments))
+            work = partial(self._as_job, tool, call, arguments)
+            return await self._long.begin(call, tool.name, work, call.intent(arguments=dict(arguments)))
         telling = await tool.invoke(self._orchestrator, call, arguments)
         if call.job is not None and self._long.known_to(ctx):
             return handle(await self._orchestrator.jobs.get(call.job))
@@ -296,6 +300,15 @@ class _Serving:
             return _failed(about_arguments(tool.name, tool.parameters, error))
         except EXPECTED as error:
             return _failed(about_failure(error))
+
+    async def _job_anew(
+        self, tool: Tool, intent: Mapping[str, object], asking: Asking, running: RunningJob
+    ) -> CallToolResult:
+        call = Call.again(intent)
+        # The first step began the job.
+        call.step()
+        arguments = cast("Mapping[str, object]", intent["arguments"])
+        return await self._as_job(tool, call, arguments, asking, running)
 
     def _answer_of(self, job: Job) -> CallToolResult:
         """Answer a call of a tool with what the job came to that it began, perhaps in a server with other tools."""

@@ -6,7 +6,7 @@ Each says what it takes and how its result reads; the work is the facade's. Neig
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, cast
 
 from pydantic import Field
 
@@ -172,13 +172,8 @@ async def _plan(orchestrator: Orchestrator, call: Call, given: PlanParameters) -
             )
         roots: Sequence[Subtask] = given.subtasks
     else:
-        # Every value was checked as one of these arguments, and both models name the same kinds.
-        whole = Subtask.model_construct(
-            title=given.title, description=given.description, task_type=given.task_type, complexity=given.complexity,
-            specialist=given.specialist, estimated_effort=given.estimated_effort, due=given.due,
-            dependencies=given.dependencies, gates=given.gates, subtasks=given.subtasks,
-        )  # fmt: skip
-        roots = (whole,)
+        # It has all that a Subtask has, a title included, and checked: to make one of it took as long as all arguments.
+        roots = (cast("Subtask", given),)
     return await orchestrator.tasks.plan(
         call, subtask_drafts(roots), session=given.session, parent_task_id=given.parent_task_id
     )

@@ -11,10 +11,8 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, cast, final
-from urllib.parse import quote
+from typing import Final, cast, final
 
 import trio
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
@@ -38,33 +36,22 @@ from vespera_agents.serving.transports.lines import (
     refusal_of,
     too_long,
 )
+from vespera_agents.serving.transports.link_requests import (
+    CANCELLED,
+    LISTEN,
+    UNSUBSCRIBE,
+    Id,
+    OpenRequest,
+    id_in,
+    slot_of,
+    without_cancelled,
+)
 
 __all__ = ["LinkWire"]
 
-_LISTEN: Final = "subscriptions/listen"
-_UNSUBSCRIBE: Final = "resources/unsubscribe"
-_CANCELLED: Final = "notifications/cancelled"
 _INITIALIZED: Final = "notifications/initialized"
 _PROGRESS: Final = "notifications/progress"
 _ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
-
-Id = str | int
-Params = dict[str, Any]
-"""As the library reads them."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """A request that is not answered yet."""
-
-    number: bytes
-    id: Id
-    method: str
-    slot: bytes | None
-    """Where later workers are told of it once it has succeeded."""
-    token: Id | None
-    """Under which its progress is told."""
 
 
 @final
@@ -93,7 +80,7 @@ class LinkWire:
         """What is repeated to us, until all of it is there."""
         self._again: set[bytes] = set()
         """The numbers of requests that an earlier worker may have begun."""
-        self._open: dict[bytes, _Open] = {}
+        self._open: dict[bytes, OpenRequest] = {}
         self._by_id: dict[Id | None, deque[bytes]] = {}
         self._by_token: dict[Id | None, bytes] = {}
         self._questions: set[int] = set()
@@ -194,7 +181,7 @@ class LinkWire:
         await trio.lowlevel.checkpoint()
         if isinstance(body, JSONRPCRequest):
             await self._ask(body)
-        elif body.method == _CANCELLED:
+        elif body.method == CANCELLED:
             await self._withdraw(body)
         else:
             await self._out.write(self._told(body, message))
@@ -237,22 +224,11 @@ class LinkWire:
 
     def _take_repeated(self) -> None:
         """Take what was repeated, without the requests whose cancellation was repeated, too."""
-        repeated, self._repeated = self._repeated or [], None
-        dropped: set[bytes] = set()
-        if any(b"cancelled" in line for _, line in repeated):
-            requests: dict[Id | None, bytes] = {}
-            for number, line in repeated:
-                message = message_of(line)
-                if isinstance(message, JSONRPCRequest):
-                    requests[message.id] = number
-                elif isinstance(message, JSONRPCNotification) and message.method == _CANCELLED:
-                    found = requests.get(_id_in(message.params, "requestId"))
-                    dropped |= {number, found} if found is not None else set()
-        for number, line in repeated:
-            if number in dropped:
-                self._front.post(b"%s %s\n" % (framing.DONE, number))
-            else:
-                self._ready.append((number, line))
+        kept, dropped = without_cancelled(self._repeated or [])
+        self._repeated = None
+        for number in dropped:
+            self._front.post(b"%s %s\n" % (framing.DONE, number))
+        self._ready.extend(kept)
         if self._front.generation > 1:
             self._again.update(number for number, _ in self._ready)
 
@@ -266,7 +242,7 @@ class LinkWire:
         if isinstance(message, JSONRPCNotification):
             if message.method == _INITIALIZED:
                 await self._out.write(b"%s %s initialized \n" % (framing.KEEP, number))
-            elif message.method == _CANCELLED:
+            elif message.method == CANCELLED:
                 await self._cancel(number, message)
             else:
                 await self._out.write(b"%s %s\n" % (framing.DONE, number))
@@ -277,8 +253,8 @@ class LinkWire:
     def _begin(self, number: bytes, request: JSONRPCRequest) -> SessionMessage:
         self.requests += 1
         params = request.params or {}
-        token = _id_in(cast("object", params.get("_meta")), "progressToken")
-        opened = _Open(number, request.id, request.method, _slot_of(request.method, params), token)
+        token = id_in(cast("object", params.get("_meta")), "progressToken")
+        opened = OpenRequest(number, request.id, request.method, slot_of(request.method, params), token)
         self._open[number] = opened
         self._by_id.setdefault(request.id, deque()).append(number)
         if token is not None:
@@ -291,7 +267,7 @@ class LinkWire:
 
     async def _cancel(self, number: bytes, message: JSONRPCNotification) -> None:
         """Say that neither a cancelled request nor its cancellation needs to be repeated."""
-        identifier = _id_in(message.params, "requestId")
+        identifier = id_in(message.params, "requestId")
         for held in tuple(self._held):
             request = message_of(held[1])
             if isinstance(request, JSONRPCRequest) and request.id == identifier:
@@ -328,14 +304,14 @@ class LinkWire:
             # Only this worker ends: another one answers.
             return
         opened = self._open[numbers[0]]
-        if opened.method == _LISTEN and (self._ended or self._front.admission.draining):
+        if opened.method == LISTEN and (self._ended or self._front.admission.draining):
             # It is this worker that ends, not the stream.
             return
         self._close(opened)
         data = body.model_dump_json(by_alias=True, exclude_unset=True).encode()
         if opened.slot is None or isinstance(body, JSONRPCError):
             line = b"%s %s %s\n" % (framing.ANSWER, opened.number, data)
-        elif opened.method == _UNSUBSCRIBE:
+        elif opened.method == UNSUBSCRIBE:
             line = b"%s %s\n%s %s %s\n" % (framing.FORGET, opened.slot, framing.ANSWER, opened.number, data)
         else:
             line = b"%s %s %s %s\n" % (framing.KEEP, opened.number, opened.slot, data)
@@ -363,7 +339,7 @@ class LinkWire:
         data = body.model_dump_json(by_alias=True, exclude_unset=True).encode()
         if body.method == _PROGRESS:
             params = body.params or {}
-            number = self._by_token.get(_id_in(params, "progressToken"))
+            number = self._by_token.get(id_in(params, "progressToken"))
             if number is not None:
                 return b"%s %s %s %s\n" % (framing.PROGRESS, number, str(params.get("progress")).encode(), data)
         elif body.method == _ACKNOWLEDGED and isinstance(message.metadata, ServerMessageMetadata):
@@ -379,7 +355,7 @@ class LinkWire:
             self._close(opened)
             await self._out.write(b"%s %s\n" % (framing.DONE, number))
 
-    def _close(self, opened: _Open) -> None:
+    def _close(self, opened: OpenRequest) -> None:
         del self._open[opened.number]
         numbers = self._by_id[opened.id]
         numbers.remove(opened.number)
@@ -392,24 +368,4 @@ class LinkWire:
 
     def _under_way(self) -> list[str]:
         others = self._front.awaiting_restart
-        return [number.decode() for number, one in self._open.items() if one.method != _LISTEN and number not in others]
-
-
-def _id_in(params: object, name: str) -> Id | None:
-    """Read an id that a client wrote, whatever it wrote."""
-    value = cast("Params", params).get(name) if isinstance(params, dict) else None
-    return value if isinstance(value, str | int) else None
-
-
-def _slot_of(method: str, params: Params) -> bytes | None:
-    """Name the slot of a request that later workers must know of: one for each thing that it sets."""
-    if method == "initialize":
-        return b"init"
-    if method == "server/discover":
-        # Nothing but the era of the connection, which its first request opens.
-        return b"era"
-    if method == "logging/setLevel":
-        return b"level"
-    if method in {"resources/subscribe", _UNSUBSCRIBE}:
-        return b"sub:" + quote(str(params.get("uri", ""))).encode()
-    return None
+        return [number.decode() for number, one in self._open.items() if one.method != LISTEN and number not in others]

@@ -9,15 +9,15 @@ message means (`protocol`). Neighbours: `ends` gives it the shape that the MCP l
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final, final
 
 import trio
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
 
+from vespera_agents.front.streams import taken_streams
 from vespera_agents.serving.transports.lines import (
     AT_ONCE_MAX,
     LAST_ANSWERS_SECONDS,
@@ -33,7 +33,6 @@ __all__ = ["LINE_BYTES_MAX", "StdioWire", "open_stdio"]
 
 REQUESTS_MAX: Final = 1_000
 """Requests in flight; beyond, no further line is read."""
-_STDERR: Final = 2
 
 
 @final
@@ -202,29 +201,6 @@ class StdioWire:
 
 @contextmanager
 def open_stdio() -> Generator[StdioWire]:
-    """Take standard input and output for the wire while the block lasts.
-
-    From then on, for as long as the process lives, what is printed goes to standard error: a line that some library
-    prints at its very end must not reach the client either.
-    """
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
-    # A descriptor below 3 that was closed would be given to the next file: fill such gaps first.
-    nothing = os.open(os.devnull, os.O_RDWR)
-    while nothing <= _STDERR:
-        nothing = os.open(os.devnull, os.O_RDWR)
-    read_fd, write_fd = os.dup(0), os.dup(1)
-    blocking = os.get_blocking(read_fd), os.get_blocking(write_fd)
-    os.dup2(nothing, 0)
-    os.dup2(_STDERR, 1)
-    os.close(nothing)
-    try:
-        os.set_blocking(read_fd, False)
-        os.set_blocking(write_fd, False)
+    """Take standard input and output for the wire while the block lasts."""
+    with taken_streams() as (read_fd, write_fd):
         yield StdioWire(read_fd, write_fd)
-    finally:
-        # The descriptors may be a terminal that the shell goes on with.
-        os.set_blocking(read_fd, blocking[0])
-        os.set_blocking(write_fd, blocking[1])
-        os.close(read_fd)
-        os.close(write_fd)

@@ -30,7 +30,7 @@ from vespera_agents.store.commands.editing import (
     Updated,
     UpdateTask,
 )
-from vespera_agents.store.commands.jobs import AnswerJob, AskJob, EndJob, JobState, NoteJob, StartJob, StopJob
+from vespera_agents.store.commands.jobs import AdoptJob, AnswerJob, AskJob, EndJob, JobState, NoteJob, StartJob, StopJob
 from vespera_agents.store.commands.leases import ReleaseLapsed, RenewLease
 from vespera_agents.store.commands.planning import PlannedTasks, PlanTasks
 from vespera_agents.store.commands.sessions import OpenedSession, OpenSession, SetSessionStatus
@@ -46,6 +46,7 @@ from vespera_agents.store.commands.upkeep import (
 
 __all__ = [
     "AddArtifacts",
+    "AdoptJob",
     "AnswerJob",
     "AskJob",
     "CancelTask",

@@ -26,9 +26,12 @@ from vespera_agents.work.models import DependencyKind, SessionStatus, Task, Task
 __all__ = ["PlanTasks", "PlannedTasks"]
 
 _INSERT_TASK = (
-    "INSERT INTO task(id, session_id, parent_id, key, position, title, description, task_type, complexity, specialist,"
-    " estimated_effort, due, status, run, condition, gates, children, open_dependencies, created, updated)"
-    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,"
+    "INSERT INTO task(seq, id, session_id, parent_id, key, position, title, description, task_type, complexity,"
+    " specialist, estimated_effort, due, status, run, condition, gates, children, open_dependencies, created, updated)"
+    # Never the number of one that was deleted: cursors and the full-text index go by it. Not by AUTOINCREMENT, whose
+    # table is one more page to write for every commit.
+    " VALUES (1 + max(coalesce((SELECT max(seq) FROM task), 0), (SELECT deleted FROM task_mark)),"
+    "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,"
     # Never before the task that was created last, even when the clock was set back: a range of times is one of rows.
     "max(?, coalesce((SELECT created FROM task ORDER BY seq DESC LIMIT 1), 0)),?)"
 )
@@ -45,6 +48,8 @@ class PlannedTasks(TypedDict):
     """The container that they were put in."""
     ready: list[str]
     """The new tasks that can be claimed now, in the same order."""
+    replaced: str | None
+    """The task that they took the place of."""
 
 
 @final
@@ -111,6 +116,7 @@ class PlanTasks:
             "ids": ids,
             "parent_id": None if parent is None else parent.id,
             "ready": _ready(transaction, drafts, ids, held=held),
+            "replaced": self.replaces,
         }
 
     def _check_alone(self, transaction: Transaction, session_id: str) -> None:

@@ -1,0 +1,200 @@
+"""Restarts that are asked for: fresh code, phases, and the old worker or the spare where the new one fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+from tests.front.kit import TOY, started
+
+
+def restart(front, **wish):
+    return front.ask("restart", {"wish": {"mode": "graceful", "timeout": 5, "reason": "an upgrade", **wish}})
+
+
+def standings(front):
+    return [json.loads(line) for line in front.notes("standing")]
+
+
+def restarts(front):
+    return [standing["restarting"] for standing in standings(front) if standing["restarting"]]
+
+
+@pytest.mark.parametrize("way", [{}, {"spare": True, "forker": True}], ids=["cold", "forked"])
+@pytest.mark.parametrize("mode", ["graceful", "immediate"])
+def test_a_fresh_process_takes_over_and_answers_the_wish(mode, way):
+    with started(**way) as front:
+        front.call("echo")
+        if way:
+            front.spare_waits()
+        wish = restart(front, mode=mode)
+        answer = front.read()
+        assert answer["id"] == wish
+        assert answer["result"]["generation"] == 2
+        activation = answer["result"]["activation"]
+        assert activation["reason"] == "restart"
+        told = activation["restart"]
+        assert (told["key"], told["mode"], told["reason"], told["error"]) == ("2", mode, "an upgrade", None)
+        names = ["start", "drain", "stop", "activate"] if mode == "graceful" else ["start", "stop", "activate"]
+        front.until(lambda: restarts(front) and len(restarts(front)[-1]["phases"]) == len(names))
+        assert [phase["name"] for phase in restarts(front)[-1]["phases"]] == names
+        assert all(phase["seconds"] >= 0 for phase in restarts(front)[-1]["phases"])
+        front.until(lambda: standings(front)[-1]["restarting"] is None)
+        assert front.notes("control") == (["1 drain 5"] if mode == "graceful" else [])
+        assert front.call("standing")["crashes"] == []
+        if way:
+            # The process that forks has old code: a fresh one takes its place.
+            front.spare_waits(2)
+            assert front.log().count("forker (pid") == 3
+
+
+def test_what_is_unanswered_at_the_old_worker_is_repeated_to_the_new_one():
+    with started() as front:
+        front.call("keep", {"slot": "init"})
+        front.send(json.dumps({"jsonrpc": "2.0", "id": "s", "method": "silent"}).encode())
+        restart(front)
+        assert front.read()["result"]["generation"] == 2
+        assert [row[1:3] for row in front.heard() if row[0] == "2"] == [
+            ["1", "repeated"],
+            ["2", "repeated"],
+            ["3", "repeated"],
+        ]
+
+
+def test_deaths_that_were_asked_for_are_nobodys_fault():
+    with started() as front:
+        front.send(json.dumps({"jsonrpc": "2.0", "id": "s", "method": "silent"}).encode())
+        for generation in (1, 2, 3, 4):
+            front.ask("restart", {"wish": {"mode": "immediate"}, "generation": generation})
+            assert front.read()["result"]["generation"] == generation + 1
+        assert front.call("echo")["generation"] == 5
+
+
+def test_a_new_process_that_dies_before_it_waits_leaves_the_old_one_at_work():
+    with started() as front:
+        front.call("echo")
+        front.fail("warm", 4)
+        restart(front)
+        front.until(lambda: restarts(front) and restarts(front)[-1]["error"])
+        assert "ended before it could take over" in restarts(front)[-1]["error"]
+        assert front.call("echo")["generation"] == 1
+        # The status goes on to say so, until another one is tried.
+        assert front.call("ask", {"ask": "standing"})["restarting"]["error"]
+        front.ask("restart", {"wish": {}, "generation": 1})
+        assert {front.read()["result"]["generation"], front.read()["result"]["generation"]} == {2}
+
+
+def test_a_new_process_that_hangs_leaves_the_old_one_at_work():
+    with started(start_seconds=0.7) as front:
+        front.call("echo")
+        front.fail("warm", "hang")
+        restart(front)
+        front.until(lambda: restarts(front) and restarts(front)[-1]["error"])
+        assert front.call("echo")["generation"] == 1
+        front.until(lambda: len(front.workers()) == 1)
+
+
+def test_a_new_process_that_dies_while_the_old_one_is_drained_has_it_resumed():
+    with started() as front:
+        front.call("echo")
+        (front.place / "slow-drain").write_text("")
+        restart(front)
+        front.until(lambda: front.notes("control") == ["1 drain 5"])
+        (fresh,) = [pid for pid in front.workers() if pid != front.activations()[0]["pid"]]
+        os.kill(fresh, signal.SIGKILL)
+        front.until(lambda: front.notes("control") == ["1 drain 5", "1 resume"])
+        front.until(lambda: restarts(front)[-1]["error"])
+        assert front.call("echo")["generation"] == 1
+
+
+@pytest.mark.parametrize("way", [{}, {"spare": True, "forker": True}], ids=["cold", "forked"])
+def test_after_a_new_worker_that_dies_before_it_is_ready_the_spare_of_the_old_code_serves_on(way):
+    with started(**way) as front:
+        front.call("echo")
+        if way:
+            front.spare_waits()
+        front.fail("ready", 5)
+        wish = restart(front)
+        answer = front.read()
+        assert answer["id"] == wish
+        assert answer["result"]["generation"] == 3
+        assert "before it was ready" in answer["result"]["activation"]["restart"]["error"]
+        assert front.call("echo")["generation"] == 3
+        if way:
+            assert front.log().count("forker (pid") == 1, "the one with the old code stays"
+
+
+def test_a_drain_that_takes_too_long_is_ended():
+    with started() as front:
+        front.call("echo")
+        (front.place / "slow-drain").write_text("never")
+        restart(front, timeout=0)
+        assert front.read(10)["result"]["generation"] == 2
+
+
+def test_a_worker_that_dies_while_it_is_drained_is_taken_over_from_at_once():
+    with started() as front:
+        front.call("echo")
+        front.fail("drain", 9)
+        restart(front)
+        answer = front.read()["result"]
+        assert answer["generation"] == 2
+        assert answer["activation"]["reason"] == "restart"
+
+
+def test_a_worker_that_dies_while_the_new_process_starts_is_replaced_and_the_restart_goes_on():
+    with started() as front:
+        front.call("echo")
+        (front.place / "slow-warm").write_text("")
+        restart(front)
+        front.until(lambda: front.notes("warming"))
+        os.kill(front.activations()[0]["pid"], signal.SIGKILL)
+        front.until(lambda: len(front.activations()) == 2)
+        assert front.activations()[1]["reason"] == "crash"
+        (front.place / "slow-warm").unlink()
+        front.until(lambda: len(front.activations()) == 3)
+        assert front.activations()[2]["reason"] == "restart"
+        front.read()
+        assert front.call("echo")["generation"] == 3
+
+
+def test_one_restart_at_a_time_and_only_sensible_ones():
+    with started() as front:
+        front.call("echo")
+        assert "graceful, immediate" in front.call("ask", {"ask": "restart", "mode": "now"})["error"]
+        for timeout in (-1, 1e9, "soon", True, None):
+            assert "number of seconds" in front.call("ask", {"ask": "restart", "timeout": timeout})["error"]
+        (front.place / "slow-warm").write_text("")
+        accepted = front.call("ask", {"ask": "restart", "mode": "graceful", "timeout": 3, "seq": 5})
+        assert accepted == {"accepted": True, "key": "5", "mode": "graceful", "timeout": 3}
+        assert "under way already" in front.call("ask", {"ask": "restart"})["error"]
+        under_way = front.call("ask", {"ask": "standing"})["restarting"]
+        assert under_way["phases"][0]["name"] == "start"
+        assert 0 <= under_way["phases"][0]["percent"] < 100
+        (front.place / "slow-warm").unlink()
+        front.until(lambda: len(front.activations()) == 2)
+
+
+def test_a_restart_imports_what_is_on_disk_now():
+    program = (
+        "import os, runpy, sys, time\n"
+        "while not os.path.exists('installed.py'): time.sleep(0.01)\n"
+        "sys.argv[1:] = ['.']\n"
+        "runpy.run_path('installed.py', run_name='__main__')\n"
+    )
+    with started(worker=f"(sys.executable, '-c', {program!r})") as front:
+        installed = front.place / "installed.py"
+        _replace(installed, TOY.read_text())
+        assert front.call("echo")["generation"] == 1
+        _replace(installed, TOY.read_text().replace("def do_echo", "def do_news"))
+        restart(front)
+        assert front.read()["result"]["generation"] == 2
+        assert front.call("news")["generation"] == 2
+
+
+def _replace(path, text):
+    path.with_suffix(".new").write_text(text)
+    path.with_suffix(".new").replace(path)

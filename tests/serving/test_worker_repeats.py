@@ -1,0 +1,148 @@
+"""Every mutating tool twice under one number, by a worker and by the one after it: one effect, one answer."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.serving.kit import Place, new_place
+from tests.serving.worker_kit import Worker, calling, started_worker
+from vespera_agents.serving.tools.catalogue import TOOLS
+
+REPEATED = 50
+"""What the number of a call that is repeated has beyond that of its ground."""
+
+
+@dataclass
+class Ground:
+    """What a call is about."""
+
+    session: str
+    tasks: dict[str, str]
+
+
+def lay(worker: Worker, name: str, number: int) -> Ground:
+    """Make a session with tasks in every state that a call may be about; the calls have numbers from that one on."""
+    numbers = itertools.count(number)
+
+    def call(tool: str, **arguments: object) -> Any:
+        answer = worker.call(next(numbers), tool, **arguments)
+        assert not answer["isError"], answer
+        return answer["structuredContent"]
+
+    session = call("initialize_session", name=f"ground of {name}")["id"]
+    tasks: dict[str, str] = {}
+    for title in ("ready", "claimed", "gated", "waits", "empty", "done"):
+        more: dict[str, object] = {"gates": ["true"]} if title == "gated" else {}
+        if title == "waits":
+            more["dependencies"] = [tasks["ready"]]
+        tasks[title] = call("plan_task", title=title, session=session, **more)["tasks"][0]["id"]
+    for title in ("claimed", "gated", "done"):
+        call("execute_task", task_id=tasks[title])
+    call("complete_task", task_id=tasks["done"], summary="done", next_action="complete")
+    call("update_task", task_id=tasks["ready"], status="blocked", reason="it rains")
+    call("update_task", task_id=tasks["ready"], status="pending", reason="the sun shines")
+    return Ground(session, tasks)
+
+
+Arguments = Callable[[Ground], dict[str, Any]]
+CALLS: dict[str, tuple[str, Arguments]] = {
+    "open another session": ("initialize_session", lambda _: {"name": "another"}),
+    "open the same session": ("initialize_session", lambda g: {"session_id": g.session}),
+    "plan": (
+        "plan_task",
+        lambda g: {"session": g.session, "title": "new", "subtasks": [{"title": "a"}, {"title": "b"}]},
+    ),
+    "plan a file": ("plan_task", lambda g: {"plan_path": "plan.md", "session": g.session}),
+    "update": ("update_task", lambda g: {"task_id": g.tasks["ready"], "title": "other", "expected_version": 3}),
+    "claim by update": ("update_task", lambda g: {"task_id": g.tasks["ready"], "status": "in_progress"}),
+    "cancel": ("cancel_task", lambda g: {"task_id": g.tasks["claimed"], "reason": "no need"}),
+    "archive": ("delete_task", lambda g: {"task_id": g.tasks["done"]}),
+    "delete": ("delete_task", lambda g: {"task_id": g.tasks["empty"], "mode": "delete", "force": True}),
+    "claim": ("execute_task", lambda g: {"task_id": g.tasks["ready"]}),
+    "claim again": ("execute_task", lambda g: {"task_id": g.tasks["claimed"]}),
+    "complete": (
+        "complete_task",
+        lambda g: {
+            "task_id": g.tasks["claimed"],
+            "summary": "done",
+            "detailed_work": "# All of it",
+            "file_paths": ["work.txt"],
+            "next_action": "complete",
+        },
+    ),
+    "complete with gates": (
+        "complete_task",
+        lambda g: {"task_id": g.tasks["gated"], "summary": "done", "next_action": "complete"},
+    ),
+    "hand in for review": (
+        "complete_task",
+        lambda g: {"task_id": g.tasks["gated"], "summary": "look", "next_action": "needs_revision"},
+    ),
+    "synthesize": ("synthesize_results", lambda g: {"session": g.session}),
+    "clean up": ("cleanup_sessions", lambda g: {"which": "completed", "dry_run": False, "session": g.session}),
+    "scan": ("maintenance_coordinator", lambda _: {"action": "scan_cleanup", "dry_run": False}),
+    "hand over": ("maintenance_coordinator", lambda g: {"action": "prepare_handover", "session": g.session}),
+    "document": ("maintenance_coordinator", lambda g: {"action": "update_documentation", "session": g.session}),
+}
+
+
+def test_every_tool_that_changes_something_is_repeated_here() -> None:
+    mutating = {name.removeprefix("orchestrator_") for name, tool in TOOLS.items() if not tool.effects.read_only}
+    assert {tool for tool, _ in CALLS.values()} >= mutating - {"restart_server", "shutdown_prepare"}
+
+
+def test_repeated_calls_have_one_effect_and_one_answer_each() -> None:
+    """All of them are repeated at once, and each comes after everything that came after it the first time."""
+    with new_place() as place, started_worker(place) as first:
+        place.workspace.make()
+        place.trust('[commands]\nallow = ["true"]\n')
+        (place.project / "plan.md").write_text("# A plan\n\n- [ ] first\n- [ ] second\n")
+        (place.project / "work.txt").write_text("what was done")
+        first.activate()
+        lines: dict[str, str] = {}
+        answers: dict[str, Any] = {}
+        for number, (name, (tool, arguments)) in enumerate(CALLS.items(), 1):
+            ground = lay(first, name, number * 100)
+            lines[name] = calling(number * 100 + REPEATED, tool, **arguments(ground))
+            first.send(lines[name])
+            answers[name] = first.answer(number * 100 + REPEATED)
+            assert not answers[name]["isError"], (name, answers[name])
+        before = effects(place)
+        first.kill()
+        with started_worker(place) as second:
+            second.activate(2, *lines.values(), reason="crash")
+            arrived: dict[int, Any] = {}
+            while len(arrived) < len(lines):
+                line = second.until("R ")[-1]
+                _, number, told = line.split(" ", 2)
+                arrived[int(number)] = json.loads(told)["result"]
+            for number, name in enumerate(CALLS, 1):
+                if name == "document":
+                    # It writes a file that has changed, and finds now that it has not.
+                    continue
+                assert told_by(arrived[number * 100 + REPEATED]) == told_by(answers[name]), name
+            assert effects(place) == before
+
+
+def told_by(answer: Any) -> Any:
+    """Give what an answer tells, without what is of the moment."""
+    of_now = {"updated", "text", "released", "counts", "preview", "open_questions", "outcome", "findings", "version"}
+    return without(answer, of_now)
+
+
+def without(value: Any, names: set[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: without(one, names) for name, one in value.items() if name not in names}
+    return [without(one, names) for one in value] if isinstance(value, list) else value
+
+
+def effects(place: Place) -> list[list[tuple[Any, ...]]]:
+    """Give what the store holds, but for what a process does on its own."""
+    return [
+        place.rows(f"SELECT * FROM {table} ORDER BY 1, 2")  # noqa: S608 - our own names
+        for table in ("session", "task", "dependency", "artifact", "event", "job")
+    ] + [place.rows("SELECT * FROM command WHERE key NOT LIKE 'own/%' ORDER BY 1, 2")]
