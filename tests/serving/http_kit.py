@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import re
+import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextvars import ContextVar
@@ -30,6 +31,7 @@ from vespera_agents.front.http.limits import ORDINARY, Limits
 from vespera_agents.front.http.listening import Listening, listen
 from vespera_agents.front.http.wishes import HttpWish
 from vespera_agents.front.http.workers import HttpWorker
+from vespera_agents.serving.front_link import Activation, FrontLink
 from vespera_agents.serving.protocol.identity import Identity, identity_of
 from vespera_agents.serving.transports.http.door import HttpDoor
 from vespera_agents.serving.transports.http.private import listen_privately
@@ -153,6 +155,8 @@ class Worker:
 
     door: HttpDoor
     bench: Bench
+    link: FrontLink | None = None
+    """What it hears of its front."""
     about: HttpWorker | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     gone: trio.Event = field(default_factory=trio.Event)
@@ -230,9 +234,12 @@ class Opened:
         await self.start()
 
     async def _work(self, limits: Limits, *, task_status: trio.TaskStatus[None]) -> None:
-        with listen_privately(self.facts) as private:
+        ours, theirs = socket.socketpair()
+        with ours, theirs, listen_privately(self.facts) as private:
+            link = FrontLink(theirs.fileno(), Activation(self.generation, "srv_0", "start", None))
             bench = Bench()
-            self.worker = Worker(HttpDoor(bench.server(), private, self.store, name="srv_0", limits=limits), bench)
+            door = HttpDoor(bench.server(), private, self.store, name="srv_0", front=link, limits=limits)
+            self.worker = Worker(door, bench, link)
             assert private.private is not None
             self.worker.about = HttpWorker(private.private)
             mine = self.worker

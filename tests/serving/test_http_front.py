@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 import trio
+import trio.testing
 
 from tests.serving.http_kit import (
     LEGACY,
@@ -391,6 +392,59 @@ async def test_many_clients_call_while_workers_are_killed_and_none_fails(tmp_pat
         assert set(answered) == set(range(24))
 
 
+async def test_a_drain_lets_what_is_under_way_end_and_begins_nothing(tmp_path: Path) -> None:
+    """A restart in good order: what came during the drain is the next worker's, and streams notice nothing."""
+    async with fronted(tmp_path) as opened, opened.client() as client:
+        about = await handshake(client)
+        link = opened.worker.link
+        assert link is not None
+        old = opened.bench
+        found: list[httpx2.Response] = []
+        left: list[list[str]] = []
+
+        async def drain() -> None:
+            left.append(await opened.door.drained())
+
+        async with streaming(client, "GET", headers=about) as stream:
+            await anext(stream)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, client, call("wait", 1), about, found)
+                await old.until(old.begun, 1)
+                link.hear(b"= drain 20.0")
+                nursery.start_soon(drain)
+                nursery.start_soon(ask, client, call("quick", 2), about, found)
+                front = opened.front
+                await until(lambda: front is not None and front.statistics().busy == 3)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert left == []
+                old.go.set()
+                await until(lambda: left == [[]])
+                assert old.begun == ["wait"]
+                await opened.replace()
+            assert sorted(one.json()["id"] for one in found) == [1, 2]
+            assert all("result" in one.json() for one in found)
+            assert opened.bench.begun == ["quick"]
+            await client.post("", json=call("announce", 3), headers=about)
+            while (event := await anext(stream)).data is None or "tools" not in event.data["method"]:
+                pass
+
+
+async def test_a_drain_that_is_called_off_lets_begin_what_was_held_back(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as opened, opened.client() as client:
+        about = await handshake(client)
+        link = opened.worker.link
+        assert link is not None
+        link.hear(b"= drain 0.01")
+        assert await opened.door.drained() == []
+        found: list[httpx2.Response] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, client, call("quick"), about, found)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert opened.bench.begun == []
+            link.hear(b"= resume")
+        assert "result" in found[0].json()
+
+
 # ---- what a client cannot do
 
 
@@ -406,6 +460,16 @@ async def test_headers_of_the_front_cannot_be_set_by_a_client(tmp_path: Path) ->
         [(host, port)] = [peer for peer in opened.bench.peers if isinstance(peer, tuple)]
         assert host == "127.0.0.1"
         assert port not in {66, opened.port}
+
+
+async def test_without_a_front_nobody_believes_its_headers(tmp_path: Path) -> None:
+    async with open_door(tmp_path, behind=False) as opened, opened.client() as client:
+        about = await handshake(client)
+        forged = {"vespera-seq": "1", "vespera-replay": "1", "vespera-client": "6.6.6.6 66"}
+        for _ in range(2):
+            assert (await client.post("", json=call("quick"), headers=about | forged)).status_code == 200
+        assert [(who.sequence, who.repeated) for who in opened.bench.identities] == [(None, False)] * 2
+        assert not [peer for peer in opened.bench.peers if isinstance(peer, tuple) and peer[0] != "127.0.0.1"]
 
 
 PING = json.dumps(request("ping")).encode()
