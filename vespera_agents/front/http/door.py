@@ -105,7 +105,6 @@ class FrontDoor:
                 task_status.started(self)
                 await self._stopping.wait()
                 accepting.cancel_scope.cancel()
-            self._road.ending = True
             for connection in tuple(self._connections):
                 connection.leave()
             self._at_stop()
@@ -123,6 +122,8 @@ class FrontDoor:
         """Accept nobody any more, let requests under way end, and then set `ended`; again: at once."""
         if self._stopping.is_set():
             self.ended.set()
+        # At once, so that nobody who is woken by the end goes on waiting for a worker.
+        self._road.ending = True
         self._stopping.set()
 
     def busy(self) -> bool:

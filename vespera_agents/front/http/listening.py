@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import resource
 import socket
 import ssl
 from collections.abc import Generator
@@ -20,7 +21,7 @@ from vespera_agents.front.http.errors import AddressRefused, CertificateRefused
 from vespera_agents.front.http.tokens import Tokens, read_tokens
 from vespera_agents.front.http.wishes import HttpWish
 
-__all__ = ["ENDPOINT", "FULL", "Hosts", "Listening", "listen"]
+__all__ = ["ENDPOINT", "FULL", "Hosts", "Listening", "allow_descriptors", "listen"]
 
 ENDPOINT: Final = "/mcp"
 BACKLOG: Final = 512
@@ -33,6 +34,8 @@ FULL: Final = (
     b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(_WORDS), _WORDS)
 )
 """What a connection hears that is one too many."""
+DESCRIPTORS: Final = 4_096
+"""Each request under way has a connection to its client and one to the worker; often only 1,024 files may be open."""
 LOOPBACK: Final = "127.0.0.1"
 _PORT_MAX: Final = 65_535
 _ADVICE: Final = f"Write HOST:PORT, for example {LOOPBACK}:8765 or [::1]:8765; port 0 takes a free one."
@@ -122,6 +125,14 @@ def listen(wish: HttpWish) -> Generator[Listening]:
         if loopback:
             names.add("localhost")
         yield Listening(bound, url, Hosts(loopback, frozenset(names)), tokens, tls)
+
+
+def allow_descriptors() -> None:
+    """Let this process, and what it starts, have as many open files as its connections at both sides may need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _parse(text: str) -> tuple[str, int]:
