@@ -75,7 +75,7 @@ class Bench:
         self, ctx: ServerRequestContext[dict[str, object]], params: CallToolRequestParams
     ) -> CallToolResult:
         self.identities.append(identity_of(ctx))
-        self.peers.append(ctx.request.scope.get("client"))
+        self.peers.append(getattr(ctx.request, "scope", {}).get("client"))
         self.begun.append(params.name)
         self.changed.set()
         try:

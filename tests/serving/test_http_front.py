@@ -66,6 +66,18 @@ async def test_the_next_worker_knows_a_session_by_its_old_id(tmp_path: Path) -> 
         assert who.repeated is False
 
 
+async def test_a_session_whose_handshake_is_not_over_goes_on_with_it_at_the_next_worker(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as opened, opened.client() as client:
+        who = {"name": "raw", "version": "1"}
+        hello = request("initialize", 0, protocolVersion=LEGACY, capabilities={}, clientInfo=who)
+        answer = await client.post("", json=hello)
+        about = {"mcp-session-id": answer.headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
+        await opened.replace()
+        done = await client.post("", json={"jsonrpc": "2.0", "method": "notifications/initialized"}, headers=about)
+        assert done.status_code == 202
+        assert (await client.post("", json=call("quick"), headers=about)).status_code == 200
+
+
 async def test_two_clients_and_many_requests_at_once_find_their_sessions_restored_once(tmp_path: Path) -> None:
     async with fronted(tmp_path) as opened, opened.client() as client:
         abouts = [await handshake(client) for _ in range(2)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import resource
 import socket
 import ssl
 from collections.abc import Generator
@@ -129,6 +128,9 @@ def listen(wish: HttpWish) -> Generator[Listening]:
 
 def allow_descriptors() -> None:
     """Let this process, and what it starts, have as many open files as its connections at both sides may need."""
+    # Only where there is a front, which is where there is such a limit.
+    import resource  # noqa: PLC0415
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
