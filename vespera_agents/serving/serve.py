@@ -291,7 +291,8 @@ class _Serving:
             nursery.start_soon(_stop_at_signal, self.signals, door)
             if self.wire is not None:
                 nursery.start_soon(drain_when_told, self.wire.front, door.drained, runtime)
-                nursery.start_soon(_stop_with_front, self.wire.front, door)
+                if self.private is not None:
+                    nursery.start_soon(_stop_with_front, self.wire.front, door)
                 nursery.start_soon(go_on, self.wire.front, orchestrator)
             await door.ended.wait()
             door.stop()
@@ -299,6 +300,7 @@ class _Serving:
 
 
 async def _stop_with_front(front: FrontLink, door: Door) -> None:
+    """End when the front does: over the private socket nobody says so."""
     await front.gone.wait()
     door.stop()
 
