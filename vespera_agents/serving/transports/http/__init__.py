@@ -9,8 +9,8 @@ streams      messages on their way to one client; events keeps them for who resu
 keeping      what the next worker must know of sessions, as rows in the store
 private      the socket where a front brings requests; marks: what it must know of the events that pass through it
 
-Where it listens, for whom and within which limits is said in `vespera_agents.front.http`, which has the client's side of
-all this when there is a front.
+Where it listens, for whom and within which limits is said in `vespera_agents.front.http`, which has the client's side
+of all this when there is a front.
 
 Imported only by a program that serves HTTP: over standard input and output nobody pays for it.
 """
