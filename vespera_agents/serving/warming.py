@@ -73,7 +73,7 @@ def warm_up(wish: ServeWish) -> None:
         os.environ["XDG_STATE_HOME"] = place
         try:
             for number, client in enumerate((_modern(), _legacy()), 1):
-                _serve_made_up(replace(wish, workspace=project, metrics=None, http=None), client, number)
+                _serve_made_up(replace(wish, workspace=project, metrics=None, http=None, behind=None), client, number)
         finally:
             if state is None:
                 del os.environ["XDG_STATE_HOME"]

@@ -28,6 +28,7 @@ __all__ = [
     "guardian_lock",
     "is_announced",
     "live_servers",
+    "runtime_directory",
     "server_alive",
     "server_record",
     "session_lock",
@@ -250,6 +251,15 @@ def _socket_path(workspace: Workspace, identifier: str) -> Path:
     beside = workspace.servers / f"{identifier}.sock"
     if len(os.fsencode(beside)) <= _SOCKET_PATH_MAX:
         return beside
+    return runtime_directory() / f"{identifier}.sock"
+
+
+def runtime_directory() -> Path:
+    """Give the directory for sockets of this user, made where it is missing: its name is short and it is private.
+
+    Raises:
+        WorkspaceError: it cannot be made, or is not private.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     base = Path(runtime) if runtime.startswith("/") else Path("/tmp")  # noqa: S108 - made private just below
     private = base / f"vespera-{os.getuid()}"
@@ -260,4 +270,4 @@ def _socket_path(workspace: Workspace, identifier: str) -> Path:
         raise WorkspaceError(f"{private} cannot be made ({error.strerror}). Set XDG_RUNTIME_DIR.") from error
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise WorkspaceError(f"{private} is not private to you. Remove it, or set XDG_RUNTIME_DIR.")
-    return private / f"{identifier}.sock"
+    return private

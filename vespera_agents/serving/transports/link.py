@@ -141,13 +141,13 @@ class LinkWire:
                     finally:
                         self._left.set()
 
-    async def drained(self, seconds: float) -> list[str]:
+    async def drained(self) -> list[str]:
         """Wait until the requests under way are answered, or the time is up; give the numbers of those that are not.
 
         Those that only listen, and that which asked for the restart, are left to the next worker.
         """
         admission = self._front.admission
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(admission.requests_seconds):
             while admission.draining and self._under_way():
                 self._settled = trio.Event()
                 await self._settled.wait()
