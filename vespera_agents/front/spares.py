@@ -210,21 +210,19 @@ class _Forker:
             OSError: the forker is gone.
         """
         fork = _Fork()
+        self._workers.fleet.check_room()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._workers.fleet.check_room()
             self._process.hand_over(b"fork\n", [theirs.fileno(), self._workers.launched.output[1]])
             self._asked.append(fork)
             with trio.move_on_after(timeout_seconds):
                 await fork.done.wait()
-        except BaseException:
-            ours.close()
-            raise
         finally:
             theirs.close()
+            if not fork.pid:
+                # What is forked too late finds its link closed, and ends.
+                ours.close()
         if not fork.pid:
-            # What is forked too late finds its link closed, and ends.
-            ours.close()
             raise SpareFailed(f"the forker did not fork within {timeout_seconds:g} s")
         launched = Launched(fork.pid, ours, time.monotonic())
         return self._workers.fleet.adopt(FrontProcess(launched, ours=False, what=what))
