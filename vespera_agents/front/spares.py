@@ -229,7 +229,7 @@ class _Forker:
 
     async def fork_now(self, what: str) -> FrontProcess | None:
         """Have a process forked for a client that waits; None if that does not work."""
-        with suppress(SpareFailed, OSError):
+        with suppress(WorkerFailed, OSError):
             return await self.fork(what, _URGENT_SECONDS)
         return None
 
