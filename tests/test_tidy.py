@@ -88,6 +88,7 @@ IGNORED_TYPES: Mapping[str, tuple[int, str]] = {}
 
 MAY_SLEEP: Mapping[str, str] = {
     "supervisors/guardian_process.py": "its own process without trio polls until the groups that it killed are gone",
+    "tests/front/toy_worker.py": "a real process that hangs or lingers as a test tells it",
     "tests/supervisors/doomed.py": "a real process that is killed while it sleeps",
     "tests/supervisors/test_guardian.py": "waits with a bound until real processes are gone",
 }

@@ -69,7 +69,7 @@ def test_a_stopped_worker_does_not_hold_up_the_end():
 
 
 def test_a_second_signal_does_not_wait():
-    with started(end_seconds=60.0) as front:
+    with started(end_seconds=60.0, pong_seconds=60.0) as front:
         front.call("echo")
         front.ask("sleep", 60)
         front.until(lambda: len(front.heard()) == 2)

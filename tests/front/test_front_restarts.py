@@ -123,6 +123,7 @@ def test_after_a_new_worker_that_dies_before_it_is_ready_the_spare_of_the_old_co
         assert answer["result"]["generation"] == 3
         assert "before it was ready" in answer["result"]["activation"]["restart"]["error"]
         assert front.call("echo")["generation"] == 3
+        assert "is started anew" not in front.log(), "what was there before need not wait"
         if way:
             assert front.log().count("forker (pid") == 1, "the one with the old code stays"
 
@@ -143,6 +144,7 @@ def test_a_worker_that_dies_while_it_is_drained_is_taken_over_from_at_once():
         answer = front.read()["result"]
         assert answer["generation"] == 2
         assert answer["activation"]["reason"] == "restart"
+        assert front.notes("warming") == [str(front.activations()[1]["pid"])], "it is the fresh one that takes over"
 
 
 def test_a_worker_that_dies_while_the_new_process_starts_is_replaced_and_the_restart_goes_on():

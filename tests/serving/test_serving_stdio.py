@@ -413,7 +413,7 @@ def test_what_is_printed_never_reaches_the_client() -> None:
             "threading.Thread(target=later, daemon=True).start()\n"
         )
         path = f"{hook}{os.pathsep}{place.environment['PYTHONPATH']}"
-        with started(place, PYTHONPATH=path) as process:
+        with started(place, "--in-process", PYTHONPATH=path) as process:
             say(process, INITIALIZE)
             for identifier in range(2, 30):
                 assert say(process, {"jsonrpc": "2.0", "id": identifier, "method": "ping"})["id"] == identifier

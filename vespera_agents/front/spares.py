@@ -210,28 +210,26 @@ class _Forker:
             OSError: the forker is gone.
         """
         fork = _Fork()
+        self._workers.fleet.check_room()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._workers.fleet.check_room()
             self._process.hand_over(b"fork\n", [theirs.fileno(), self._workers.launched.output[1]])
             self._asked.append(fork)
             with trio.move_on_after(timeout_seconds):
                 await fork.done.wait()
-        except BaseException:
-            ours.close()
-            raise
         finally:
             theirs.close()
+            if not fork.pid:
+                # What is forked too late finds its link closed, and ends.
+                ours.close()
         if not fork.pid:
-            # What is forked too late finds its link closed, and ends.
-            ours.close()
             raise SpareFailed(f"the forker did not fork within {timeout_seconds:g} s")
         launched = Launched(fork.pid, ours, time.monotonic())
         return self._workers.fleet.adopt(FrontProcess(launched, ours=False, what=what))
 
     async def fork_now(self, what: str) -> FrontProcess | None:
         """Have a process forked for a client that waits; None if that does not work."""
-        with suppress(SpareFailed, OSError):
+        with suppress(WorkerFailed, OSError):
             return await self.fork(what, _URGENT_SECONDS)
         return None
 
