@@ -74,6 +74,11 @@ class End:
             lines.append(self.line(seconds))
         return lines
 
+    def ping(self) -> list[str]:
+        """Wait until a ping is answered; gives what was said before."""
+        self.send("? 0")
+        return self.until("? 0")[:-1]
+
     def until_done(self, lines: set[str], seconds: float = SERVER_SECONDS) -> list[str]:
         """Read until all of these lines were there."""
         found: list[str] = []
