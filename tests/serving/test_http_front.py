@@ -33,7 +33,10 @@ from tests.serving.http_kit import (
     until,
 )
 from vespera_agents.front.http.limits import Limits
-from vespera_agents.serving.transports.http.keeping import Keeping
+from vespera_agents.serving.transports.http.keeping import Keeping, name_of
+from vespera_agents.store import CommandKey
+from vespera_agents.store.commands.streaming import KeepStreamEvents
+from vespera_agents.store.stream_events import StreamEvent
 
 TOKEN = 7
 """A progress token."""
@@ -182,6 +185,24 @@ async def test_the_sessions_own_stream_goes_on_and_its_client_is_told_to_read_ag
             numbers = [int(str(event.id).partition("-")[2]) for event in seen]
             assert numbers == sorted(numbers)
             assert numbers[-1] > 1
+
+
+async def test_what_a_killed_worker_kept_and_did_not_send_any_more_the_next_one_sends(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as opened, opened.client() as client:
+        about = await handshake(client)
+        async with streaming(client, "GET", headers=about) as stream:
+            await anext(stream)
+            await client.post("", json=call("announce"), headers=about)
+            assert (await anext(stream)).id == "0-1"
+            await until(lambda: not opened.door.statistics().events.pending)
+            await opened.kill()
+            missed = json.dumps({"jsonrpc": "2.0", "method": "notifications/prompts/list_changed"})
+            event = StreamEvent(f"{name_of(about['mcp-session-id'])}/0", 2, missed)
+            await opened.store.execute(KeepStreamEvents("test", "http_x", (event,)), CommandKey("http_x", "1"))
+            await opened.start()
+            while (found := await anext(stream)).data is None:
+                pass
+            assert (found.id, found.data["method"]) == ("0-2", "notifications/prompts/list_changed")
 
 
 # ---- requests under way

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import trio
 from mcp_types import (
@@ -73,7 +73,8 @@ def warm_up(wish: ServeWish) -> None:
         os.environ["XDG_STATE_HOME"] = place
         try:
             for number, client in enumerate((_modern(), _legacy()), 1):
-                _serve_made_up(replace(wish, workspace=project, metrics=None, http=None, behind=None), client, number)
+                behind = None if wish.behind is None else _facts()
+                _serve_made_up(replace(wish, workspace=project, metrics=None, http=None, behind=behind), client, number)
         finally:
             if state is None:
                 del os.environ["XDG_STATE_HOME"]
@@ -99,7 +100,7 @@ def _serve_made_up(wish: ServeWish, client: Iterator[Mapping[str, object]], numb
 async def _both(wish: ServeWish, wire: LinkWire, front: socket.socket, client: Iterator[Mapping[str, object]]) -> None:
     with trio.move_on_after(WARM_SECONDS):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_speak, front, client)
+            nursery.start_soon(_speak if wish.behind is None else _post, front, client)
             await serve(wish, wire)
             nursery.cancel_scope.cancel("it is warm")
 
@@ -120,6 +121,70 @@ async def _speak(front: socket.socket, client: Iterator[Mapping[str, object]]) -
                 answered = any(line[:1] in b"RKD" for line in lines.feed(bytes(chunk)))
         # The end of the link is the end of the client. Shut down, because another descriptor of it is open.
         front.shutdown(socket.SHUT_RDWR)
+
+
+async def _post(front: socket.socket, client: Iterator[Mapping[str, object]]) -> None:
+    """Be a front whose client speaks HTTP, and calls again when it has its answer."""
+    from vespera_agents.front.http.upstream import Pool  # noqa: PLC0415 - only who serves HTTP pays for it
+    from vespera_agents.front.http.workers import HttpWorker  # noqa: PLC0415
+
+    pool = Pool(WARM_SECONDS)
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(front.dup()))
+    async with stream:
+        await stream.send_all(framing.END_OF_REPLAY + b"\n")
+        path = await _path(stream)
+        if path is None:
+            return
+        worker, session = HttpWorker(path), None
+        for number, message in enumerate(client, 1):
+            upstream = await pool.take(worker)
+            await upstream.send(_request(number, message, session), without_body=False)
+            answer = await upstream.answer()
+            session = dict(answer.headers).get(b"mcp-session-id", session)
+            while await upstream.part():
+                pass
+            pool.give(upstream)
+        pool.close()
+        front.shutdown(socket.SHUT_RDWR)
+
+
+async def _path(stream: trio.SocketStream) -> str | None:
+    """Read where the worker takes requests, when it has said that it is ready."""
+    lines = framing.Lines()
+    while chunk := await stream.receive_some():
+        for line in lines.feed(bytes(chunk)):
+            if line[:1] == framing.READY:
+                return str(cast("dict[str, object]", json.loads(line[2:]))["http"])
+    return None
+
+
+def _request(number: int, message: Mapping[str, object], session: bytes | None) -> bytes:
+    """Write a message as the front passes it on."""
+    params = cast("dict[str, object]", message.get("params", {}))
+    lines = [
+        b"POST /mcp HTTP/1.1",
+        b"host: localhost",
+        b"accept: application/json, text/event-stream",
+        b"content-type: application/json",
+        b"vespera-client: 127.0.0.1 1",
+        b"vespera-scheme: http",
+        b"vespera-seq: %d" % number,
+    ]
+    if "_meta" in params:
+        lines += [b"mcp-protocol-version: %s" % LATEST_MODERN_VERSION.encode()]
+        lines += [b"mcp-method: %s" % str(message["method"]).encode()]
+        lines += [b"mcp-name: %s" % str(params["name"]).encode()] if "name" in params else []
+    elif session is not None:
+        lines += [b"mcp-session-id: " + session, b"mcp-protocol-version: %s" % LATEST_HANDSHAKE_VERSION.encode()]
+    body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+    return b"\r\n".join([*lines, b"content-length: %d" % len(body), b"", body])
+
+
+def _facts() -> str:
+    """Say what a front would that listens where nobody else can connect."""
+    from vespera_agents.front.http.facts import Facts  # noqa: PLC0415 - as above
+
+    return Facts("http://localhost/mcp", loopback=True, names=("localhost",), token_file=None).text
 
 
 def _modern() -> Iterator[Mapping[str, object]]:

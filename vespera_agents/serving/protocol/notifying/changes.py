@@ -89,6 +89,8 @@ class Changes:
         self._renewed: tuple[ServerEvent, ...] = ()
         """What is told to whoever comes, while it is new."""
         self._renewed_until = 0.0
+        self._missed: tuple[ServerEvent, ...] = ()
+        """What the next listener hears first."""
         self._told = 0
         self._dropped = 0
         self.at_end: Callable[[], None] | None = None
@@ -114,13 +116,22 @@ class Changes:
         """Call a listener with each change; gives the way to stop. The library's bus."""
         token = object()
         self._listeners[token] = listener
-        for event in self._still_new():
+        missed, self._missed = self._missed, ()
+        for event in (*missed, *self._still_new()):
             listener(event)
 
         def stop() -> None:
             self._listeners.pop(token, None)
 
         return stop
+
+    def alarm_next(self, watched: Sequence[str]) -> None:
+        """Tell whoever subscribes next to read everything again: what changed between two workers nobody told it.
+
+        Args:
+            watched: the addresses that it watches.
+        """
+        self._missed = (ResourcesListChanged(), *map(ResourceUpdated, watched))
 
     @asynccontextmanager
     async def watching(self, uris: Sequence[str]) -> AsyncGenerator[list[str]]:
