@@ -53,6 +53,7 @@ MAY_BE_IMPORTED_BY: Mapping[str, frozenset[str]] = {
     "opentelemetry": frozenset({"actors"}),
     "outcome": frozenset({"actors", "store"}),
     "pydantic_core": frozenset({"serving"}),
+    "h11": frozenset({"front"}),
     "hypercorn": frozenset({"serving"}),
     "markdown_it": frozenset({"work", "capabilities"}),
     "yaml": frozenset({"work", "specialists"}),

@@ -76,6 +76,7 @@ BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
         "a fault of ours reaches the client of a request that is no call as one, and our log whole",
     ),
     "vespera_agents/serving/protocol/server.py": (1, "a fault of ours reaches the client as one, and our log whole"),
+    "vespera_agents/front/http/door.py": (1, "the boundary of a connection: what breaks it must not end the others"),
     "vespera_agents/serving/transports/http/door.py": (1, "what breaks one connection must not end the others"),
     "vespera_agents/serving/transports/http/sessions.py": (1, "a session that crashes must not end the others"),
     "vespera_agents/store/writer.py": (2, "rolls back and raises on; the fault of one command is that caller's alone"),

@@ -1,6 +1,6 @@
-"""What the tests of the front share: a place, a front of toy workers in a process of its own, a client of lines. Not a test.
+"""What the tests of the front share: a place, a front of toy workers in a process of its own, a client of lines.
 
-Every read is bounded, and whatever a front has started is looked for after it.
+Not a test. Every read is bounded, and whatever a front has started is looked for after it.
 """
 
 from __future__ import annotations
@@ -140,7 +140,8 @@ def program(place: Path, *, forker: bool, worker: str, **settings: Any) -> str:
         "import sys\n"
         "from supervisors import Backoff\n"
         "from vespera_agents.front.front import Settings, run_front\n"
-        f"settings = Settings(worker={worker or f'({toy})'}, forker={forked}, backoff=Backoff(0.05, 0.2, reset_seconds=9.0), {words})\n"
+        "backoff = Backoff(0.05, 0.2, reset_seconds=9.0)\n"
+        f"settings = Settings(worker={worker or f'({toy})'}, forker={forked}, backoff=backoff, {words})\n"
         "sys.exit(run_front(settings))\n"
     )
 

@@ -65,7 +65,7 @@ def test_other_words_go_another_way(line):
 
 
 def test_a_repeated_option_keeps_all_of_its_values_and_a_flag_has_none():
-    assert read_words("serve --allowed-host a --allowed-host=b --in-process".split()) == {
+    assert read_words(["serve", "--allowed-host", "a", "--allowed-host=b", "--in-process"]) == {
         "--allowed-host": ["a", "b"],
         "--in-process": [],
     }
@@ -92,7 +92,7 @@ def test_workers_run_with_the_options_of_their_front(line):
 def test_the_log_lies_in_the_users_state_directory(monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", "/somewhere")
     assert log_path("srv_1") == "/somewhere/vespera/logs/srv_1.log"
-    assert state_directory({"XDG_STATE_HOME": "relative"}) == os.path.expanduser("~/.local/state/vespera")
+    assert state_directory({"XDG_STATE_HOME": "relative"}) == str(Path("~/.local/state/vespera").expanduser())
 
 
 def make_log(path: Path, bytes_max: int = 1 << 20) -> tuple[Log, int]:

@@ -1,7 +1,9 @@
-"""Real fronts with toy workers: replaced when they die, when they hang, when they start badly; and never two at once."""
+"""Real fronts with toy workers: replaced when they die, hang or start badly; and never two at once."""
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import json
 import os
 import signal
@@ -170,7 +172,7 @@ def test_starts_that_fail_wait_longer_each_time():
         front.call("echo")
         moments = [line.split("Z", 1)[0] for line in front.log().splitlines() if "takes over: crash" in line]
         seconds = [float(moment.rpartition(":")[2]) for moment in moments]
-        waits = [(later - earlier) % 60 for earlier, later in zip(seconds, seconds[1:], strict=False)]
+        waits = [(later - earlier) % 60 for earlier, later in itertools.pairwise(seconds)]
         # The settings of these tests say 0.05 s, doubled up to 0.2 s; each start takes some time itself.
         assert waits[0] >= 0.05
         assert waits[3] >= 0.2
@@ -314,8 +316,6 @@ def test_a_lock_is_held_by_the_front_across_workers_and_ends_with_it():
         assert front.call("lock") == "held"
         front.close()
         assert front.wait() == 0
-        import fcntl  # noqa: PLC0415 - only here
-
         with (front.place / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import faulthandler
+import fcntl
 import json
 import os
 import select
@@ -151,7 +152,7 @@ class Toy:
     def do_big(self, seq: int, params: Any) -> None:
         self.answer(seq, "x" * params)
 
-    def do_silent(self, seq: int, params: Any) -> None:
+    def do_silent(self, seq: int, _: Any) -> None:
         """Never answer."""
 
     def do_die(self, seq: int, params: Any) -> None:
@@ -166,7 +167,7 @@ class Toy:
             os.kill(os.getpid(), signal.SIGKILL)
         self.answer(seq, {"generation": self.generation})
 
-    def do_answer_and_die(self, seq: int, params: Any) -> None:
+    def do_answer_and_die(self, seq: int, _: Any) -> None:
         self.answer(seq, {"generation": self.generation})
         if self.generation == 1:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -214,9 +215,7 @@ class Toy:
                 self.hear(self.link.recv(10, socket.MSG_DONTWAIT).strip())
         self.answer(seq, True)
 
-    def do_lock(self, seq: int, params: Any) -> None:
-        import fcntl
-
+    def do_lock(self, seq: int, _: Any) -> None:
         file = (self.place / "lock").open("w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -226,7 +225,7 @@ class Toy:
         socket.send_fds(self.link, [b"L lock\n"], [file.fileno()])
         self.answer(seq, "taken")
 
-    def do_stop(self, seq: int, params: Any) -> None:
+    def do_stop(self, seq: int, _: Any) -> None:
         """Stop as a machine stops a process."""
         if self.generation == 1:
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -243,13 +242,13 @@ class Toy:
         sys.stderr.flush()
         self.answer(seq, True)
 
-    def do_standing(self, seq: int, params: Any) -> None:
+    def do_standing(self, seq: int, _: Any) -> None:
         self.answer(seq, self.standing)
 
-    def do_activation(self, seq: int, params: Any) -> None:
+    def do_activation(self, seq: int, _: Any) -> None:
         self.answer(seq, self.activation)
 
-    def do_facts(self, seq: int, params: Any) -> None:
+    def do_facts(self, seq: int, _: Any) -> None:
         descriptors = sorted(int(entry.name) for entry in Path("/proc/self/fd").iterdir() if os.path.lexists(entry))
         self.answer(
             seq,
@@ -257,13 +256,13 @@ class Toy:
                 "pid": os.getpid(),
                 "session": os.getsid(0),
                 "group": os.getpgid(0),
-                "stdin": os.readlink("/proc/self/fd/0"),
+                "stdin": str(Path("/proc/self/fd/0").readlink()),
                 "open": descriptors,
                 "expected": sorted({0, 1, 2, self.link.fileno()}),
             },
         )
 
-    def do_child(self, seq: int, params: Any) -> None:
+    def do_child(self, seq: int, _: Any) -> None:
         """Have a child in the same group that would outlive us."""
         pid = os.fork()
         if not pid:
@@ -272,7 +271,7 @@ class Toy:
             os._exit(0)
         self.answer(seq, pid)
 
-    def do_babbler(self, seq: int, params: Any) -> None:
+    def do_babbler(self, seq: int, _: Any) -> None:
         """Have a child that goes on talking over our link."""
         if not os.fork():
             while True:

@@ -56,7 +56,7 @@ async def _over_http(place: Place, era: str) -> Clients:
 
 Connect = Callable[[Place, str], AbstractAsyncContextManager[tuple[Client, Client]]]
 TRANSPORTS: Mapping[str, Connect] = {"memory": _in_memory, "stdio": _over_stdio, "http": _over_http}
-FRONTED = {"stdio"}
+FRONTED = {"stdio", "http"}
 """Transports whose servers have a front."""
 
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,26 +18,34 @@ import pytest
 import trio
 import trustme
 
-from tests.serving.http_kit import MODERN, call, handshake, open_door, raw, request
-from vespera_agents.serving.transports.http.errors import AddressRefused, CertificateRefused, TokenFileRefused
-from vespera_agents.serving.transports.http.limits import Limits
-from vespera_agents.serving.transports.http.listening import Hosts, listen
-from vespera_agents.serving.transports.http.tokens import read_tokens
-from vespera_agents.serving.transports.http.wishes import HttpWish
+from tests.serving.http_kit import (
+    BEHIND,
+    MODERN_META,
+    call,
+    handshake,
+    modern,
+    open_door,
+    post,
+    raw,
+    request,
+    status_of,
+)
+from vespera_agents.front.http.errors import AddressRefused, CertificateRefused, TokenFileRefused
+from vespera_agents.front.http.limits import Limits
+from vespera_agents.front.http.listening import Hosts, listen
+from vespera_agents.front.http.tokens import read_tokens
+from vespera_agents.front.http.wishes import HttpWish
 
 PING = json.dumps(request("ping")).encode()
 ALICE, BOB = "a" * 32, "b" * 32
 
 
-def post(body: bytes, *headers: str, path: str = "/mcp") -> bytes:
-    lines = [f"POST {path} HTTP/1.1", *headers, f"Content-Length: {len(body)}", "Connection: close"]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-def status_of(answer: bytes) -> int:
-    found = re.match(rb"HTTP/1.1 (\d+)", answer)
-    assert found is not None, answer
-    return int(found[1])
+@pytest.fixture(autouse=True, params=[False, True], ids=["in process", "behind a front"])
+def _both(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds with a front and without one."""
+    token = BEHIND.set(request.param)
+    yield
+    BEHIND.reset(token)
 
 
 def secret(path: Path, text: str) -> Path:
@@ -336,17 +343,11 @@ async def test_a_peer_that_reads_nothing_holds_up_nobody_and_not_the_end(tmp_pat
 
 
 async def test_a_modern_client_that_hangs_up_cancels_its_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    meta = {
-        "io.modelcontextprotocol/protocolVersion": MODERN,
-        "io.modelcontextprotocol/clientCapabilities": {},
-        "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
-    }
-    about = {"mcp-protocol-version": MODERN, "mcp-method": "tools/call", "mcp-name": "wait"}
     async with open_door(tmp_path) as opened, opened.client() as client:
         async with trio.open_nursery() as nursery:
 
             async def ask() -> None:
-                await client.post("", json=call("wait", **meta), headers=about)
+                await client.post("", json=call("wait", **MODERN_META), headers=modern("wait"))
 
             nursery.start_soon(ask)
             await opened.bench.until(opened.bench.begun, 1)

@@ -10,7 +10,8 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,18 @@ from mcp import Client
 from mcp.server.subscriptions import ToolsListChanged
 from mcp_types import ToolListChangedNotification
 
-from tests.serving.kit import ERAS, ROOT, Place, connected, new_place, refuse, succeed, text_of
+from tests.serving.kit import (
+    ERAS,
+    ROOT,
+    Place,
+    connected,
+    http_client,
+    http_server,
+    new_place,
+    refuse,
+    succeed,
+    text_of,
+)
 from vespera_agents.serving.protocol.callers import KEY_META
 
 RESTART = "orchestrator_restart_server"
@@ -140,18 +152,39 @@ async def test_a_repeated_call_restarts_nothing(place: Place, era: str) -> None:
             assert "used for another" in text_of(other)
 
 
+@contextlib.asynccontextmanager
+async def one_pipe(place: Place, era: str) -> AsyncIterator[list[Client]]:
+    """Have many callers on the one connection that a pipe has."""
+    async with connected(place, era) as client:
+        yield [client] * CALLERS
+
+
+@contextlib.asynccontextmanager
+async def many_clients(place: Place, era: str) -> AsyncIterator[list[Client]]:
+    """Have many clients over HTTP."""
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(http_server(place))
+        yield [
+            await stack.enter_async_context(http_client(server.url, era, f"caller-{number}"))
+            for number in range(CALLERS)
+        ]
+
+
+@pytest.mark.parametrize("clients", [one_pipe, many_clients])
 @pytest.mark.parametrize("era", ERAS)
-async def test_no_call_fails_while_many_are_under_way(place: Place, era: str) -> None:
+async def test_no_call_fails_while_many_are_under_way(
+    place: Place, era: str, clients: Callable[[Place, str], AbstractAsyncContextManager[list[Client]]]
+) -> None:
     """Acceptance: 0 failed calls, each effect once, the phases to be seen while the restart runs."""
     made: list[str] = []
     failed: list[str] = []
     seen: list[str] = []
     stop = trio.Event()
     with trio.fail_after(BOUND_SECONDS):
-        async with connected(place, era) as client:
-            await succeed(client, "orchestrator_initialize_session", name="load")
+        async with clients(place, era) as (first, *others):
+            await succeed(first, "orchestrator_initialize_session", name="load")
 
-            async def work(caller: int) -> None:
+            async def work(caller: int, client: Client) -> None:
                 number = 0
                 while not stop.is_set():
                     number += 1
@@ -166,7 +199,7 @@ async def test_no_call_fails_while_many_are_under_way(place: Place, era: str) ->
 
             async def look() -> None:
                 while not stop.is_set():
-                    state = await succeed(client, STATUS)
+                    state = await succeed(first, STATUS)
                     if state["phase"] != "serving":
                         seen.append(state["phase"])
                         assert 0 <= state["percent"] <= 100
@@ -174,12 +207,12 @@ async def test_no_call_fails_while_many_are_under_way(place: Place, era: str) ->
                     await trio.sleep(0.02)
 
             async with trio.open_nursery() as nursery:
-                for caller in range(CALLERS - 1):
-                    nursery.start_soon(work, caller)
+                for caller, client in enumerate(others):
+                    nursery.start_soon(work, caller, client)
                 nursery.start_soon(look)
                 await trio.sleep(0.3)
                 before = len(made)
-                told = await succeed(client, RESTART, reason="under load")
+                told = await succeed(first, RESTART, reason="under load")
                 await trio.sleep(0.3)
                 stop.set()
             assert before

@@ -74,6 +74,13 @@ class End:
             lines.append(self.line(seconds))
         return lines
 
+    def until_done(self, lines: set[str], seconds: float = SERVER_SECONDS) -> list[str]:
+        """Read until all of these lines were there."""
+        found: list[str] = []
+        while not lines <= set(found):
+            found.append(self.line(seconds))
+        return found
+
     def close(self) -> None:
         self.socket.close()
         for descriptor in self.descriptors:
@@ -109,12 +116,18 @@ class Worker(End):
         os.killpg(self.pid, number)
         self.gone()
 
+    def rest(self) -> list[str]:
+        """Read up to the end of the link."""
+        lines: list[str] = []
+        with contextlib.suppress(EOFError):
+            while True:
+                lines.append(self.line())
+        return lines
+
     def gone(self, seconds: float = SERVER_SECONDS) -> int | None:
         """Wait until it has ended; give its exit status where we are its parent."""
         deadline = time.monotonic() + seconds
-        with contextlib.suppress(EOFError):
-            while True:
-                self.line(seconds)
+        self.rest()
         if self.process is not None:
             return self.process.wait(max(0.1, deadline - time.monotonic()))
         return None

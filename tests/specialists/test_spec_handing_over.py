@@ -209,11 +209,13 @@ async def test_two_tasks_of_one_role_come_back_to_two_specialists(house, draft, 
         await first.begin()
         ids = await first.plan(draft("one"), draft("two"))
         live = await first.opened.session((await first.show(ids["one"])).session_id)
-        async with live.borrow(first.opened.role("generic")):
-            await first.claim(ids["one"])
-        async with live.borrow(first.opened.role("generic")):
+        role = first.opened.role("generic")
+        await first.claim(ids["one"])
+        async with live.borrow(role):
+            # The one that holds the first task's context is lent, so the second task's is another's.
             await first.claim(ids["two"])
         handed = await hand_over(first.opened)
+        assert len(handed.task_ids) == 2
     front.replace()
     async with house(front=front) as second:
         found = await take_over(second.opened, handed.task_ids)

@@ -1,7 +1,7 @@
 """Not a test: a process of the next version, whose schema has two migrations more, killed where it is told.
 
 Usage: `python -m tests.store.migrating_process DATABASE POINT`: it opens the store of that database and writes into the
-new tables; SIGKILL strikes before statement number POINT of the opening, none with 0. It prints how many statements
+new tables; SIGKILL strikes before statement number POINT, none with 0. It prints how many statements
 there were, and each of them.
 """
 
@@ -74,8 +74,8 @@ async def main(database: Path, point: int) -> None:
     store = Store(database, database.parent / "artifacts")
     async with trio.open_nursery() as nursery:
         await nursery.start(store.run)
-        opened = list(statements)
         found = await store.execute(CountExtra(), CommandKey("test", f"count {point}"))
+        opened = list(statements)
         nursery.cancel_scope.cancel()
     sys.stdout.write("\n".join([str(found), *(" ".join(statement.split()) for statement in opened)]))
 

@@ -72,8 +72,8 @@ def test_a_migration_that_is_killed_at_any_step_is_done_by_the_next_start_and_lo
     assert whole.returncode == 0, whole.stderr
     found, *statements = whole.stdout.splitlines()
     assert found == str(len(SESSIONS))
-    # The enumeration itself: each transaction of a migration, its statements, its number, its commit.
-    assert statements.count("BEGIN IMMEDIATE") == statements.count("COMMIT") == len(NEXT) - len(MIGRATIONS)
+    # The enumeration itself: each transaction of a migration, its statements, its number, its commit; then a command.
+    assert statements.count("BEGIN IMMEDIATE") == statements.count("COMMIT") == len(NEXT) - len(MIGRATIONS) + 1
     assert [one for one in statements if one.startswith("PRAGMA user_version =")] == [
         f"PRAGMA user_version = {number}" for number in range(len(MIGRATIONS) + 1, len(NEXT) + 1)
     ]

@@ -151,7 +151,7 @@ def serve(
     none is lost or carried out twice.
     """
     from vespera_agents.cli.serving import serve_workspace
-    from vespera_agents.serving.transports.http.wishes import HttpWish
+    from vespera_agents.front.http.wishes import HttpWish
     from vespera_agents.serving.wishes import ServeWish
 
     if http is None and (token_file or tls_cert or tls_key or allowed_hosts):

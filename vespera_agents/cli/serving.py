@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from vespera_agents.front.launch import Launch, launch, module_command
 
 if TYPE_CHECKING:
+    from vespera_agents.front.http.listening import Listening
     from vespera_agents.serving.wishes import ServeWish
 
 __all__ = ["WORKER", "serve_behind_front", "serve_workspace"]
@@ -26,13 +27,16 @@ WORKER = "vespera_agents.serving.worker"
 _FORKER = "vespera_agents.serving.forker"
 
 
-def serve_behind_front(words: Sequence[str], *, spare: bool, launched: Launch | None = None) -> int:
+def serve_behind_front(
+    words: Sequence[str], *, spare: bool, launched: Launch | None = None, listening: Listening | None = None
+) -> int:
     """Serve through workers until the client closes its end, SIGTERM or SIGINT; give the exit status.
 
     Args:
         words: the words of a worker.
         spare: whether a process waits for a worker's death.
         launched: the first worker, if it runs already.
+        listening: where HTTP clients connect; None is the client at the other end of our pipe.
     """
     worker = tuple(module_command(WORKER, words))
     if launched is None:
@@ -45,14 +49,19 @@ def serve_behind_front(words: Sequence[str], *, spare: bool, launched: Launch | 
     gc.enable()
     # Elsewhere a process that has imported as much as ours may not fork.
     forker = tuple(module_command(_FORKER, words)) if sys.platform.startswith("linux") else None
-    return run_front(Settings(worker=worker, forker=forker, spare=spare), launched)
+    settings = Settings(worker=worker, forker=forker, spare=spare)
+    if listening is None:
+        return run_front(settings, launched)
+    from vespera_agents.front.http.side import http_side  # noqa: PLC0415 - only who serves HTTP pays for it
+
+    return run_front(settings, launched, http_side(listening))
 
 
 def serve_workspace(wish: ServeWish) -> int:
     """Serve as wished until the client closes its end, SIGTERM or SIGINT; give the exit status."""
-    if wish.http is None and not wish.in_process:
+    if not wish.in_process:
         if hasattr(os, "posix_spawn"):
-            return serve_behind_front(wish.words(), spare=wish.spare)
+            return _serve_http(wish) if wish.http is not None else serve_behind_front(wish.words(), spare=wish.spare)
         sys.stderr.write(
             "Note: on this system the server runs in one process. When it is killed, its connection is lost.\n"
         )
@@ -61,6 +70,19 @@ def serve_workspace(wish: ServeWish) -> int:
     serving = imported(partial(_load, wish))
     serving()
     return EXIT_DONE
+
+
+def _serve_http(wish: ServeWish) -> int:
+    # Only who serves HTTP pays for importing what does; and what cannot be listened on needs no worker.
+    from vespera_agents.front.http.facts import Facts  # noqa: PLC0415
+    from vespera_agents.front.http.listening import allow_descriptors, listen  # noqa: PLC0415
+    from vespera_agents.front.words import HTTP_VARIABLE  # noqa: PLC0415
+
+    assert wish.http is not None, "somebody wished for HTTP"
+    allow_descriptors()
+    with listen(wish.http) as listening:
+        os.environ[HTTP_VARIABLE] = Facts.of(listening, wish.http.token_file).text
+        return serve_behind_front(wish.words(), spare=wish.spare, listening=listening)
 
 
 def _load(wish: ServeWish) -> Callable[[], None]:

@@ -69,6 +69,8 @@ class Relay:
         self._questions: dict[bytes, None] = {}
         self._suspect: int | None = None
         """The one suspect that the worker has."""
+        self._suspects = 0
+        """How many of the unanswered lines are suspects."""
 
     @property
     def waiting(self) -> int:
@@ -111,7 +113,7 @@ class Relay:
 
     def next_suspect(self) -> bytes | None:
         """Give the next suspect for the worker, if it has none."""
-        if self._suspect is not None:
+        if self._suspect is not None or not self._suspects:
             return None
         for entry in self._waiting.values():
             if not entry.told and entry.deaths >= SUSPECT_DEATHS:
@@ -169,6 +171,7 @@ class Relay:
         for entry in [*self._waiting.values()]:
             if entry.told and blamed:
                 entry.deaths += 1
+                self._suspects += entry.deaths == SUSPECT_DEATHS
                 if entry.deaths > SUSPECT_DEATHS:
                     lines += self._refuse(entry, why)
             entry.told = False
@@ -193,6 +196,7 @@ class Relay:
             self._suspect = None
         if entry is not None:
             self.bytes -= len(entry.line)
+            self._suspects -= entry.deaths >= SUSPECT_DEATHS
             return True
         slot = self._open.pop(seq, None)
         if slot is None:

@@ -21,8 +21,12 @@ from vespera_agents.front.workers import Workers
 __all__ = ["StdioDoor", "StdioStatistics"]
 
 _READ_BYTES: Final = 1 << 18
+_AHEAD_BYTES: Final = 1 << 20
+"""Bytes of lines that are read although there is no room for them in flight: behind them may be the client's end."""
+_STUCK_SECONDS: Final = 0.5
+"""How long a client that has closed its end may leave everything unread that keeps its last lines from being told."""
 _SLOW_BYTES: Final = 1 << 20
-"""Bytes that wait for the client, above which nothing more is read of it and it hears of no progress."""
+"""Bytes that wait for the client, above which no worker is told more of it, and it hears of no progress."""
 _STUFFED_BYTES: Final = 1 << 25
 """Bytes that wait for the client, above which no worker is listened to."""
 _WRITTEN_SECONDS: Final = 0.2
@@ -71,6 +75,8 @@ class StdioDoor:
         """Whether the rest of a line that is too long still has to be thrown away."""
         self._lines: deque[bytes] = deque()
         """Lines that were read and for which there was no room in flight."""
+        self._held_bytes = 0
+        """Bytes of them."""
         self._room = trio.Event()
         self._unread: deque[tuple[bytes, int]] = deque()
         """What the client has not read, and which of its lines that answers, or 0."""
@@ -137,7 +143,7 @@ class StdioDoor:
             suspect = self._relay.next_suspect()
             if suspect is not None:
                 self._workers.tell(suspect)
-            self._room.set()
+            self._made_room()
 
     def lose(self, *, blamed: bool, why: str) -> None:
         """Take in that the worker is dead."""
@@ -165,8 +171,7 @@ class StdioDoor:
 
     async def _keep_reading(self) -> None:
         while not self._client_gone:
-            self._pass_on()
-            if self._full():
+            if self._held_bytes >= _AHEAD_BYTES:
                 self._room = trio.Event()
                 await self._room.wait()
                 continue
@@ -176,14 +181,17 @@ class StdioDoor:
             if not chunk:
                 break
             self._take(self._incoming.feed(chunk))
+            self._pass_on()
         if not self._skipping and not self._client_gone:
             # What it has not ended with a newline is a line, too: it will not be longer.
             self._take([self._incoming.forget()])
-        while self._lines and not self._client_gone:
             self._pass_on()
-            if self._lines:
-                self._room = trio.Event()
+        stuck = False
+        while self._lines and not stuck and not self._client_gone:
+            self._room = trio.Event()
+            with trio.move_on_after(_STUCK_SECONDS) as patience:
                 await self._room.wait()
+            stuck = patience.cancelled_caught
         self._workers.end("the client has closed its end", patient=not self._client_gone)
 
     def _full(self) -> bool:
@@ -216,6 +224,7 @@ class StdioDoor:
                 self._refuse()
             elif line.strip():
                 self._lines.append(line)
+                self._held_bytes += len(line)
         if self._skipping or self._incoming.waiting_bytes > self._settings.line_bytes_max:
             self._incoming.forget()
             if not self._skipping:
@@ -227,6 +236,12 @@ class StdioDoor:
         most = self._settings.line_bytes_max
         self._write(error_line(None, INVALID_REQUEST, f"a line has more than {most} bytes: send less"), 0)
 
+    def _made_room(self) -> None:
+        """Tell the worker what had to wait, now that something was answered or read."""
+        if self._lines:
+            self._pass_on()
+        self._room.set()
+
     def _pass_on(self) -> None:
         """Tell the worker what there is room for."""
         told = self._workers.active is not None
@@ -234,7 +249,9 @@ class StdioDoor:
         now = trio.current_time()
         while self._lines and not self._full():
             self._count += 1
-            batch.append(self._relay.take(self._lines.popleft(), now, told=told))
+            line = self._lines.popleft()
+            self._held_bytes -= len(line)
+            batch.append(self._relay.take(line, now, told=told))
         if batch:
             if self._written:
                 batch.insert(0, self._report())
@@ -245,7 +262,7 @@ class StdioDoor:
     def _write_all(self, lines: list[bytes]) -> None:
         for line in lines:
             self._write(line, 0)
-        self._room.set()
+        self._made_room()
 
     def _write(self, line: bytes, seq: int) -> None:
         if self._client_gone:
@@ -289,7 +306,7 @@ class StdioDoor:
                     if seq:
                         self._written.append(seq)
                 self._stuffing.set()
-                self._room.set()
+                self._made_room()
             self._writing = trio.Event()
             await self._writing.wait()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-__all__ = ["IN_PROCESS", "NO_SPARE", "quick_words", "read_words"]
+__all__ = ["HTTP_VARIABLE", "IN_PROCESS", "NO_SPARE", "quick_words", "read_words"]
 
 OPTIONS: Final = (
     "--workspace",
@@ -26,6 +26,8 @@ OPTIONS: Final = (
 """Each takes a value."""
 REPEATED: Final = "--allowed-host"
 """The one that may be given several times."""
+HTTP_VARIABLE: Final = "VESPERA_HTTP"
+"""The environment variable in which a worker that serves HTTP finds what it must know of its front's address."""
 IN_PROCESS: Final = "--in-process"
 """Serve without a front."""
 NO_SPARE: Final = "--no-spare"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 
@@ -18,7 +18,6 @@ from vespera_agents.serving.lifecycle.life import Life, life_of
 from vespera_agents.serving.lifecycle.surface import surface_of
 from vespera_agents.serving.protocol.server import server_version
 from vespera_agents.serving.tools.tool import Tool
-from vespera_agents.serving.transports.link import LinkWire
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.store import StoreError
@@ -29,10 +28,8 @@ __all__ = ["drain_when_told", "go_on", "greet"]
 
 log = logging.getLogger(__name__)
 
-_REQUESTS_SHARE = 0.8
-"""Of the time for a drain; in the rest is written down what specialists hold."""
-_GO_ON_SECONDS = 0.05
-"""How long requests that are repeated have the loop for themselves."""
+Drained = Callable[[], Awaitable[list[str]]]
+
 _LOOK_SECONDS = 0.002
 """How often we look whether the writing threads are at rest."""
 
@@ -50,27 +47,33 @@ async def greet(front: FrontLink, tools: Mapping[str, Tool], http: str | None = 
     await front.out.write(b"%s %s\n" % (framing.READY, json.dumps(greeting).encode()))
 
 
-async def drain_when_told(wire: LinkWire, orchestrator: Orchestrator) -> None:
-    """Wait for the wish to drain, again and again, and say when nothing of a client's is under way any more."""
-    front, runtime = wire.front, orchestrator.runtime
+async def drain_when_told(front: FrontLink, drained: Drained, orchestrator: Orchestrator) -> None:
+    """Wait for the wish to drain, again and again, and say when nothing of a client's is under way any more.
+
+    Args:
+        front: whose wish it is.
+        drained: waits until no request is under way, or the time for it is up, and names those that are left.
+        orchestrator: where work is under way.
+    """
+    admission = orchestrator.runtime.admission
     while True:
         changed = front.admission.changed
         if front.admission.draining:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_drain, wire, orchestrator)
+                nursery.start_soon(_drain, front, drained, orchestrator)
                 await changed.wait()
                 nursery.cancel_scope.cancel("it was called off")
         else:
-            if runtime.admission.draining:
+            if admission.draining:
                 (await _life(orchestrator)).resume()
             await changed.wait()
 
 
-async def _drain(wire: LinkWire, orchestrator: Orchestrator) -> None:
-    front, runtime = wire.front, orchestrator.runtime
+async def _drain(front: FrontLink, drained: Drained, orchestrator: Orchestrator) -> None:
+    runtime = orchestrator.runtime
     seconds, begun = front.admission.seconds, trio.current_time()
     runtime.admission.drain()
-    numbers = await wire.drained(seconds * _REQUESTS_SHARE)
+    numbers = await drained()
     life = await _life(orchestrator)
     left = await life.drain(max(0.0, begun + seconds - trio.current_time()))
     await _at_rest(runtime, seconds)
@@ -86,16 +89,14 @@ async def _life(orchestrator: Orchestrator) -> Life:
 
 async def go_on(front: FrontLink, orchestrator: Orchestrator) -> None:
     """Begin anew the jobs that earlier workers of this front had begun, in every workspace that they had open."""
-    if front.generation == 1:
-        return
     runtime = orchestrator.runtime
-    # What was repeated comes first: its clients wait.
-    await trio.sleep(_GO_ON_SECONDS)
     known = await trio.to_thread.run_sync(runtime.registry.workspaces)
     mine = [one for one in known if server_record(Workspace(one), front.server).exists()]
     for directory in dict.fromkeys([orchestrator.home, *mine]):
         try:
-            await orchestrator.jobs.adopt_all(await runtime.workspace(directory))
+            opened = await runtime.workspace(directory)
+            await opened.release_dead_claims()
+            await orchestrator.jobs.adopt_all(opened)
         except (StoreError, WorkspaceError) as problem:
             log.warning("what was begun in %s could not be begun anew: %s", directory, problem)
 

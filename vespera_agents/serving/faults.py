@@ -21,7 +21,7 @@ def caused_by_users() -> tuple[type[Exception], ...]:
     """Give what a person can put right; each message says how."""
     # Only now, when something was raised: most commands end well, and some begin and end in a tenth of a second.
     from supervisors.guardian import GuardianError  # noqa: PLC0415
-    from vespera_agents.serving.transports.http.errors import HttpError  # noqa: PLC0415
+    from vespera_agents.front.http.errors import HttpError  # noqa: PLC0415
     from vespera_agents.store.errors import StoreError  # noqa: PLC0415
     from vespera_agents.work.errors import WorkError  # noqa: PLC0415
     from vespera_agents.workspace.errors import WorkspaceError  # noqa: PLC0415

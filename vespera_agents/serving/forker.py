@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from types import FrameType
 from typing import Final, NoReturn, final
 
@@ -127,9 +128,10 @@ def main() -> NoReturn:
     if wish is None:
         complain(f"{sys.argv[1:]} are no plain options of `vespera serve`. It starts this program itself.")
         sys.exit(EXIT_BAD_INPUT)
+    wish = wish.told(os.environ)
     descriptor = int(os.environ.pop(FORKER_VARIABLE))
     os.set_inheritable(descriptor, False)
-    programs = imported(load)
+    programs = imported(partial(load, wish))
     die_with_parent()
     with socket.socket(fileno=descriptor) as end:
         forked = Forker(end).run()

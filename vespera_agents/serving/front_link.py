@@ -28,6 +28,8 @@ ASK_SECONDS: Final = 10.0
 _REPLACED: Final = 1
 """The exit status of a worker that had a successor while it lived."""
 
+_REQUESTS_SHARE: Final = 0.8
+
 Answer = dict[str, object]
 
 
@@ -81,6 +83,11 @@ class Admission:
     """How long what is under way may take."""
     changed: trio.Event = field(default_factory=trio.Event)
 
+    @property
+    def requests_seconds(self) -> float:
+        """How long requests that are under way may take; in the rest is written down what specialists hold."""
+        return self.seconds * _REQUESTS_SHARE
+
     def change(self, *, draining: bool, seconds: float = 0.0) -> None:
         """Begin to drain, or end it."""
         self.draining, self.seconds = draining, seconds
@@ -98,6 +105,8 @@ class FrontLink:
         self.out: Final = LineWriter(descriptor, lambda: None)
         """Where our lines go."""
         self.admission: Final = Admission()
+        self.gone: Final = trio.Event()
+        """Set when the front has ended, or no longer needs this process."""
         self._standing: Mapping[str, object] = {}
         self.at_written: Callable[[list[str]], object] = lambda _: None
         """Hears the numbers of requests whose answers were written to the client."""
@@ -108,7 +117,6 @@ class FrontLink:
         self._descriptor = descriptor
         self._questions: dict[int, tuple[trio.Event, list[Answer]]] = {}
         self._asked = 0
-        self._closed = False
         self._behind = trio.Event()
         """Set when something is to be written that could not be written at once."""
 
@@ -129,7 +137,7 @@ class FrontLink:
 
     def is_gone(self) -> bool:
         """Say whether the front has ended; one that had us drained lives, and has another worker take our place."""
-        return self._closed and not self.admission.draining
+        return self.gone.is_set() and not self.admission.draining
 
     def give_way(self) -> None:
         """End this process: a newer one has taken its place, which it learns when it wants to write."""
@@ -161,7 +169,7 @@ class FrontLink:
         if not answers:
             raise LinkClosed(
                 "the front of this server is gone: start the server again"
-                if self._closed
+                if self.gone.is_set()
                 else f"the front of this server did not answer within {ASK_SECONDS:g} s: ask again"
             )
         return answers[0]
@@ -209,7 +217,7 @@ class FrontLink:
 
     def close(self) -> None:
         """Hear that the front is gone: who asked is told."""
-        self._closed = True
+        self.gone.set()
         for answered, _ in self._questions.values():
             answered.set()
 

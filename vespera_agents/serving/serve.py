@@ -19,8 +19,8 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, final
 
@@ -47,7 +47,8 @@ from vespera_agents.specialists.runtime import Runtime, open_runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
 
 if TYPE_CHECKING:
-    from vespera_agents.serving.transports.http.wishes import HttpWish
+    from vespera_agents.front.http.wishes import HttpWish
+    from vespera_agents.serving.front_link import FrontLink
 
 __all__ = ["SWITCH_INTERVAL_SECONDS", "StdioDoor", "build_server", "serve"]
 
@@ -55,6 +56,8 @@ SWITCH_INTERVAL_SECONDS: Final = 5e-5
 """How long a thread may keep the interpreter: the store's writer gives it up at each step of SQLite, and with the
 default of 5 ms a busy loop made a durable call nine times slower (114 ms against 13.5 ms)."""
 _DOOR_SECONDS: Final = 2.0
+_GO_ON_SECONDS: Final = 0.05
+"""How long requests that are repeated have the loop for themselves."""
 
 
 class Door(Protocol):
@@ -69,6 +72,10 @@ class Door(Protocol):
 
     def stop(self) -> None:
         """End soon; `ended` tells when."""
+        ...
+
+    async def drained(self) -> list[str]:
+        """Wait until no request is under way, or the time that the front gives for it is up; name those that are."""
         ...
 
 
@@ -114,8 +121,20 @@ class Wire(Protocol):
 class StdioDoor:
     """The connection of the client that started us. A restart goes on with the client's next line."""
 
-    def __init__(self, server: Server[dict[str, object]], wire: Wire) -> None:
-        """Say who answers on which wire."""
+    def __init__(
+        self,
+        server: Server[dict[str, object]],
+        wire: Wire,
+        drained: Callable[[], Awaitable[list[str]]] | None = None,
+    ) -> None:
+        """Say who answers on which wire.
+
+        Args:
+            server: who answers.
+            wire: where the messages come from.
+            drained: behind a front, waits until no request is under way.
+        """
+        self._drained = drained
         self.ended = trio.Event()
         """Set when the client closed its end, or somebody asked us to stop."""
         self._server = server
@@ -133,6 +152,10 @@ class StdioDoor:
         """End as if the client had closed its end; it still gets the answers that are ready."""
         self._wire.hasten()
         self.ended.set()
+
+    async def drained(self) -> list[str]:
+        """Wait until no request is under way."""
+        return [] if self._drained is None else await self._drained()
 
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""
@@ -164,8 +187,10 @@ async def serve(wish: ServeWish, wire: LinkWire | None = None) -> None:
             serving = _Serving(wish, tool_set(wish.tools), signals, wire)
             if wish.http is not None:
                 await _serve_http(serving, wish.http)
+            elif wire is not None and wish.behind is not None:
+                await _serve_http_behind(serving, wire.front, wish.behind)
             elif wire is not None:
-                await serving.behind_a_front(lambda server, _: StdioDoor(server, wire))
+                await serving.behind_a_front(lambda server, _: StdioDoor(server, wire, wire.drained))
             else:
                 with open_stdio() as stdio:
                     await serving.run(lambda server, _: StdioDoor(server, stdio))
@@ -177,13 +202,38 @@ async def serve(wish: ServeWish, wire: LinkWire | None = None) -> None:
 
 async def _serve_http(serving: _Serving, http: HttpWish) -> None:
     # Only who serves HTTP pays for importing what does.
+    from vespera_agents.front.http.listening import listen  # noqa: PLC0415
     from vespera_agents.serving.transports.http.door import HttpDoor  # noqa: PLC0415
-    from vespera_agents.serving.transports.http.listening import listen  # noqa: PLC0415
 
     with listen(http) as listening:
         await serving.run(
             lambda server, opened: HttpDoor(
-                server, listening, opened.store, announce=_announce, at_stop=server.at_stop
+                server,
+                listening,
+                opened.store,
+                name=opened.record.id,
+                announce=_announce,
+                at_stop=server.at_stop,
+            ),
+        )
+
+
+async def _serve_http_behind(serving: _Serving, front: FrontLink, told: str) -> None:
+    from vespera_agents.front.http.facts import Facts  # noqa: PLC0415
+    from vespera_agents.front.http.limits import BEHIND_A_FRONT  # noqa: PLC0415
+    from vespera_agents.serving.transports.http.door import HttpDoor  # noqa: PLC0415
+    from vespera_agents.serving.transports.http.private import listen_privately  # noqa: PLC0415
+
+    with listen_privately(Facts.from_text(told)) as listening:
+        await replace(serving, private=listening.private).behind_a_front(
+            lambda server, opened: HttpDoor(
+                server,
+                listening,
+                opened.store,
+                name=front.server,
+                front=front,
+                at_stop=server.at_stop,
+                limits=BEHIND_A_FRONT,
             ),
         )
 
@@ -203,6 +253,8 @@ class _Serving:
     tools: Mapping[str, Tool]
     signals: AsyncIterator[int]
     wire: LinkWire | None
+    private: str | None = None
+    """Where the front brings HTTP requests."""
 
     async def behind_a_front(self, make_door: MakeDoor) -> None:
         """Serve, and answer the front from the beginning."""
@@ -243,17 +295,34 @@ class _Serving:
             front = self.wire.front
             told = Told(front.activation.reason, server_version(), surface_of(self.tools))
             life = life_spec(orchestrator, front, told, server.renew)
-            await greet(front, self.tools)
+            await greet(front, self.tools, self.private)
             await runtime.doors.start_child(life)
-        await runtime.doors.start_child(control_spec(runtime, opened))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_at_signal, self.signals, door)
+            if self.wire is None or self.wire.front.generation == 1:
+                await runtime.doors.start_child(control_spec(runtime, opened))
+            else:
+                nursery.start_soon(self._go_on, orchestrator, opened)
             if self.wire is not None:
-                nursery.start_soon(drain_when_told, self.wire, orchestrator)
-                nursery.start_soon(go_on, self.wire.front, orchestrator)
+                nursery.start_soon(drain_when_told, self.wire.front, door.drained, orchestrator)
+                if self.private is not None:
+                    nursery.start_soon(_stop_with_front, self.wire.front, door)
             await door.ended.wait()
             door.stop()
             nursery.cancel_scope.cancel()
+
+    async def _go_on(self, orchestrator: Orchestrator, opened: OpenWorkspace) -> None:
+        """Do what can wait a moment when clients wait for what an earlier worker did not answer."""
+        assert self.wire is not None, "there is no earlier worker without a front"
+        await trio.sleep(_GO_ON_SECONDS)
+        await orchestrator.runtime.doors.start_child(control_spec(orchestrator.runtime, opened))
+        await go_on(self.wire.front, orchestrator)
+
+
+async def _stop_with_front(front: FrontLink, door: Door) -> None:
+    """End when the front does: over the private socket nobody says so."""
+    await front.gone.wait()
+    door.stop()
 
 
 def _forget(runtime: Runtime, numbers: list[str]) -> None:

@@ -55,7 +55,11 @@ def serve_link(wish: ServeWish, link: int, activation: bytes, lines: framing.Lin
         lines: what was read already of the line after.
         read: the lines that were read together with it.
     """
-    trio.run(partial(serve, wish, LinkWire(link, FrontLink(link, Activation.read(activation)), lines, read)))
+
+    async def run() -> None:
+        await serve(wish, LinkWire(link, FrontLink(link, Activation.read(activation)), lines, read))
+
+    trio.run(run)
 
 
 def warm_up(wish: ServeWish) -> None:
@@ -69,7 +73,7 @@ def warm_up(wish: ServeWish) -> None:
         os.environ["XDG_STATE_HOME"] = place
         try:
             for number, client in enumerate((_modern(), _legacy()), 1):
-                _serve_made_up(replace(wish, workspace=project, metrics=None, http=None), client, number)
+                _serve_made_up(replace(wish, workspace=project, metrics=None, http=None, behind=None), client, number)
         finally:
             if state is None:
                 del os.environ["XDG_STATE_HOME"]

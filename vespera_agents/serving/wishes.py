@@ -7,13 +7,13 @@ command line say what is wrong with it. Neighbours: `cli.serving` serves in this
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar, final
 
-from vespera_agents.front.words import IN_PROCESS, NO_SPARE, REPEATED, read_words
-from vespera_agents.serving.transports.http.wishes import HttpWish
+from vespera_agents.front.http.wishes import HttpWish
+from vespera_agents.front.words import HTTP_VARIABLE, IN_PROCESS, NO_SPARE, REPEATED, read_words
 
 __all__ = ["GC_THRESHOLDS", "LEASE_MINUTES", "ServeWish", "imported", "plain_serve"]
 
@@ -42,13 +42,19 @@ class ServeWish:
     """Serve HTTP instead of standard input and output."""
     lease_minutes: float = 60.0
     """How long one of several clients that is not heard of keeps its claims."""
+    behind: str | None = field(default=None, kw_only=True)
+    """Of a worker that serves HTTP: what it must know of its front's address."""
     in_process: bool = field(default=False, kw_only=True)
     """Whether to serve without a front."""
     spare: bool = field(default=True, kw_only=True)
     """Whether a process waits for the worker's death."""
 
+    def told(self, environment: MutableMapping[str, str]) -> ServeWish:
+        """Add what a front says in the environment, and take it out: it is for nobody whom the worker starts."""
+        return replace(self, behind=environment.pop(HTTP_VARIABLE, None))
+
     def words(self) -> list[str]:
-        """Give the words that a worker behind standard input and output reads it from."""
+        """Give the words that a worker behind a front reads it from."""
         words = [f"--workspace={self.workspace}", f"--tools={self.tools}", f"--lease-minutes={self.lease_minutes!r}"]
         return words if self.metrics is None else [*words, f"--metrics={self.metrics}"]
 

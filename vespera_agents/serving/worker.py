@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Final, NoReturn, final
 
 from vespera_agents.front import framing
@@ -49,16 +50,22 @@ def main() -> NoReturn:
     if wish is None:
         complain(f"{sys.argv[1:]} are no plain options of `vespera serve`. It starts this program itself.")
         sys.exit(EXIT_BAD_INPUT)
+    wish = wish.told(os.environ)
     link = int(os.environ.pop(framing.LINK_VARIABLE))
     os.set_inheritable(link, False)
     # It must end with its front also while it imports.
     watch(link)
-    sys.exit(work(wish, link, imported(load)))
+    sys.exit(work(wish, link, imported(partial(load, wish))))
 
 
-def load() -> Programs:
+def load(wish: ServeWish) -> Programs:
     """Import what serves."""
     from vespera_agents.serving.warming import serve_link, warm_up  # noqa: PLC0415 - loads mcp
+
+    if wish.behind is not None:
+        # What it needs when it is activated shall be there then.
+        for name in ("door", "private"):
+            import_module(f"vespera_agents.serving.transports.http.{name}")
 
     return Programs(serve_link, warm_up)
 
@@ -83,7 +90,7 @@ def work(wish: ServeWish, link: int, programs: Programs) -> int:
                 read = lines.feed(chunk)
             first = read.pop(0)
             if first == framing.WARM:
-                programs.warm_up(wish)
+                _warm_up(programs, wish)
                 os.write(link, framing.WARM + b"\n")
             elif first.startswith(framing.ACTIVATE):
                 os.set_blocking(link, False)
@@ -100,6 +107,14 @@ def work(wish: ServeWish, link: int, programs: Programs) -> int:
             return EXIT_BAD_INPUT
         traceback.print_exception(error)
         return EXIT_INTERNAL
+
+
+def _warm_up(programs: Programs, wish: ServeWish) -> None:
+    """Warm up; a place that cannot be used for it makes the first answer later, and nothing worse."""
+    try:
+        programs.warm_up(wish)
+    except* caused_by_users() as group:
+        complain(f"a spare could not warm up: {next(causes_of(group))}")
 
 
 def watch(link: int) -> None:

@@ -70,6 +70,8 @@ class _Place(Protocol):
 
     def key(self) -> CommandKey: ...
 
+    def goes_on(self) -> bool: ...
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,9 @@ class RunningJob:
             # Without an outcome and without a wish: somebody above stops us, or the work has crashed.
             above_stops = trio.current_effective_deadline() == -math.inf
             try:
-                await self._write_end(end or (_INTERRUPTED if above_stops else _FAULT))
+                # Behind a front the next process goes on with it.
+                if end is not None or not above_stops or not self._place.goes_on():
+                    await self._write_end(end or (_INTERRUPTED if above_stops else _FAULT))
             finally:
                 self.ended.set()
 

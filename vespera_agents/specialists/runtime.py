@@ -119,7 +119,8 @@ class Runtime:
                 ) from cause
             raise cause from None
         self._workspaces[workspace.directory] = opened
-        await opened.release_dead_claims()
+        if self.front is None or self.front.generation == 1:
+            await opened.release_dead_claims()
         return opened
 
 

@@ -56,8 +56,8 @@ from vespera_agents.workspace import (
     ServerRecord,
     Workspace,
     announce_server,
+    elder_server,
     guardian_lock,
-    live_servers,
 )
 
 __all__ = ["GATES_CHILD", "OpenSession", "OpenWorkspace"]
@@ -290,11 +290,7 @@ class OpenWorkspace:
 
     def _elder(self, schema: int) -> str | None:
         """Name another server on this workspace that knows only an older schema."""
-        ours = None if self._record is None else self._record.id
-        for server in live_servers(self.workspace):
-            if server.id != ours and server.schema < schema:
-                return f"the server {server.id} (process {server.pid}, schema {server.schema})"
-        return None
+        return elder_server(self.workspace, schema, None if self._record is None else self._record.id)
 
     def _store_spec(self) -> ChildSpec:
         # A store that ends by itself has lost its file, and with it everything around it.
@@ -340,6 +336,10 @@ class OpenWorkspace:
         # Every worker of a front has its name.
         generation = 1 if self.front is None else self.front.generation
         return CommandKey(self.record.id, f"own/{generation}/{self._keys}")
+
+    def goes_on(self) -> bool:
+        """Say whether another process goes on here when this one ends."""
+        return self.front is not None and not self.front.is_gone()
 
     @property
     def sessions(self) -> Mapping[str, OpenSession]:

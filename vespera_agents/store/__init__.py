@@ -16,7 +16,7 @@ figures      what a store tells of itself
 records      what commands gave, for those that are sent again
 transaction  what a command sees; command keys
 changes      what follows from a status, shared by commands
-stream_events  messages to HTTP clients, for those who lost them
+stream_events  messages to HTTP clients, for those who lost them; http_sessions: their sessions, for the next worker
 visiting     a store that is opened for a moment only
 schema, rows tables and their migrations; rows to models
 """

@@ -76,6 +76,11 @@ class Holding:
         """Which file the database is."""
         return self._file[0]
 
+    @property
+    def takes_over(self) -> bool:
+        """Whether another process wrote for the same front before."""
+        return self._owner is not None and self._owner.generation > 1
+
     def check_file(self) -> None:
         """Look whether the database is still the file that was opened.
 

@@ -131,6 +131,14 @@ MIGRATIONS: Final = (
         PRIMARY KEY (stream, number)
     );
     CREATE INDEX stream_event_by_age ON stream_event(at);
+    CREATE TABLE http_session (
+        server TEXT NOT NULL,
+        name TEXT NOT NULL,
+        principal TEXT,
+        state TEXT NOT NULL,
+        used REAL NOT NULL,
+        PRIMARY KEY (server, name)
+    ) WITHOUT ROWID;
     CREATE TABLE lease (
         holder TEXT PRIMARY KEY,
         boot TEXT NOT NULL,

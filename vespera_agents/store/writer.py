@@ -157,7 +157,11 @@ class Writer:
                 self._holding.take(connection)
             except sqlite3.Error as error:
                 raise unavailable(error) from error
-            self._tidy(connection)
+            if self._holding.takes_over:
+                # Somebody may wait: what the process before left to be learned is learned in the first pause.
+                self._unindexed = 1
+            else:
+                self._tidy(connection)
             ready(self._holding.file)
             while (first := self._next(connection)) is not None:
                 batch, ended = self._gather(first)

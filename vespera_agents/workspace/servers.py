@@ -24,9 +24,11 @@ __all__ = [
     "Fronted",
     "ServerRecord",
     "announce_server",
+    "elder_server",
     "guardian_lock",
     "is_announced",
     "live_servers",
+    "runtime_directory",
     "server_alive",
     "server_record",
     "session_lock",
@@ -121,6 +123,14 @@ def live_servers(workspace: Workspace) -> list[ServerRecord]:
     return records
 
 
+def elder_server(workspace: Workspace, schema: int, ours: str | None = None) -> str | None:
+    """Name a server of this workspace, other than ours, that knows only an older schema of the database."""
+    for server in live_servers(workspace):
+        if server.id != ours and server.schema < schema:
+            return f"the server {server.id} (process {server.pid}, schema {server.schema})"
+    return None
+
+
 def guardian_lock(workspace: Workspace, identifier: str) -> Path:
     """Name the lock that a server's guardian holds until every command of that server is gone."""
     return workspace.servers / f"{identifier}.guardian"
@@ -183,12 +193,18 @@ def _leave(workspace: Workspace, record: ServerRecord, fronted: Fronted | None) 
         _forget_guardian(guardian_lock(workspace, record.id))
         handed_over = workspace.servers / f"{record.id}.handover"
         for path in (server_record(workspace, record.id), Path(record.socket), handed_over):
-            path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def _forget_lock(workspace: Workspace, identifier: str) -> None:
     if not server_record(workspace, identifier).exists():
-        _lock_path(workspace, identifier).unlink(missing_ok=True)
+        _remove(_lock_path(workspace, identifier))
+
+
+def _remove(path: Path) -> None:
+    """Remove what an ended server leaves, if that can be written; who finds it sees that nobody holds its lock."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def server_record(workspace: Workspace, identifier: str) -> Path:
@@ -228,13 +244,22 @@ def _forget_dead(workspace: Workspace) -> None:
 def _forget_guardian(path: Path) -> None:
     """Remove a guardian's lock, unless it still ends the commands of its server: others must see that."""
     if not _locked(path):
-        path.unlink(missing_ok=True)
+        _remove(path)
 
 
 def _socket_path(workspace: Workspace, identifier: str) -> Path:
     beside = workspace.servers / f"{identifier}.sock"
     if len(os.fsencode(beside)) <= _SOCKET_PATH_MAX:
         return beside
+    return runtime_directory() / f"{identifier}.sock"
+
+
+def runtime_directory() -> Path:
+    """Give the directory for sockets of this user, made where it is missing: its name is short and it is private.
+
+    Raises:
+        WorkspaceError: it cannot be made, or is not private.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     base = Path(runtime) if runtime.startswith("/") else Path("/tmp")  # noqa: S108 - made private just below
     private = base / f"vespera-{os.getuid()}"
@@ -245,4 +270,4 @@ def _socket_path(workspace: Workspace, identifier: str) -> Path:
         raise WorkspaceError(f"{private} cannot be made ({error.strerror}). Set XDG_RUNTIME_DIR.") from error
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise WorkspaceError(f"{private} is not private to you. Remove it, or set XDG_RUNTIME_DIR.")
-    return private / f"{identifier}.sock"
+    return private

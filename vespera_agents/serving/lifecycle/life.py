@@ -20,6 +20,8 @@ import trio
 
 from supervisors import Backoff, ChildSpec, SupervisorError
 from vespera_agents.serving.lifecycle.standing import Standing, standing_of
+from vespera_agents.specialists.conducting import CONDUCTOR_CHILD
+from vespera_agents.specialists.conductor import Conductor
 from vespera_agents.specialists.front import Front
 from vespera_agents.specialists.handing_over import forget, hand_over, take_over
 from vespera_agents.specialists.orchestrator import Orchestrator
@@ -293,7 +295,8 @@ def at_work(orchestrator: Orchestrator) -> list[str]:
     for opened in orchestrator.runtime.workspaces.values():
         found += [f"gates of {task_id}" for task_id in sorted(opened.worked_on())]
         for session in opened.sessions.values():
-            found += [f"specialist {name}" for name in session.busy()]
+            with contextlib.suppress(SupervisorError):
+                found += cast("Conductor", session.supervisor.child_value(CONDUCTOR_CHILD)).at_work
     return found
 
 

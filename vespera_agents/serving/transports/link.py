@@ -9,6 +9,7 @@ workers must know is said with the answer that made it so. Neighbours: `vespera_
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import deque
 from functools import partial
@@ -49,6 +50,8 @@ from vespera_agents.serving.transports.link_requests import (
 
 __all__ = ["LinkWire"]
 
+REPEATING_SECONDS: Final = 60.0
+"""How long a front may hold back what it repeats: a request waits for a worker 50 s at most."""
 _INITIALIZED: Final = "notifications/initialized"
 _PROGRESS: Final = "notifications/progress"
 _ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
@@ -78,8 +81,12 @@ class LinkWire:
         """What came while nothing may begin."""
         self._repeated: list[tuple[bytes, bytes]] | None = []
         """What is repeated to us, until all of it is there."""
-        self._again: set[bytes] = set()
-        """The numbers of requests that an earlier worker may have begun."""
+        self._newest = 0
+        """The highest number so far."""
+        self._newest_repeated = 0
+        """The highest number of what was repeated at once; a suspect comes later and alone."""
+        self._repeating_until = math.inf if front.generation > 1 else -math.inf
+        """When nothing is repeated any more."""
         self._open: dict[bytes, OpenRequest] = {}
         self._by_id: dict[Id | None, deque[bytes]] = {}
         self._by_token: dict[Id | None, bytes] = {}
@@ -134,13 +141,13 @@ class LinkWire:
                     finally:
                         self._left.set()
 
-    async def drained(self, seconds: float) -> list[str]:
+    async def drained(self) -> list[str]:
         """Wait until the requests under way are answered, or the time is up; give the numbers of those that are not.
 
         Those that only listen, and that which asked for the restart, are left to the next worker.
         """
         admission = self._front.admission
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(admission.requests_seconds):
             while admission.draining and self._under_way():
                 self._settled = trio.Event()
                 await self._settled.wait()
@@ -229,8 +236,9 @@ class LinkWire:
         for number in dropped:
             self._front.post(b"%s %s\n" % (framing.DONE, number))
         self._ready.extend(kept)
+        self._newest_repeated = max((int(number) for number, _ in kept), default=0)
         if self._front.generation > 1:
-            self._again.update(number for number, _ in self._ready)
+            self._repeating_until = trio.current_time() + REPEATING_SECONDS
 
     async def _take(self, number: bytes, line: bytes, message: JSONRPCMessage) -> SessionMessage | None:
         """Take a message of the client; None where nobody shall see it."""
@@ -259,11 +267,18 @@ class LinkWire:
         self._by_id.setdefault(request.id, deque()).append(number)
         if token is not None:
             self._by_token[token] = number
-        identity = Identity(None, None, "stdio", number.decode(), repeated=number in self._again)
+        identity = Identity(None, None, "stdio", number.decode(), repeated=self._is_repeated(int(number)))
         metadata = ServerMessageMetadata(
             request_context=identity, on_request_unanswered=partial(self._unanswered, number)
         )
         return SessionMessage(request, metadata)
+
+    def _is_repeated(self, number: int) -> bool:
+        """Say whether an earlier worker may have begun a request."""
+        late, self._newest = number < self._newest, max(number, self._newest)
+        if self._front.generation == 1:
+            return False
+        return late or number <= self._newest_repeated or trio.current_time() < self._repeating_until
 
     async def _cancel(self, number: bytes, message: JSONRPCNotification) -> None:
         """Say that neither a cancelled request nor its cancellation needs to be repeated."""
@@ -363,7 +378,6 @@ class LinkWire:
             del self._by_id[opened.id]
         if opened.token is not None and self._by_token.get(opened.token) == opened.number:
             del self._by_token[opened.token]
-        self._again.discard(opened.number)
         self._settled.set()
 
     def _under_way(self) -> list[str]:

@@ -203,7 +203,7 @@ class Choose:
         """Give what tells this command from another."""
         return fingerprint_of(replace(self, names=()))
 
-    def apply(self, _: Transaction) -> list[str]:
+    def apply(self, transaction: Transaction) -> list[str]:  # noqa: ARG002 - it changes nothing
         """Give the names: the recorded result is all that this leaves."""
         return list(self.names)
 

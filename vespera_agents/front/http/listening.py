@@ -16,15 +16,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
-from vespera_agents.serving.transports.http.errors import AddressRefused, CertificateRefused
-from vespera_agents.serving.transports.http.tokens import Tokens, read_tokens
-from vespera_agents.serving.transports.http.wishes import HttpWish
+from vespera_agents.front.http.errors import AddressRefused, CertificateRefused
+from vespera_agents.front.http.tokens import Tokens, read_tokens
+from vespera_agents.front.http.wishes import HttpWish
 
-__all__ = ["ENDPOINT", "Hosts", "Listening", "listen"]
+__all__ = ["ENDPOINT", "FULL", "Hosts", "Listening", "allow_descriptors", "listen"]
 
 ENDPOINT: Final = "/mcp"
 BACKLOG: Final = 512
 """Connections that the system keeps for us while we are busy; 50 clients may come at once."""
+_WORDS: Final = (
+    b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"too many connections are open. Try again."}}'
+)
+FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(_WORDS), _WORDS)
+)
+"""What a connection hears that is one too many."""
+DESCRIPTORS: Final = 4_096
+"""Each request under way has a connection to its client and one to the worker; often only 1,024 files may be open."""
 LOOPBACK: Final = "127.0.0.1"
 _PORT_MAX: Final = 65_535
 _ADVICE: Final = f"Write HOST:PORT, for example {LOOPBACK}:8765 or [::1]:8765; port 0 takes a free one."
@@ -81,6 +91,8 @@ class Listening:
     """Who may come in; None lets everybody in who can connect."""
     tls: ssl.SSLContext | None
     """With what connections are encrypted."""
+    private: str | None = None
+    """The path of the socket where only a front connects, which says whom it stands for; None where clients do."""
 
 
 @contextmanager
@@ -112,6 +124,17 @@ def listen(wish: HttpWish) -> Generator[Listening]:
         if loopback:
             names.add("localhost")
         yield Listening(bound, url, Hosts(loopback, frozenset(names)), tokens, tls)
+
+
+def allow_descriptors() -> None:
+    """Let this process, and what it starts, have as many open files as its connections at both sides may need."""
+    # Only where there is a front, which is where there is such a limit.
+    import resource  # noqa: PLC0415
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _parse(text: str) -> tuple[str, int]:
