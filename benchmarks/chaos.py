@@ -39,7 +39,7 @@ SPARES_MIN: Final = 0.3
 PROCESSES_MAX: Final = 10
 """Processes of ours at one time, commands left out: the front, the forker, two workers and a spare, their guardians."""
 PROMISES: Final = ("calls answered", "effects there once", "processes of ours", "deaths forced", "control without keys")
-"""In the names of the rows that say whether the promise holds; the others say how fast, which depends on the machine."""
+"""In the names of the rows that say whether the promise holds; how fast it is depends on the machine."""
 ERAS: Final = ("legacy", "auto")
 
 

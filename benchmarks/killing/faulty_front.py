@@ -64,7 +64,8 @@ def stand_still_at_moments() -> None:
                 while time.monotonic() < deadline and not armed(f"{moment}.over"):
                     time.sleep(_LOOK_SECONDS)
 
-    Log.say = say_and_wait
+    log_class: Any = Log
+    log_class.say = say_and_wait
 
 
 def main() -> int:

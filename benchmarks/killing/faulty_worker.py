@@ -14,6 +14,7 @@ import runpy
 import signal
 import sqlite3
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, final
 
 __all__ = ["DATABASE_VARIABLE", "FOLDER_VARIABLE", "FORGETFUL_VARIABLE", "POINTS"]
@@ -121,13 +122,12 @@ def install() -> None:
 def forget_keys() -> None:
     """Have the store record each command under a key that nobody will ever name again."""
     from vespera_agents.store import writer  # noqa: PLC0415 - as late as the product's worker would import it
-    from vespera_agents.store.transaction import CommandKey, Transaction  # noqa: PLC0415
+    from vespera_agents.store.transaction import Command, CommandKey, Transaction  # noqa: PLC0415
 
     apply_once = writer.apply_once
 
-    def forgetful(transaction: Transaction, submission: writer.Submission) -> object:
-        submission.key = CommandKey("forgotten", uuid.uuid4().hex)
-        return apply_once(transaction, submission)
+    def forgetful(transaction: Transaction, command: Command[object], _: CommandKey, files: Any) -> object:
+        return apply_once(transaction, command, CommandKey("forgotten", uuid.uuid4().hex), files)
 
     writer.apply_once = forgetful
 
@@ -136,20 +136,19 @@ def break_hand_over() -> None:
     """Put points around the file that a worker leaves to the next one."""
     from vespera_agents.specialists import handing_over  # noqa: PLC0415 - as above
 
-    write, take_over = handing_over._write, handing_over.take_over  # noqa: SLF001 - the moment of writing has no other name
+    hand_over, take_over = handing_over.hand_over, handing_over.take_over
 
-    def write_faulty(*arguments: Any) -> None:
-        fall("before-hand-over")
-        write(*arguments)
-        fall("after-hand-over")
+    def around(what: str, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def faulty(*arguments: Any) -> Any:
+            fall(f"before-{what}")
+            result = await original(*arguments)
+            fall(f"after-{what}")
+            return result
 
-    async def take_over_faulty(*arguments: Any) -> Any:
-        fall("before-take-over")
-        taken = await take_over(*arguments)
-        fall("after-take-over")
-        return taken
+        return faulty
 
-    handing_over._write, handing_over.take_over = write_faulty, take_over_faulty  # noqa: SLF001
+    for name, original in (("hand_over", hand_over), ("take_over", take_over)):
+        setattr(handing_over, name, around(name.replace("_", "-"), original))
 
 
 if __name__ == "__main__":

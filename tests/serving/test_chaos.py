@@ -1,4 +1,4 @@
-"""A client whose server is killed again and again sees latency and nothing else: the short chaos, and a minute of soak."""
+"""A client whose server is killed again and again sees latency, nothing else: the short chaos and a minute of soak."""
 
 from __future__ import annotations
 

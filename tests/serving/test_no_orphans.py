@@ -182,6 +182,11 @@ async def test_a_stopped_forker_or_spare_outlives_nobody() -> None:
         assert await gone(server.family) == []
 
 
+def _crashing(command: list[str], place: Place) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=place.environment, stdin=pipe, stdout=pipe, stderr=pipe)
+
+
 @pytest.mark.parametrize("end", ENDS)
 async def test_workers_that_crash_in_their_start_leave_nobody(end: str) -> None:
     crashing = ("/bin/sh", "-c", f"{GATE} & exit 70")
@@ -193,8 +198,7 @@ run_front(Settings(worker={crashing}, spare=False))
     with new_place() as place:
         family = place.family()
         command = [sys.executable, "-c", program]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with subprocess.Popen(command, env=place.environment, **pipes) as front:  # noqa: ASYNC220 - returns at once
+        with _crashing(command, place) as front:
             try:
                 assert front.stderr is not None
                 # One after another crashes, and what each had started is gone before the next one begins.
