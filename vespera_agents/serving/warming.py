@@ -38,6 +38,8 @@ __all__ = ["serve_link", "warm_up"]
 WARM_SECONDS: Final = 20.0
 """How long warming up may take; it takes a quarter of a second."""
 _PLACES: Final = ("XDG_STATE_HOME", "XDG_RUNTIME_DIR")
+_PLACE_MAX: Final = 60
+"""Characters of the place in which there may be a socket, whose whole path has at most 103; else HTTP stays cold."""
 _CLIENT: Final = {"name": "warming-up", "version": "1"}
 _ENVELOPE: Final = {
     PROTOCOL_VERSION_META_KEY: LATEST_MODERN_VERSION,
@@ -70,7 +72,7 @@ def warm_up(wish: ServeWish) -> None:
         os.environ.update(dict.fromkeys(_PLACES, place))
         try:
             for number, client in enumerate((_modern(), _legacy()), 1):
-                behind = None if wish.behind is None else _facts()
+                behind = _facts() if wish.behind is not None and len(place) <= _PLACE_MAX else None
                 _serve_made_up(replace(wish, workspace=project, metrics=None, http=None, behind=behind), client, number)
         finally:
             for name, value in before.items():
