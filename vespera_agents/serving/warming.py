@@ -37,6 +37,9 @@ __all__ = ["serve_link", "warm_up"]
 
 WARM_SECONDS: Final = 20.0
 """How long warming up may take; it takes a quarter of a second."""
+_PLACES: Final = ("XDG_STATE_HOME", "XDG_RUNTIME_DIR")
+_PLACE_MAX: Final = 60
+"""Characters of the place in which there may be a socket, whose whole path has at most 103; else HTTP stays cold."""
 _CLIENT: Final = {"name": "warming-up", "version": "1"}
 _ENVELOPE: Final = {
     PROTOCOL_VERSION_META_KEY: LATEST_MODERN_VERSION,
@@ -64,22 +67,23 @@ def serve_link(wish: ServeWish, link: int, activation: bytes, lines: framing.Lin
 
 def warm_up(wish: ServeWish) -> None:
     """Serve a made-up client once in each era, in a place that is thrown away; where there is none, do without."""
-    state = os.environ.get("XDG_STATE_HOME")
+    before = {name: os.environ.get(name) for name in _PLACES}
     interval = sys.getswitchinterval()
     with suppress(OSError), tempfile.TemporaryDirectory(prefix="vespera-", ignore_cleanup_errors=True) as place:
         project = Path(place, "project")
         project.mkdir()
-        # The user's registry shall know nothing of it.
-        os.environ["XDG_STATE_HOME"] = place
+        # The user's registry shall know nothing of it, and no socket shall be left if this process is killed.
+        os.environ.update(dict.fromkeys(_PLACES, place))
         try:
             for number, client in enumerate((_modern(), _legacy()), 1):
-                behind = None if wish.behind is None else _facts()
+                behind = _facts() if wish.behind is not None and len(place) <= _PLACE_MAX else None
                 _serve_made_up(replace(wish, workspace=project, metrics=None, http=None, behind=behind), client, number)
         finally:
-            if state is None:
-                del os.environ["XDG_STATE_HOME"]
-            else:
-                os.environ["XDG_STATE_HOME"] = state
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
             sys.setswitchinterval(interval)
 
 
