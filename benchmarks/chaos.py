@@ -24,6 +24,7 @@ from benchmarks.killing.faulty_worker import POINTS
 from benchmarks.killing.scenarios import Outcome, control, forced, killed, wedged
 
 CALLS: Final = 5_000
+QUICK_CALLS: Final = 250
 KILLS: Final = 100
 FORCED: Final = 40
 STOPPED: Final = 5
@@ -45,7 +46,7 @@ ERAS: Final = ("legacy", "auto")
 
 async def run(options: Options) -> list[Row]:
     """Kill in every way, and judge each run by itself."""
-    calls, kills = options.scaled(CALLS), options.scaled(KILLS)
+    calls, kills = QUICK_CALLS if options.quick else CALLS, options.scaled(KILLS)
     rows: list[Row] = []
     for era in ERAS:
         outcome = await killed(era, calls, kills, cold_starts=options.scaled(COLD_STARTS))

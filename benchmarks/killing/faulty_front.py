@@ -8,6 +8,7 @@ whether that moment is armed: then it stands still, so that a test can kill whom
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from argparse import ArgumentParser
 from typing import Any, Final
@@ -62,7 +63,7 @@ def stand_still_at_moments() -> None:
                 deadline = time.monotonic() + _STILL_SECONDS
                 # The whole process shall stand still, its loop too, until whoever armed this has killed.
                 while time.monotonic() < deadline and not armed(f"{moment}.over"):
-                    time.sleep(_LOOK_SECONDS)
+                    threading.Event().wait(_LOOK_SECONDS)
 
     log_class: Any = Log
     log_class.say = say_and_wait
