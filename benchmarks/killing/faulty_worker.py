@@ -37,7 +37,7 @@ _WRITES: Final = {
     "wish": "INTO restart(",
     "outcome": "UPDATE restart ",
 }
-"""What tells the transactions apart that have points: an effect, a plan, a worker's first word, the two of a restart."""
+"""What tells the transactions apart that have points: an effect, a plan, a worker's first word, a restart's two."""
 RESTART_POINTS: Final = tuple(
     f"{when}-{what}"
     for what in (*_WRITES, "hand-over", "take-over")
