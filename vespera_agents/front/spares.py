@@ -65,6 +65,7 @@ class Spares:
         self._round = trio.CancelScope()
         self._made = self._taken = self._died = 0
         workers.take_spare = self.take
+        workers.renew_spares = self.renew
 
     async def run(self, *, task_status: trio.TaskStatus[Spares]) -> None:
         """Have a spare ready, from the time on when the first worker has become ready.
@@ -96,7 +97,8 @@ class Spares:
         return process
 
     def renew(self) -> None:
-        """Make spares from what is on disk now: the code has changed."""
+        """Make spares from what is on disk now: the code has changed, and nothing of the code before is taken."""
+        self._parked = self._forker = None
         self._round.cancel()
 
     def tree_detail(self) -> dict[str, str | int | float]:

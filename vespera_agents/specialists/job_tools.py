@@ -51,16 +51,16 @@ class JobTools:
         self._beginners[kind] = beginner
 
     async def adopt_all(self, opened: OpenWorkspace) -> None:
-        """Begin anew what an earlier process of this server worked on."""
+        """Begin anew what an earlier process of this server worked on, or end what came to its end."""
         for one in await opened.store.read(job_queries.live_jobs):
             if opened.jobs.abandoned(one):
-                await self._adopted(opened, one)
+                await self._settled(opened, one)
 
     async def adopt_work_on(self, opened: OpenWorkspace, kind: str, task_id: str) -> None:
-        """Begin anew what an earlier process of this server did for a task."""
+        """Begin anew what an earlier process of this server did for a task, or end what came to its end."""
         for one in await opened.store.read(job_queries.live_jobs):
             if (one.kind, one.task_id) == (kind, task_id) and opened.jobs.abandoned(one):
-                await self._adopted(opened, one)
+                await self._settled(opened, one)
 
     def decide(self, kind: str, verdict: Verdict) -> None:
         """Say how a kind of job is judged when its server is gone."""
@@ -199,12 +199,14 @@ class JobTools:
         gone = not server_alive(opened.workspace, found.server)
         if not gone and not opened.jobs.abandoned(found):
             return found
-        if not gone and await self._adopted(opened, found):
-            return await opened.store.read(job_queries.job, found.id)
         # First what it had begun is over: then the rows say what came of it.
         if gone:
             await opened.release_dead_claims()
-        await opened.store.execute(await self._verdict(opened, found), opened.key())
+        # Its process may have died between the last change that it made and its own end: nothing is left to be done.
+        end = await self._completed(opened, found)
+        if end is None and not gone and await self._adopted(opened, found):
+            return await opened.store.read(job_queries.job, found.id)
+        await opened.store.execute(end or _ended(found), opened.key())
         return await opened.store.read(job_queries.job, found.id)
 
     async def _adopted(self, opened: OpenWorkspace, found: Job) -> bool:
@@ -223,16 +225,17 @@ class JobTools:
                 return False
         return True
 
-    async def _verdict(self, opened: OpenWorkspace, found: Job) -> EndJob:
+    async def _completed(self, opened: OpenWorkspace, found: Job) -> EndJob | None:
         verdict = self._verdicts.get(found.kind)
         result = None if verdict is None else await verdict(opened, found)
-        if result is not None:
-            return EndJob("supervision", found.id, JobStatus.COMPLETED, result=result)
-        if found.stop is not None:
-            return EndJob("supervision", found.id, JobStatus.CANCELLED, found.stop)
-        text = f"the server that worked on it ({found.server}) ended before it was done; ask for it again to go on"
-        error = {"kind": "interrupted", "message": text}
-        return EndJob("supervision", found.id, JobStatus.FAILED, text, error=error)
+        return None if result is None else EndJob("supervision", found.id, JobStatus.COMPLETED, result=result)
+
+
+def _ended(found: Job) -> EndJob:
+    if found.stop is not None:
+        return EndJob("supervision", found.id, JobStatus.CANCELLED, found.stop)
+    text = f"the server that worked on it ({found.server}) ended before it was done; ask for it again to go on"
+    return EndJob("supervision", found.id, JobStatus.FAILED, text, error={"kind": "interrupted", "message": text})
 
 
 def job_line(found: Job) -> str:
