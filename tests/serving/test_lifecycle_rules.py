@@ -214,8 +214,8 @@ async def test_a_restart_is_answered_by_the_next_worker_from_the_row_and_asks_fo
         await until(lambda: "0.02" in place.rows("SELECT phases FROM restart")[0][0])
 
 
-async def test_a_worker_that_died_in_the_restart_counts_as_replaced(place, front) -> None:
-    """Killed between the wish and the drain: whoever takes over answers, and the history has both."""
+async def test_a_worker_that_died_before_it_was_replaced_has_failed_to_be(place, front) -> None:
+    """Killed between the wish and the drain: a spare took over, whose code nobody renewed, and the history has both."""
     front.answers = answers(ACCEPTED)
     async with worker(place, front) as one, trio.open_nursery() as nursery:
         nursery.start_soon(one.client.call_tool, RESTART, {}, KEY)
@@ -225,9 +225,9 @@ async def test_a_worker_that_died_in_the_restart_counts_as_replaced(place, front
     front.standing = {"crashes": [{"generation": 1, "at": 1.0, "pid": 7, "status": -9, "ready": True}]}
     async with worker(place, front, "crash") as two:
         result = await two.client.call_tool(RESTART, {}, KEY)
-        assert not result.is_error, text_of(result)
-        told = result.structured_content
-        assert told["to_worker"].startswith("generation 2")
+        assert result.is_error
+        assert "generation 2 took over as after a crash: the worker that was asked died" in text_of(result)
+        assert place.rows("SELECT status, following FROM restart") == [("failed", 2)]
         assert place.rows("SELECT ending FROM generation WHERE number=1") == [("signal 9",)]
 
 

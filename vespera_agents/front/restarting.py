@@ -21,6 +21,7 @@ import trio
 from vespera_agents.front.fleet import WorkerFailed
 from vespera_agents.front.framing import DRAIN, RESUME
 from vespera_agents.front.parking import NEVER_TAKEN, Parked
+from vespera_agents.front.processes import FrontProcess
 from vespera_agents.front.workers import Workers
 
 __all__ = ["Restart", "Restarts"]
@@ -59,6 +60,8 @@ class Restart:
         """Why it failed."""
         self.instead = ""
         """Who serves since it failed."""
+        self.process: FrontProcess | None = None
+        """The fresh one."""
         self._phases: list[tuple[str, float]] = []
         """The phases that are over, and how long they took."""
         self._phase = ""
@@ -80,6 +83,11 @@ class Restart:
         if self._phase:
             self._phases.append((self._phase, time.monotonic() - self._since))
         self._phase = ""
+
+    @property
+    def decided(self) -> bool:
+        """Whether a worker works that nobody will replace for it: that one may ask for the next."""
+        return self.error is not None or (self.process is not None and self.process.became_ready.is_set())
 
     def fail(self, why: str) -> None:
         """Take in that it has failed."""
@@ -116,6 +124,7 @@ class Restarts:
         """Carry out what these workers ask for."""
         self._workers = workers
         self._wish: Restart | None = None
+        self._under_way: Restart | None = None
         self._wished = trio.Event()
         self._done = self._failed = 0
         workers.ask_restart = self.ask
@@ -125,17 +134,17 @@ class Restarts:
         task_status.started(self)
         while True:
             await self._wished.wait()
-            wish = self._wish
+            self._wished = trio.Event()
+            self._under_way, self._wish = self._wish, None
             try:
-                if wish is not None:
-                    await self._restart(wish)
+                if self._under_way is not None:
+                    await self._restart(self._under_way)
             finally:
-                self._wish = None
-                self._wished = trio.Event()
+                self._under_way = None
 
     def ask(self, asked: dict[str, object]) -> dict[str, object]:
         """Take a worker's wish, and give the answer to it."""
-        if self._wish is not None:
+        if self._wish is not None or (self._under_way is not None and not self._under_way.decided):
             return {"error": "a restart is under way already. Wait until it has ended."}
         mode, timeout = asked.get("mode", "graceful"), asked.get("timeout", _TIMEOUT_SECONDS)
         if mode not in _MODES:
@@ -153,7 +162,7 @@ class Restarts:
 
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""
-        return {"done": self._done, "failed": self._failed, "under_way": int(self._wish is not None)}
+        return {"done": self._done, "failed": self._failed, "under_way": int(self._under_way is not None)}
 
     async def _restart(self, restart: Restart) -> None:
         workers = self._workers
@@ -184,6 +193,7 @@ class Restarts:
             process = workers.fleet.spawn("fresh worker")
         except (WorkerFailed, OSError) as error:
             raise _Failed(f"no new process can be started: {error}") from error
+        restart.process = process
         parked = Parked(process)
         failure: _Failed | None = None
         try:

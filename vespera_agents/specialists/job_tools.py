@@ -30,8 +30,8 @@ STOP_SECONDS: Final = 15.0
 """How long cancelling waits until the work has really ended: killed commands, tasks given back."""
 _SHOWN: Final = 20
 
-Beginner = Callable[[OpenWorkspace, Job], Awaitable[None]]
-"""Begins the work of a job anew, whose process has ended."""
+Beginner = Callable[[OpenWorkspace, Job], Awaitable[bool]]
+"""Begins the work of a job anew, whose process has ended; False where its last change was made already."""
 Verdict = Callable[[OpenWorkspace, Job], Awaitable[Mapping[str, object] | None]]
 """Says from the rows what a job came to whose server is gone; None when it did not come to its end."""
 
@@ -199,14 +199,12 @@ class JobTools:
         gone = not server_alive(opened.workspace, found.server)
         if not gone and not opened.jobs.abandoned(found):
             return found
-        # First what it had begun is over: then the rows say what came of it.
         if gone:
+            # First what it had begun is over: then the rows say what came of it.
             await opened.release_dead_claims()
-        # Its process may have died between the last change that it made and its own end: nothing is left to be done.
-        end = await self._completed(opened, found)
-        if end is None and not gone and await self._adopted(opened, found):
+        elif await self._adopted(opened, found):
             return await opened.store.read(job_queries.job, found.id)
-        await opened.store.execute(end or _ended(found), opened.key())
+        await opened.store.execute(await self._verdict(opened, found), opened.key())
         return await opened.store.read(job_queries.job, found.id)
 
     async def _adopted(self, opened: OpenWorkspace, found: Job) -> bool:
@@ -219,23 +217,21 @@ class JobTools:
                 return True
             try:
                 await opened.jobs.adopt(found)
-                await beginner(opened, found)
+                return await beginner(opened, found)
             except (Refusal, WorkspaceError) as error:
                 log.warning("job %s could not be begun anew: %s", found.id, error)
                 return False
-        return True
 
-    async def _completed(self, opened: OpenWorkspace, found: Job) -> EndJob | None:
+    async def _verdict(self, opened: OpenWorkspace, found: Job) -> EndJob:
         verdict = self._verdicts.get(found.kind)
         result = None if verdict is None else await verdict(opened, found)
-        return None if result is None else EndJob("supervision", found.id, JobStatus.COMPLETED, result=result)
-
-
-def _ended(found: Job) -> EndJob:
-    if found.stop is not None:
-        return EndJob("supervision", found.id, JobStatus.CANCELLED, found.stop)
-    text = f"the server that worked on it ({found.server}) ended before it was done; ask for it again to go on"
-    return EndJob("supervision", found.id, JobStatus.FAILED, text, error={"kind": "interrupted", "message": text})
+        if result is not None:
+            return EndJob("supervision", found.id, JobStatus.COMPLETED, result=result)
+        if found.stop is not None:
+            return EndJob("supervision", found.id, JobStatus.CANCELLED, found.stop)
+        text = f"the server that worked on it ({found.server}) ended before it was done; ask for it again to go on"
+        error = {"kind": "interrupted", "message": text}
+        return EndJob("supervision", found.id, JobStatus.FAILED, text, error=error)
 
 
 def job_line(found: Job) -> str:
