@@ -10,7 +10,6 @@ import pytest
 
 from tests.front.kit import TOY, started
 
-
 _KILL_AT = """
 import os, signal
 from vespera_agents.front import fleet, log

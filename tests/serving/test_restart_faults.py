@@ -61,6 +61,13 @@ class Told:
         assert answer.structured_content is not None
         self.record.planned[title] = answer.structured_content["tasks"][0]["id"]
 
+    async def claim(self) -> None:
+        """Begin work on the task that was planned last, and write it down."""
+        task = [*self.record.planned.values()][-1]
+        answer = await self.client.call_tool("orchestrator_execute_task", {"task_id": task})
+        assert not answer.is_error, answer.content
+        self.record.claimed.add(task)
+
     async def restart(self) -> str:
         """Ask for a restart; gives the text of the answer, whatever it is."""
         answer = await self.client.call_tool("orchestrator_restart_server", {"reason": "a test", "timeout": 5})
@@ -131,12 +138,10 @@ async def test_a_client_stays_connected_where_a_worker_dies_in_a_restart(points:
     with new_place() as place:
         record = Record()
         async with told(place, record) as one:
-            # Only who works on something has something to hand over.
-            claim = await one.client.call_tool("orchestrator_execute_task", {"task_id": record.planned["task 0"]})
-            assert not claim.is_error
-            record.claimed.add(record.planned["task 0"])
             for point in points:
                 await one.spare()
+                # Only who works on something has something to hand over, and who died has handed nothing over.
+                await one.claim()
                 fired = one.faults.arm(point)
                 with trio.fail_after(WAIT_SECONDS):
                     async with trio.open_nursery() as nursery:

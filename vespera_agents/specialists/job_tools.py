@@ -53,13 +53,13 @@ class JobTools:
     async def adopt_all(self, opened: OpenWorkspace) -> None:
         """Begin anew what an earlier process of this server worked on, or end what came to its end."""
         for one in await opened.store.read(job_queries.live_jobs):
-            if opened.jobs.abandoned(one):
+            if await opened.jobs.abandoned(one):
                 await self._settled(opened, one)
 
     async def adopt_work_on(self, opened: OpenWorkspace, kind: str, task_id: str) -> None:
         """Begin anew what an earlier process of this server did for a task, or end what came to its end."""
         for one in await opened.store.read(job_queries.live_jobs):
-            if (one.kind, one.task_id) == (kind, task_id) and opened.jobs.abandoned(one):
+            if (one.kind, one.task_id) == (kind, task_id) and await opened.jobs.abandoned(one):
                 await self._settled(opened, one)
 
     def decide(self, kind: str, verdict: Verdict) -> None:
@@ -197,7 +197,7 @@ class JobTools:
         if found.ended:
             return found
         gone = not server_alive(opened.workspace, found.server)
-        if not gone and not opened.jobs.abandoned(found):
+        if not gone and not await opened.jobs.abandoned(found):
             return found
         if gone:
             # First what it had begun is over: then the rows say what came of it.
@@ -213,7 +213,7 @@ class JobTools:
         if beginner is None or found.intent is None or found.stop is not None:
             return False
         async with self._adopting:
-            if (await opened.store.read(job_queries.job, found.id)).ended or not opened.jobs.abandoned(found):
+            if (await opened.store.read(job_queries.job, found.id)).ended or not await opened.jobs.abandoned(found):
                 return True
             try:
                 await opened.jobs.adopt(found)
