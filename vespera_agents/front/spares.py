@@ -31,8 +31,11 @@ _FORK_SECONDS: Final = 30.0
 _URGENT_SECONDS: Final = 1.0
 """How long a fork may take that a client waits for."""
 _QUIET_STEP_SECONDS: Final = 0.05
-_QUIET_SECONDS_MAX: Final = 5.0
-"""How long the first spare waits at most for a pause of the client's."""
+_QUIET_SECONDS_MAX: Final = 1.0
+"""How long the first spare waits at most for a pause of the client's: its first calls are answered by then."""
+_BEGIN_SECONDS: Final = 0.1
+"""How long a spare that has become the worker has the machine for itself before the next one is made: it has calls to
+answer that waited for it, and to warm up takes a quarter of a second of another processor."""
 
 
 class SpareFailed(WorkerFailed):
@@ -143,6 +146,9 @@ class Spares:
                 self._made += 1
                 if await self._park(process):
                     failures = 0
+                    with trio.move_on_after(_QUIET_SECONDS_MAX):
+                        await self._workers.wait_ready()
+                        await trio.sleep(_BEGIN_SECONDS)
                     continue
                 self._died += 1
                 why = f"spare {process.pid} died while it waited"
