@@ -8,6 +8,7 @@ import json
 import os
 import select
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -280,6 +281,26 @@ def test_gates_whose_worker_died_are_run_again_for_the_repeated_call() -> None:
         assert place.rows("SELECT status FROM task") == [("completed",)]
         assert place.rows("SELECT status, attempts FROM job") == [("completed", 2)]
         assert heard(begun) == b"\n", "once for each worker"
+
+
+def test_a_job_whose_worker_died_between_its_last_change_and_its_end_is_ended() -> None:
+    with new_place() as place:
+        with started_worker(place) as first:
+            task = gated(place, first, "sh -c true")
+            line = calling(4, "complete_task", task_id=task, summary="done", next_action="complete")
+            first.send(line)
+            assert first.answer(4)["structuredContent"]["outcome"] == "completed"
+            first.kill()
+        with contextlib.closing(sqlite3.connect(place.workspace.database)) as store, store:
+            store.execute("UPDATE job SET status='working', result=NULL")
+        with started_worker(place) as second:
+            second.activate(2, line, reason="crash")
+            assert second.answer(4)["structuredContent"]["outcome"] == "completed"
+            deadline = time.monotonic() + GONE_SECONDS
+            while place.rows("SELECT status FROM job") != [("completed",)]:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        assert place.rows("SELECT result IS NULL FROM job") == [(0,)]
 
 
 def test_work_that_goes_on_after_its_call_is_begun_anew_by_the_next_worker() -> None:
