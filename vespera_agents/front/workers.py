@@ -19,7 +19,7 @@ from vespera_agents.front.doors import Door
 from vespera_agents.front.fleet import Fleet, WorkerFailed, shown_status
 from vespera_agents.front.framing import ACTIVATE, ASK, DRAINED, END_OF_REPLAY, LOCK, PING, READY, WARM
 from vespera_agents.front.launch import Launch
-from vespera_agents.front.lives import Life
+from vespera_agents.front.lives import LAST_SECONDS, Life
 from vespera_agents.front.locks import Locks
 from vespera_agents.front.log import Log
 from vespera_agents.front.parking import Parked
@@ -143,7 +143,7 @@ class Workers:
 
         Args:
             why: for the log.
-            patient: whether a worker that is about to become ready shall first say what it has to say.
+            patient: whether a worker, even one that is not ready yet, shall first say what it has to say.
         """
         if not self.ending.is_set():
             self.log.say(f"ends: {why}")
@@ -294,6 +294,7 @@ class Workers:
         while (lines := await life.process.lines()) is not None:
             for line in lines:
                 self._hear(life, line)
+            life.heard.set()
             while self._door.stuffed():
                 life.unheard = True
                 await self._door.wait_taken()
@@ -303,9 +304,12 @@ class Workers:
         """Let a worker end by itself once the front ends, for a while."""
         await self.ending.wait()
         process, settings = life.process, self.settings
-        if not life.ready and self._patient:
+        if self._patient:
+            # Who has closed its end before anybody could answer waits for the start: it can wait for the answers, too.
+            seconds = LAST_SECONDS if life.ready else settings.end_seconds
             with trio.move_on_after(settings.start_seconds):
                 await process.became_ready.wait()
+            await life.say_last(self.busy, seconds)
         await life.end(settings.end_seconds if life.ready else 0.0)
 
     def _finish(self, life: Life) -> None:
