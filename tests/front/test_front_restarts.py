@@ -83,9 +83,10 @@ def test_the_end_of_its_terminal_is_the_end_of_a_front():
     ours, theirs = pty.openpty()
     with new_place() as place:
         text = program(place, forker=False, worker="", spare=False)
-        front = Front(place, spawn_front(place, text, start_new_session=True, preexec_fn=partial(_take, theirs)))
+        process = spawn_front(place, text, start_new_session=True, preexec_fn=partial(_take, theirs))
+        front = Front(place, process)
         os.close(theirs)
-        try:
+        with process:
             front.call("echo")
             front.process.send_signal(signal.SIGHUP)
             front.until(lambda: len(front.activations()) == 2)
@@ -95,9 +96,6 @@ def test_the_end_of_its_terminal_is_the_end_of_a_front():
             assert front.wait() == 0
             front.until(lambda: not front.processes())
             assert "ends: SIGHUP" in front.log()
-        finally:
-            front.process.kill()
-            front.process.wait()
 
 
 def _take(terminal):
