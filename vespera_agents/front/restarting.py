@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from typing import Final, final
 
 import trio
@@ -21,6 +22,7 @@ import trio
 from vespera_agents.front.fleet import WorkerFailed
 from vespera_agents.front.framing import DRAIN, RESUME
 from vespera_agents.front.parking import Parked
+from vespera_agents.front.processes import FrontProcess
 from vespera_agents.front.spares import Spares
 from vespera_agents.front.workers import Workers
 
@@ -108,7 +110,10 @@ class Restarts:
         """Carry out what these workers ask for."""
         self._workers = workers
         self._spares = spares
-        self._wish: Restart | None = None
+        self._wishes: deque[Restart] = deque()
+        """The one under way, and the next where the answer to that one may have been given."""
+        self._successor: FrontProcess | None = None
+        """What takes over in the one under way."""
         self._wished = trio.Event()
         self._done = self._failed = 0
         workers.ask_restart = self.ask
@@ -117,18 +122,18 @@ class Restarts:
         """Wait for wishes and carry them out: a child for a supervisor."""
         task_status.started(self)
         while True:
-            await self._wished.wait()
-            wish = self._wish
-            try:
-                if wish is not None:
-                    await self._restart(wish)
-            finally:
-                self._wish = None
+            while not self._wishes:
                 self._wished = trio.Event()
+                await self._wished.wait()
+            try:
+                await self._restart(self._wishes[0])
+            finally:
+                self._wishes.popleft()
+                self._successor = None
 
     def ask(self, asked: dict[str, object]) -> dict[str, object]:
         """Take a worker's wish, and give the answer to it."""
-        if self._wish is not None:
+        if len(self._wishes) > self._answered():
             return {"error": "a restart is under way already. Wait until it has ended."}
         mode, timeout = asked.get("mode", "graceful"), asked.get("timeout", _TIMEOUT_SECONDS)
         if mode not in _MODES:
@@ -140,13 +145,17 @@ class Restarts:
         key = str(asked.get("key", asked.get("seq", "")))
         # One line: a client wrote it, and the log tells events by their lines.
         reason = " ".join(str(asked.get("reason") or "").split())[:_REASON_CHARACTERS_MAX]
-        self._wish = Restart(key, str(mode), float(timeout), reason)
+        self._wishes.append(Restart(key, str(mode), float(timeout), reason))
         self._wished.set()
         return {"accepted": True, "key": key, "mode": mode, "timeout": timeout}
 
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""
-        return {"done": self._done, "failed": self._failed, "under_way": int(self._wish is not None)}
+        return {"done": self._done, "failed": self._failed, "under_way": len(self._wishes)}
+
+    def _answered(self) -> bool:
+        """Say whether the new worker works: whoever reads its answer may ask again before we have put all in order."""
+        return self._successor is not None and self._successor.became_ready.is_set()
 
     async def _restart(self, restart: Restart) -> None:
         workers = self._workers
@@ -179,6 +188,7 @@ class Restarts:
             process = workers.fleet.spawn("fresh worker")
         except (WorkerFailed, OSError) as error:
             raise _Failed(f"no new process can be started: {error}") from error
+        self._successor = process
         parked = Parked(process)
         failure: _Failed | None = None
         try:
