@@ -207,6 +207,8 @@ class Opened:
 
     def end_worker(self) -> None:
         """Let the worker end in good order, as the front does."""
+        if self.worker.link is not None:
+            self.worker.link.close()
         self.door.stop()
 
     async def start(self) -> None:
