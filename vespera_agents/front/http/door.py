@@ -3,7 +3,7 @@
     accepting ── connection ── exchange ── upstream ── the worker's private socket
 
 It serves as long as the front lives: workers come and go behind it, and a client sees that an answer takes longer. Who
-may come in says the worker's guard. Neighbours: `listening` keeps the socket, `workers` says what it needs of the
+may come in says `entrance`. Neighbours: `listening` keeps the socket, `workers` says what it needs of the
 front.
 """
 
@@ -49,6 +49,8 @@ class FrontStatistics:
     """Connections beyond the limit."""
     busy: int
     """Connections over which a request is under way."""
+    refused: int
+    """Requests that were not passed on: who sent them may not come in, or what was sent is too much or no HTTP."""
     repeated: int
     """Requests that were sent to another worker."""
     given_up: int
@@ -85,7 +87,8 @@ class FrontDoor:
         self._at_stop = at_stop
         self._limits = limits
         self._pool = Pool(limits.send_seconds)
-        self._road = Road(workers, self._pool, limits)
+        assert listening.entrance is not None, "clients connect there"
+        self._road = Road(listening.entrance, workers, self._pool, limits)
         self._bodies = Bodies(limits.bodies_bytes_max)
         self._stopping = trio.Event()
         self._connections: set[Connection] = set()
@@ -136,6 +139,7 @@ class FrontDoor:
             connections=len(self._connections),
             turned_away=self._turned_away,
             busy=sum(connection.busy for connection in self._connections),
+            refused=self._road.refused,
             repeated=self._road.repeated,
             given_up=self._road.given_up,
             bodies_bytes=self._bodies.bytes,
@@ -145,7 +149,13 @@ class FrontDoor:
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""
         now = self.statistics()
-        return {"url": self._listening.url, "connections": now.connections, "busy": now.busy, "repeated": now.repeated}
+        return {
+            "url": self._listening.url,
+            "connections": now.connections,
+            "busy": now.busy,
+            "repeated": now.repeated,
+            "refused": now.refused + now.turned_away,
+        }
 
     async def _connect(self, stream: AnyStream) -> None:
         try:

@@ -16,6 +16,7 @@ from typing import Final, Protocol, cast, final
 
 import trio
 
+from vespera_agents.front.http.entrance import Entrance
 from vespera_agents.front.http.events import Events, Passing, cancellation, event_of
 from vespera_agents.front.http.facts import REPLAY, SEQ
 from vespera_agents.front.http.limits import Limits
@@ -78,8 +79,9 @@ class Client(Protocol):
 class Road:
     """What the requests of one front share on their way to workers."""
 
-    def __init__(self, workers: HttpWorkers, pool: Pool, limits: Limits) -> None:
-        """Say who answers, and over which connections."""
+    def __init__(self, entrance: Entrance, workers: HttpWorkers, pool: Pool, limits: Limits) -> None:
+        """Say who may come in, who answers, and over which connections."""
+        self.entrance: Final = entrance
         self.workers: Final = workers
         self.pool: Final = pool
         self.limits: Final = limits
@@ -91,6 +93,8 @@ class Road:
         """Requests whose clients wait for an answer."""
         self.repeated = 0
         """Requests that were sent to another worker."""
+        self.refused = 0
+        """Requests that no worker heard of."""
         self.given_up = 0
         """Requests that were answered with an error of ours."""
 
