@@ -212,3 +212,16 @@ async def test_the_sessions_own_stream_does_not_end_with_a_worker_that_is_replac
                 await client.post("", json=call("announce", number), headers=about)
                 while (event := await anext(stream)).data is None or "tools" not in event.data["method"]:
                     pass
+
+
+async def test_the_way_to_the_private_socket_and_back_is_gone_and_says_so(tmp_path: Path) -> None:
+    async with open_door(tmp_path, behind=True) as opened:
+        assert opened.front is not None
+        assert await opened.front.reach(b"there and back") is None
+        worker = opened.worker
+        assert worker.about is not None
+        await trio.Path(worker.about.path).unlink()
+        opened.front._pool.close()
+        assert "broke" in str(await opened.front.reach(b"there and back"))
+        await opened.kill()
+        assert "no worker" in str(await opened.front.reach(b"there and back"))

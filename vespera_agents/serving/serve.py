@@ -223,6 +223,7 @@ async def _serve_http_behind(serving: _Serving, front: FrontLink, url: str) -> N
     from vespera_agents.serving.transports.http.door import HttpDoor  # noqa: PLC0415
     from vespera_agents.serving.transports.http.private import listen_privately  # noqa: PLC0415
 
+    front.brings_http = True
     with listen_privately(url) as listening:
         await replace(serving, private=listening.private).behind_a_front(
             lambda server, opened: HttpDoor(

@@ -22,12 +22,14 @@ from vespera_agents.front.http.exchange import Road
 from vespera_agents.front.http.limits import ORDINARY, Limits
 from vespera_agents.front.http.listening import FULL, Listening
 from vespera_agents.front.http.sending import AnyStream
-from vespera_agents.front.http.upstream import Pool
+from vespera_agents.front.http.upstream import Pool, UpstreamLost
 from vespera_agents.front.http.workers import HttpWorkers
 
 __all__ = ["FrontDoor", "FrontStatistics"]
 
 HANDSHAKE_SECONDS: Final = 10.0
+REACH_SECONDS: Final = 5.0
+"""How long the way to the worker's private socket and back may take."""
 CUT_SECONDS: Final = 0.3
 """How long the worker may take to end streams, beyond the time that it gives to requests under way."""
 
@@ -132,6 +134,23 @@ class FrontDoor:
     def busy(self) -> bool:
         """Say whether a client waits for an answer."""
         return self._road.waiting > 0
+
+    async def reach(self, text: bytes) -> str | None:
+        """Go to the worker's private socket and back, and say what went wrong.
+
+        Args:
+            text: what the worker shall give back; it may stand in a header.
+        """
+        worker = self._road.workers.current()
+        if worker is None:
+            return "no worker takes HTTP requests at the moment"
+        with trio.move_on_after(REACH_SECONDS):
+            try:
+                given = await self._pool.echo(worker, text)
+            except UpstreamLost:
+                return "the connection to the worker's private socket broke"
+            return None if given == text else "the worker's private socket gave something else back"
+        return f"the worker's private socket did not answer within {REACH_SECONDS:g} s"
 
     def statistics(self) -> FrontStatistics:
         """Count what came through the door so far."""

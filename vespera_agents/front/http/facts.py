@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CLIENT", "OURS", "PRINCIPAL", "REPLAY", "SCHEME", "SEQ"]
+__all__ = ["CLIENT", "ECHO", "OURS", "PRINCIPAL", "REPLAY", "SCHEME", "SEQ"]
 
 OURS: Final = b"vespera-"
 """How the names of headers begin that only the front may set."""
@@ -21,3 +21,5 @@ SCHEME: Final = b"vespera-scheme"
 """How it connected."""
 PRINCIPAL: Final = b"vespera-principal"
 """Whose token the request bore, where one is asked for."""
+ECHO: Final = b"vespera-echo"
+"""What shall be given back and is no request of a client."""

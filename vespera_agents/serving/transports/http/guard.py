@@ -82,6 +82,9 @@ class Guard:
             await send({"type": "websocket.close"})
             return
         told = NOBODY if self._listening.private is None else told_of(scope)
+        if told.echo is not None:
+            await answer_json(send, 200, told.echo.encode())
+            return
         headers = headers_of(scope)
         # Counted before the answer is sent, and taken back before anybody can look.
         self._refused += 1

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, cast, final
 
-from vespera_agents.front.http.facts import CLIENT, OURS, PRINCIPAL, REPLAY, SCHEME, SEQ
+from vespera_agents.front.http.facts import CLIENT, ECHO, OURS, PRINCIPAL, REPLAY, SCHEME, SEQ
 from vespera_agents.front.http.listening import BACKLOG, Listening
 from vespera_agents.workspace.servers import runtime_directory
 
@@ -34,9 +34,11 @@ class Told:
     """Whether an earlier worker had it."""
     principal: str | None
     """Whose token it bore; None where none is asked for."""
+    echo: str | None
+    """What it only wants back; None for a client's."""
 
 
-NOBODY: Final = Told(None, repeated=False, principal=None)
+NOBODY: Final = Told(None, repeated=False, principal=None, echo=None)
 """What is known of a request without a front."""
 
 
@@ -77,4 +79,4 @@ def told_of(scope: MutableMapping[str, object]) -> Told:
         host, _, port = told[CLIENT].partition(" ")
         scope["client"] = (host, int(port))
     scope["scheme"] = told.get(SCHEME, "http")
-    return Told(told.get(SEQ), REPLAY in told, told.get(PRINCIPAL))
+    return Told(told.get(SEQ), REPLAY in told, told.get(PRINCIPAL), told.get(ECHO))
