@@ -116,7 +116,7 @@ class Restarts:
         """What takes over in the one under way."""
         self._wished = trio.Event()
         self._done = self._failed = 0
-        workers.ask_restart = self.ask
+        workers.questions.restart = self.ask
 
     async def run(self, *, task_status: trio.TaskStatus[Restarts]) -> None:
         """Wait for wishes and carry them out: a child for a supervisor."""

@@ -24,6 +24,7 @@ from vespera_agents.front.locks import Locks
 from vespera_agents.front.log import Log
 from vespera_agents.front.parking import Parked
 from vespera_agents.front.processes import FrontProcess
+from vespera_agents.front.questions import Questions
 from vespera_agents.front.settings import Settings
 from vespera_agents.front.standing import Standing
 from vespera_agents.front.vigil import Vigil
@@ -89,8 +90,8 @@ class Workers:
         """Set when the first worker has become ready."""
         self.take_spare: Callable[[], Awaitable[FrontProcess | None]] = _no_spare
         """Gives a process that only waits to be activated, if there is one."""
-        self.ask_restart: Callable[[dict[str, object]], dict[str, object]] = _refuse_restart
-        """Answers a worker's wish to be replaced."""
+        self.questions = Questions(self.standing)
+        """What workers ask of the front."""
         self.heir: Parked | None = None
         """The process that takes over when the worker ends, because a restart was asked for."""
         self.drained = trio.Event()
@@ -352,7 +353,7 @@ class Workers:
                 self._became_ready(life, line[2:])
             elif flag == ASK:
                 number, _, question = line[2:].partition(b" ")
-                self._answer(int(number), cast("object", json.loads(question)))
+                self._answer(life, int(number), cast("object", json.loads(question)))
             elif flag == LOCK:
                 self._locks.keep(line[2:], life.process)
             elif flag == DRAINED:
@@ -376,23 +377,14 @@ class Workers:
         self.log.say(f"worker {self.standing.generation} (pid {life.process.pid}) is ready after {took * 1000:.1f} ms")
         self.announce()
 
-    def _answer(self, number: int, question: object) -> None:
-        asked = cast("dict[str, object]", question) if isinstance(question, dict) else {}
-        match asked.get("ask"):
-            case "echo":
-                answer = asked
-            case "standing":
-                answer = self.standing.facts()
-            case "restart":
-                answer = self.ask_restart(asked)
-            case other:
-                answer = {"error": f"the front knows no question {other!r}"}
-        self.tell(b"%s %d %s\n" % (ASK, number, json.dumps(answer).encode()))
+    def _answer(self, life: Life, number: int, question: object) -> None:
+        def reply(answer: dict[str, object]) -> None:
+            # The next worker numbers its questions anew.
+            if self._life is life:
+                self.tell(b"%s %d %s\n" % (ASK, number, json.dumps(answer).encode()))
+
+        self.questions.answer(question, reply)
 
 
 async def _no_spare() -> FrontProcess | None:
     return None
-
-
-def _refuse_restart(_: dict[str, object]) -> dict[str, object]:
-    return {"error": "this front carries out no restarts"}
