@@ -135,7 +135,7 @@ async def _obey(signals: AsyncIterator[int], workers: Workers, *, attached: bool
 def _restart(workers: Workers) -> None:
     """Restart in order, as servers do at SIGHUP."""
     if workers.ready:
-        answer = workers.ask_restart({"mode": "graceful", "reason": signal.SIGHUP.name})
+        answer = workers.questions.restart({"mode": "graceful", "reason": signal.SIGHUP.name})
     else:
         answer = {"error": "no worker is ready yet. Wait until one is, and send it again."}
     if "error" in answer:
