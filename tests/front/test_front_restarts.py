@@ -14,6 +14,26 @@ import pytest
 
 from tests.front.kit import TOY, Front, new_place, program, spawn_front, started
 
+_KILL_AT = """
+import os, signal
+from vespera_agents.front import fleet, log
+fresh, say, start = [], log.Log.say, fleet.Fleet.start
+def start_and_note(self, command, variable, what):
+    process = start(self, command, variable, what)
+    if what == "fresh worker":
+        fresh.append(process)
+    return process
+def say_and_kill(self, text):
+    say(self, text)
+    if %r in text and len(fresh) == 1:
+        fresh.append(fresh[0])
+        fresh[0].kill()
+        # Until the kernel has it: what comes next finds it dead.
+        os.waitid(os.P_PID, fresh[0].pid, os.WEXITED | os.WNOWAIT)
+fleet.Fleet.start, log.Log.say = start_and_note, say_and_kill
+"""
+"""Has the front kill the first fresh process at a moment."""
+
 
 def restart(front, **wish):
     return front.ask("restart", {"wish": {"mode": "graceful", "timeout": 5, "reason": "an upgrade", **wish}})
@@ -159,6 +179,35 @@ def test_a_new_process_that_dies_while_the_old_one_is_drained_has_it_resumed():
         front.until(lambda: front.notes("control") == ["1 drain 5", "1 resume"])
         front.until(lambda: restarts(front)[-1]["error"])
         assert front.call("echo")["generation"] == 1
+
+
+@pytest.mark.parametrize("way", [{}, {"spare": True, "forker": True}], ids=["cold", "forked"])
+@pytest.mark.parametrize("mode", ["graceful", "immediate"])
+@pytest.mark.parametrize("moment", ["drain", "stop", "takes over", "activate"])
+def test_whenever_the_new_process_dies_the_restart_ends_at_once(moment, mode, way):
+    """Killed by the front itself at that moment: as if it died just then, before the loop could hear of it."""
+    if (moment, mode) == ("drain", "immediate"):
+        return
+    with started(patch=_KILL_AT % (f"restart: {moment}" if moment != "takes over" else moment), **way) as front:
+        front.call("echo")
+        if way:
+            front.spare_waits()
+        wish = restart(front, mode=mode)
+        front.until(lambda: "restart failed: " in front.log() or "restart is done" in front.log(), 10)
+        if moment == "drain":
+            front.until(lambda: front.notes("control")[-1:] == ["1 resume"])
+        else:
+            assert front.read()["id"] == wish
+        generation = front.call("echo")["generation"]
+        assert (generation == 1) == (moment == "drain")
+        if moment == "stop":
+            code = "from before the restart" if way else "that is on disk"
+            error = front.activations()[-1]["restart"]["error"]
+            assert error.endswith(f"; worker {generation} serves, with the code {code}")
+        # Killed later, it may have become ready before. Either way the next restart is carried out.
+        done = front.log().count("restart is done")
+        front.ask("restart", {"wish": {"mode": mode}, "generation": generation})
+        front.until(lambda: front.log().count("restart is done") > done)
 
 
 @pytest.mark.parametrize("way", [{}, {"spare": True, "forker": True}], ids=["cold", "forked"])

@@ -78,13 +78,12 @@ async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> i
         stack.callback(workers.fleet.kill_all)
         door = make_door(workers, settings, stack)
         workers.serve(door)
-        spares = Spares(workers) if settings.spare else None
         children = [
             ChildSpec("log", log.run),
             ChildSpec("patience", workers.keep_expiring),
             ChildSpec("worker", workers.run, backoff=settings.backoff),
-            *([] if spares is None else [ChildSpec("spare", spares.run, backoff=settings.backoff)]),
-            ChildSpec("restarts", Restarts(workers, spares).run, backoff=settings.backoff),
+            *([ChildSpec("spare", Spares(workers).run, backoff=settings.backoff)] if settings.spare else []),
+            ChildSpec("restarts", Restarts(workers).run, backoff=settings.backoff),
             ChildSpec("door", door.run, restart=Restart.TRANSIENT, significant=True),
         ]
         tree = Supervisor(

@@ -22,7 +22,7 @@ from vespera_agents.front.launch import Launch
 from vespera_agents.front.lives import LAST_SECONDS, Life
 from vespera_agents.front.locks import Locks
 from vespera_agents.front.log import Log
-from vespera_agents.front.parking import Parked
+from vespera_agents.front.parking import NEVER_TAKEN, Parked
 from vespera_agents.front.processes import FrontProcess
 from vespera_agents.front.questions import Questions
 from vespera_agents.front.settings import Settings
@@ -92,6 +92,8 @@ class Workers:
         """Gives a process that only waits to be activated, if there is one."""
         self.questions = Questions(self.standing)
         """What workers ask of the front."""
+        self.renew_spares: Callable[[], object] = lambda: None
+        """Has spares made of the code on disk, and takes none of the code before any more."""
         self.heir: Parked | None = None
         """The process that takes over when the worker ends, because a restart was asked for."""
         self.drained = trio.Event()
@@ -251,13 +253,14 @@ class Workers:
 
     async def _next(self) -> Life:
         """Give the process that shall work: the first, the one of a restart, a spare, or a new one."""
-        process, self._first = self._first, None
-        if process is not None:
-            return Life(process)
+        first, self._first = self._first, None
+        if first is not None:
+            return Life(first)
         heir, self.heir = self.heir, None
-        process = None if heir is None else await heir.take()
-        if process is not None:
+        if heir is not None and (process := await heir.take()) is not None:
             return Life(process, heir=True)
+        if heir is not None and self.standing.restarting is not None:
+            self.standing.restarting.fail(NEVER_TAKEN)
         return Life(await self.take_spare() or self.fleet.spawn("worker"))
 
     def _activate(self, life: Life, reason: str) -> None:
@@ -270,6 +273,8 @@ class Workers:
             # It was told before we were there, and there was nothing to repeat.
             self.log.say(f"worker 1 (pid {process.pid}) starts")
             return
+        if standing.restarting is not None:
+            standing.restarting.served_by(standing.generation, old_code=process.what != "worker")
         activation = {
             "server": self.launched.server,
             "generation": standing.generation,
@@ -374,6 +379,8 @@ class Workers:
         self._ready.set()
         self._lost = trio.Event()
         self.first_ready.set()
+        if life.heir:
+            self.renew_spares()
         self.log.say(f"worker {self.standing.generation} (pid {life.process.pid}) is ready after {took * 1000:.1f} ms")
         self.announce()
 

@@ -160,7 +160,7 @@ class FrontLink:
         self._asked += 1
         number, answered, answers = self._asked, trio.Event(), list[Answer]()
         if question.get("ask") == "restart" and "seq" in question:
-            self.awaiting_restart.add(str(question["seq"]).encode())
+            self.answered_later(str(question["seq"]))
         self._questions[number] = (answered, answers)
         try:
             await self.out.write(b"%s %d %s\n" % (framing.ASK, number, json.dumps(dict(question)).encode()))
@@ -175,6 +175,10 @@ class FrontLink:
                 else f"the front of this server did not answer within {ASK_SECONDS:g} s: ask again"
             )
         return answers[0]
+
+    def answered_later(self, request: str) -> None:
+        """Leave the answer to a request to a later worker: this one can be drained without it."""
+        self.awaiting_restart.add(request.encode())
 
     async def keep_lock(self, name: str, descriptor: int) -> None:
         """Give the front a descriptor, whose lock is then held for as long as the front lives."""

@@ -47,6 +47,10 @@ class Front(Protocol):
         """Ask it, and give its answer."""
         ...
 
+    def answered_later(self, request: str) -> None:
+        """Leave the answer to a request to a later worker: this one can be drained without it."""
+        ...
+
     async def keep_lock(self, name: str, descriptor: int) -> None:
         """Give it a descriptor, whose lock is then held for as long as it lives."""
         ...

@@ -98,7 +98,7 @@ async def restart_state(orchestrator: Orchestrator, *, include_history: bool) ->
         state.percent = restarting.phases[-1].percent if restarting.phases else 0.0
         state.reason = restarting.reason
     error = None if restarting is None else restarting.error
-    if error is None and last is not None and last.generation == front.generation:
+    if error is None and last is not None and front.generation in {last.generation, last.following}:
         error = last.error
     if error is not None:
         state.phase, state.error = "failed", error

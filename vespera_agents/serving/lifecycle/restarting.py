@@ -1,8 +1,9 @@
 """Asking the front for another worker, and answering when it has come.
 
 The wish is written down first. Its own request is never answered by the worker that asked: the front repeats it to the
-next one, which finds the row with an older generation, restarts nothing and tells what happened. Where the front
-refuses, or the new worker does not become ready, the old one goes on and answers itself. Neighbours: `life` drains and
+next one, which finds the row with an older generation, restarts nothing and tells what happened: also that a spare with
+the code before took over. Where the front refuses, or the new worker does not become ready, the old one goes on and
+answers itself. Neighbours: `life` drains and
 takes over, `store.commands.lifecycle` holds the row.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, NoReturn, final
 
 import trio
 
@@ -38,7 +39,7 @@ Mode = Literal["graceful", "immediate"]
 
 @final
 class RestartFailed(Refusal):
-    """No new worker took over; the old one goes on."""
+    """No worker with the code on disk took over: the old one goes on, or a spare does."""
 
 
 @final
@@ -101,7 +102,7 @@ async def restart(orchestrator: Orchestrator, call: Call, wish: RestartWish) -> 
         if row.status is rows.RestartStatus.FAILED:
             raise _failed(row.error or "no reason was given")
         await _carry_out(life, opened, call, wish, row)
-    return await _outcome(life, opened, asked["restart"])
+    return await _outcome(life, opened, call, wish, row.seq)
 
 
 async def _carry_out(life: Life, opened: OpenWorkspace, call: Call, wish: RestartWish, row: rows.Restart) -> None:
@@ -128,8 +129,7 @@ async def _carry_out(life: Life, opened: OpenWorkspace, call: Call, wish: Restar
     except LinkClosed as closed:
         problem = str(closed)
     life.resume()
-    await opened.store.execute(NoteRestart("supervision", row.seq, error=problem), opened.key())
-    raise _failed(problem)
+    await _give_up(opened, row.seq, problem)
 
 
 async def _failure(life: Life, before: Mapping[str, Any], seconds: float) -> str:
@@ -154,7 +154,12 @@ async def _failure(life: Life, before: Mapping[str, Any], seconds: float) -> str
     return f"no new worker was ready within {seconds:g} s"
 
 
-async def _outcome(life: Life, opened: OpenWorkspace, seq: int) -> Restarted:
+async def _give_up(opened: OpenWorkspace, seq: int, problem: str) -> NoReturn:
+    await opened.store.execute(NoteRestart("supervision", seq, error=problem), opened.key())
+    raise _failed(problem)
+
+
+async def _outcome(life: Life, opened: OpenWorkspace, call: Call, wish: RestartWish, seq: int) -> Restarted:
     """Tell what a restart came to that an earlier generation was asked for."""
     with trio.move_on_after(SETTLE_SECONDS):
         await life.settled.wait()
@@ -162,8 +167,14 @@ async def _outcome(life: Life, opened: OpenWorkspace, seq: int) -> Restarted:
         while not life.restart_is_over:
             await life.standing_changed()
     row = await _row(opened, seq)
+    if row.status is rows.RestartStatus.ASKED:
+        # The worker that was asked died meanwhile, and the restart goes on: our end is its outcome, too.
+        if call.request is not None:
+            life.front.answered_later(call.request)
+        problem = await _failure(life, {}, wish.timeout_seconds + GRACE_SECONDS)
+        await _give_up(opened, seq, problem)
     if row.status is rows.RestartStatus.FAILED:
-        raise _failed(row.error or "no reason was given")
+        raise _failed(row.error or "no reason was given", row.following)
     before = await opened.store.read(rows.generation, row.front, row.generation)
     after = None if row.following is None else await opened.store.read(rows.generation, row.front, row.following)
     kept = row.handed_over
@@ -197,8 +208,9 @@ def _worker(number: int, found: rows.Generation | None) -> str:
     return f"generation {number}, process {found.pid}, version {found.version}"
 
 
-def _failed(problem: str) -> RestartFailed:
+def _failed(problem: str, following: int | None = None) -> RestartFailed:
+    serves = "the old one goes on" if following is None else f"generation {following} took over as after a crash"
     return RestartFailed(
-        f"no new worker took over, and the old one goes on: {problem.rstrip('.')}",
+        f"no new worker took over, and {serves}: {problem.rstrip('.')}",
         "Correct that and call again; orchestrator_restart_status(include_history=true) and `vespera logs` tell more.",
     )
