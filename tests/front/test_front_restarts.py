@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import signal
+import termios
+from functools import partial
 
 import pytest
 
-from tests.front.kit import TOY, started
+from tests.front.kit import TOY, Front, new_place, program, spawn_front, started
 
 _KILL_AT = """
 import os, signal
@@ -69,6 +73,53 @@ def test_a_fresh_process_takes_over_and_answers_the_wish(mode, way):
             # The process that forks has old code: a fresh one takes its place.
             front.spare_waits(2)
             assert front.log().count("forker (pid") == 3
+
+
+def test_sighup_restarts_in_order():
+    with started() as front:
+        front.call("echo")
+        wish = front.ask("silent")
+        front.process.send_signal(signal.SIGHUP)
+        front.until(lambda: len(front.activations()) == 2)
+        activation = front.activations()[1]
+        assert (activation["reason"], activation["restart"]["reason"]) == ("restart", "SIGHUP")
+        assert activation["restart"]["mode"] == "graceful"
+        front.until(lambda: "restart is done" in front.log())
+        assert front.call("echo")["generation"] == 2
+        assert [row[2:3] for row in front.heard() if row[:2] == ["2", str(wish)]] == [["repeated"]]
+
+
+def test_sighup_before_a_worker_is_ready_only_says_so():
+    with started() as front:
+        front.fail("start", "hang")
+        front.until(lambda: "worker 1" in front.log())
+        front.process.send_signal(signal.SIGHUP)
+        front.until(lambda: "SIGHUP restarts nothing: no worker is ready yet" in front.errors())
+        front.process.terminate()
+        assert front.wait() == 0
+
+
+def test_the_end_of_its_terminal_is_the_end_of_a_front():
+    ours, theirs = pty.openpty()
+    with new_place() as place:
+        text = program(place, forker=False, worker="", spare=False)
+        process = spawn_front(place, text, start_new_session=True, preexec_fn=partial(_take, theirs))
+        front = Front(place, process)
+        os.close(theirs)
+        with process:
+            front.call("echo")
+            front.process.send_signal(signal.SIGHUP)
+            front.until(lambda: len(front.activations()) == 2)
+            front.until(lambda: "restart is done" in front.log())
+            os.close(ours)
+            # Its client is still there.
+            assert front.wait() == 0
+            front.until(lambda: not front.processes())
+            assert "ends: SIGHUP" in front.log()
+
+
+def _take(terminal):
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 def test_what_is_unanswered_at_the_old_worker_is_repeated_to_the_new_one():

@@ -19,6 +19,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Final, final
 
 import trio
@@ -51,7 +52,7 @@ def stdio_door(workers: Workers, settings: Settings, stack: ExitStack) -> Door:
 
 
 def run_front(settings: Settings, launched: Launch | None = None, make_door: MakeDoor = stdio_door) -> int:
-    """Serve through workers until the client has gone, SIGTERM or SIGINT; give the exit status.
+    """Serve through workers until the client has gone, SIGTERM or SIGINT; give the exit status. SIGHUP restarts.
 
     Args:
         settings: which workers, and how long to wait for what.
@@ -71,7 +72,9 @@ async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> i
     head = f"server {launched.server} (pid {os.getpid()}) serves {json.dumps(settings.serves)}"
     log = Log(launched.log, launched.output[0], bytes_max=settings.log_bytes_max, head=head)
     workers = Workers(settings, launched, log)
-    with ExitStack() as stack, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    # Under nohup the end of the terminal is nobody's wish to end.
+    attached = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _has_terminal()
+    with ExitStack() as stack, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         stack.callback(workers.fleet.kill_all)
         door = make_door(workers, settings, stack)
         workers.serve(door)
@@ -91,7 +94,7 @@ async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> i
             listener=_Crashes(log),
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_at_signal, signals, workers)
+            nursery.start_soon(partial(_obey, signals, workers, attached=attached))
             await tree.run()
             nursery.cancel_scope.cancel()
     return workers.exit_status
@@ -118,8 +121,30 @@ class _Crashes:
             self._log.tell(f"{part} of the front has crashed and is started anew\n{failure.formatted()}")
 
 
-async def _end_at_signal(signals: AsyncIterator[int], workers: Workers) -> None:
+async def _obey(signals: AsyncIterator[int], workers: Workers, *, attached: bool) -> None:
     async for number in signals:
+        if number == signal.SIGHUP and not (attached and not _has_terminal()):
+            _restart(workers)
+            continue
         if workers.ending.is_set():
             workers.fleet.kill_all()
         workers.end(signal.Signals(number).name, patient=False)
+
+
+def _restart(workers: Workers) -> None:
+    """Restart in order, as servers do at SIGHUP."""
+    if workers.ready:
+        answer = workers.questions.restart({"mode": "graceful", "reason": signal.SIGHUP.name})
+    else:
+        answer = {"error": "no worker is ready yet. Wait until one is, and send it again."}
+    if "error" in answer:
+        workers.log.tell(f"{signal.SIGHUP.name} restarts nothing: {answer['error']}")
+
+
+def _has_terminal() -> bool:
+    """Say whether there is a terminal whose end would be ours: the kernel sends SIGHUP for that, too."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

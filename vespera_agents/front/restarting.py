@@ -127,7 +127,7 @@ class Restarts:
         self._under_way: Restart | None = None
         self._wished = trio.Event()
         self._done = self._failed = 0
-        workers.ask_restart = self.ask
+        workers.questions.restart = self.ask
 
     async def run(self, *, task_status: trio.TaskStatus[Restarts]) -> None:
         """Wait for wishes and carry them out: a child for a supervisor."""

@@ -19,11 +19,12 @@ from vespera_agents.front.doors import Door
 from vespera_agents.front.fleet import Fleet, WorkerFailed, shown_status
 from vespera_agents.front.framing import ACTIVATE, ASK, DRAINED, END_OF_REPLAY, LOCK, PING, READY, WARM
 from vespera_agents.front.launch import Launch
-from vespera_agents.front.lives import Life
+from vespera_agents.front.lives import LAST_SECONDS, Life
 from vespera_agents.front.locks import Locks
 from vespera_agents.front.log import Log
 from vespera_agents.front.parking import NEVER_TAKEN, Parked
 from vespera_agents.front.processes import FrontProcess
+from vespera_agents.front.questions import Questions
 from vespera_agents.front.settings import Settings
 from vespera_agents.front.standing import Standing
 from vespera_agents.front.vigil import Vigil
@@ -89,10 +90,10 @@ class Workers:
         """Set when the first worker has become ready."""
         self.take_spare: Callable[[], Awaitable[FrontProcess | None]] = _no_spare
         """Gives a process that only waits to be activated, if there is one."""
+        self.questions = Questions(self.standing)
+        """What workers ask of the front."""
         self.renew_spares: Callable[[], object] = lambda: None
         """Has spares made of the code on disk, and takes none of the code before any more."""
-        self.ask_restart: Callable[[dict[str, object]], dict[str, object]] = _refuse_restart
-        """Answers a worker's wish to be replaced."""
         self.heir: Parked | None = None
         """The process that takes over when the worker ends, because a restart was asked for."""
         self.drained = trio.Event()
@@ -145,7 +146,7 @@ class Workers:
 
         Args:
             why: for the log.
-            patient: whether a worker that is about to become ready shall first say what it has to say.
+            patient: whether a worker, even one that is not ready yet, shall first say what it has to say.
         """
         if not self.ending.is_set():
             self.log.say(f"ends: {why}")
@@ -299,6 +300,7 @@ class Workers:
         while (lines := await life.process.lines()) is not None:
             for line in lines:
                 self._hear(life, line)
+            life.heard.set()
             while self._door.stuffed():
                 life.unheard = True
                 await self._door.wait_taken()
@@ -308,9 +310,12 @@ class Workers:
         """Let a worker end by itself once the front ends, for a while."""
         await self.ending.wait()
         process, settings = life.process, self.settings
-        if not life.ready and self._patient:
+        if self._patient:
+            # Who has closed its end before anybody could answer waits for the start: it can wait for the answers, too.
+            seconds = LAST_SECONDS if life.ready else settings.end_seconds
             with trio.move_on_after(settings.start_seconds):
                 await process.became_ready.wait()
+            await life.say_last(self.busy, seconds)
         await life.end(settings.end_seconds if life.ready else 0.0)
 
     def _finish(self, life: Life) -> None:
@@ -353,7 +358,7 @@ class Workers:
                 self._became_ready(life, line[2:])
             elif flag == ASK:
                 number, _, question = line[2:].partition(b" ")
-                self._answer(int(number), cast("object", json.loads(question)))
+                self._answer(life, int(number), cast("object", json.loads(question)))
             elif flag == LOCK:
                 self._locks.keep(line[2:], life.process)
             elif flag == DRAINED:
@@ -379,23 +384,14 @@ class Workers:
         self.log.say(f"worker {self.standing.generation} (pid {life.process.pid}) is ready after {took * 1000:.1f} ms")
         self.announce()
 
-    def _answer(self, number: int, question: object) -> None:
-        asked = cast("dict[str, object]", question) if isinstance(question, dict) else {}
-        match asked.get("ask"):
-            case "echo":
-                answer = asked
-            case "standing":
-                answer = self.standing.facts()
-            case "restart":
-                answer = self.ask_restart(asked)
-            case other:
-                answer = {"error": f"the front knows no question {other!r}"}
-        self.tell(b"%s %d %s\n" % (ASK, number, json.dumps(answer).encode()))
+    def _answer(self, life: Life, number: int, question: object) -> None:
+        def reply(answer: dict[str, object]) -> None:
+            # The next worker numbers its questions anew.
+            if self._life is life:
+                self.tell(b"%s %d %s\n" % (ASK, number, json.dumps(answer).encode()))
+
+        self.questions.answer(question, reply)
 
 
 async def _no_spare() -> FrontProcess | None:
     return None
-
-
-def _refuse_restart(_: dict[str, object]) -> dict[str, object]:
-    return {"error": "this front carries out no restarts"}

@@ -107,6 +107,8 @@ class FrontLink:
         self.admission: Final = Admission()
         self.gone: Final = trio.Event()
         """Set when the front has ended, or no longer needs this process."""
+        self.brings_http = False
+        """Whether it brings requests of HTTP clients, over a socket of ours."""
         self._standing: Mapping[str, object] = {}
         self.at_written: Callable[[list[str]], object] = lambda _: None
         """Hears the numbers of requests whose answers were written to the client."""

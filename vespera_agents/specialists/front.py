@@ -17,6 +17,8 @@ class Front(Protocol):
 
     at_standing: Callable[[], object]
     """Hears that it fares otherwise."""
+    brings_http: bool
+    """Whether it brings requests of HTTP clients, over a socket of ours."""
 
     @property
     def server(self) -> str:
