@@ -28,6 +28,8 @@ PAIR_SECONDS: Final = (0.003, 0.045)
 """Between the two kills of a pair: always within 50 ms."""
 REST_SECONDS: Final = 0.03
 """A spare that takes no processor time for so long has come to rest."""
+WARM_TICKS: Final = 5
+"""Processor time that no spare warms itself up without: one that others keep from running has not come to rest."""
 _LOOK_SECONDS: Final = 0.2
 
 
@@ -178,4 +180,6 @@ async def _settled(family: Family) -> tuple[Roles, bool]:
 
 
 def _rested(before: Member | None, now: Member | None) -> bool:
-    return before is not None and now is not None and (before.pid, before.ticks) == (now.pid, now.ticks)
+    if before is None or now is None or now.ticks < WARM_TICKS:
+        return False
+    return (before.pid, before.ticks) == (now.pid, now.ticks)
