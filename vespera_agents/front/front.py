@@ -41,6 +41,7 @@ MakeDoor = Callable[[Workers, Settings, ExitStack], Door]
 """Makes what stands between the workers and the clients; what it opens, the stack closes."""
 _EXPECTED: Final = (WorkerFailed.__name__, SpareFailed.__name__)
 """Crashes of parts whose processes have died, and not of the parts themselves."""
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _RESTARTS: Final = 1_000_000
 """The tree never gives up: each child that may fail again and again waits longer each time."""
 
@@ -71,7 +72,7 @@ async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> i
     head = f"server {launched.server} (pid {os.getpid()}) serves {json.dumps(settings.serves)}"
     log = Log(launched.log, launched.output[0], bytes_max=settings.log_bytes_max, head=head)
     workers = Workers(settings, launched, log)
-    with ExitStack() as stack, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with ExitStack() as stack, trio.open_signal_receiver(*_SIGNALS) as signals:
         stack.callback(workers.fleet.kill_all)
         door = make_door(workers, settings, stack)
         workers.serve(door)
@@ -92,7 +93,7 @@ async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> i
             listener=_Crashes(log),
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_at_signal, signals, workers)
+            nursery.start_soon(_heed, signals, workers)
             await tree.run()
             nursery.cancel_scope.cancel()
     return workers.exit_status
@@ -119,8 +120,12 @@ class _Crashes:
             self._log.tell(f"{part} of the front has crashed and is started anew\n{failure.formatted()}")
 
 
-async def _end_at_signal(signals: AsyncIterator[int], workers: Workers) -> None:
+async def _heed(signals: AsyncIterator[int], workers: Workers) -> None:
+    """End at a signal that says so, by force at the second."""
     async for number in signals:
+        if number == signal.SIGCHLD:
+            workers.fleet.forget_orphans()
+            continue
         if workers.ending.is_set():
             workers.fleet.kill_all()
         workers.end(signal.Signals(number).name, patient=False)

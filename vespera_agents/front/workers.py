@@ -103,6 +103,8 @@ class Workers:
         self._ready = trio.Event()
         self._lost = trio.Event()
         self._patient = True
+        self._from_disk = False
+        """Whether the next worker shall be started from what is on disk now."""
         self._running = False
         self._without_since = time.monotonic()
         self._without_why = "the first worker has not become ready yet"
@@ -245,7 +247,10 @@ class Workers:
             if life.heir:
                 # What was asked for does not work, but what was there before may: no reason to wait.
                 return "restart"
+            # What is on disk may work where code of before does not: a newer version may have migrated the database.
+            self._from_disk = not self._from_disk
             raise WorkerFailed(self._without_why)
+        self._from_disk = False
         return "wedged" if life.wedged else "restart" if life.replaced else "crash"
 
     async def _next(self) -> Life:
@@ -257,7 +262,8 @@ class Workers:
         process = None if heir is None else await heir.take()
         if process is not None:
             return Life(process, heir=True)
-        return Life(await self.take_spare() or self.fleet.spawn("worker"))
+        process = None if self._from_disk else await self.take_spare()
+        return Life(process or self.fleet.spawn("worker"))
 
     def _activate(self, life: Life, reason: str) -> None:
         standing, process = self.standing, life.process

@@ -20,7 +20,7 @@ import trio
 from vespera_agents.front import framing
 from vespera_agents.serving.transports.lines import LineWriter
 
-__all__ = ["Activation", "FrontLink", "LinkClosed"]
+__all__ = ["Activation", "FrontLink", "FrontLinkStatistics", "LinkClosed"]
 
 ASK_SECONDS: Final = 10.0
 """How long the front may take to answer a question; it answers at once."""
@@ -53,6 +53,12 @@ class Activation:
     restart: Mapping[str, object] | None = None
     """The restart that this worker is part of."""
 
+    @property
+    def asked(self) -> str | None:
+        """The number of the request that asked for the restart that led to this worker, if one did."""
+        key = None if self.restart is None or self.reason != "restart" else self.restart.get("key")
+        return None if key is None else str(key)
+
     @staticmethod
     def read(line: bytes) -> Activation:
         """Read the line `! GENERATION JSON`.
@@ -71,6 +77,23 @@ class Activation:
             None if log is None else str(log),
             cast("Answer", restart) if isinstance(restart, dict) else None,
         )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FrontLinkStatistics:
+    """What a worker and its front have said to each other."""
+
+    generation: int
+    asked: int
+    """Questions to the front so far."""
+    unanswered: int
+    """Those among them that it has not answered yet."""
+    unsent_bytes: int
+    """How much was said to it that the link had no room for yet."""
+    draining: bool
+    gone: bool
+    """Whether it has ended."""
 
 
 @final
@@ -220,6 +243,17 @@ class FrontLink:
         self.gone.set()
         for answered, _ in self._questions.values():
             answered.set()
+
+    def statistics(self) -> FrontLinkStatistics:
+        """Give its numbers as they are now."""
+        return FrontLinkStatistics(
+            generation=self.generation,
+            asked=self._asked,
+            unanswered=len(self._questions),
+            unsent_bytes=self.out.unsent_bytes,
+            draining=self.admission.draining,
+            gone=self.gone.is_set(),
+        )
 
     async def write_behind(self) -> None:
         """Write, until cancelled, what could not be written when it was said."""

@@ -72,6 +72,8 @@ class Told:
     version: str
     surface: Mapping[str, str]
     """What its lists hold, as `surface_of` gives it."""
+    asked: str | None = None
+    """The request that asked for the restart that led to it, if one did."""
 
 
 @final
@@ -138,7 +140,7 @@ class Life:
         return self._phases
 
     def about(self, asked: rows.Restart | None) -> None:
-        """Know which restart this worker's drain will be for."""
+        """Know which restart this worker's drain will be for; None for one that could not be written down."""
         self._asked = asked
 
     async def drain(self, seconds: float) -> dict[str, object]:

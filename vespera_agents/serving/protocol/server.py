@@ -286,7 +286,7 @@ class _Serving:
             arguments = arguments if root is None else {**arguments, "working_directory": root}
         call = self._callers.call(own_name(ctx), ctx.meta, identity_of(ctx), report)
         call.request = identity_of(ctx).sequence
-        if call.holder is not None:
+        if call.holder is not None and tool is not RESTART:
             await self._orchestrator.heard(call.holder)
         if tool.question is not None and can_be_asked(ctx):
             question = await tool.question(self._orchestrator, call, arguments)
