@@ -32,15 +32,16 @@ POINTS: Final = {
 """Where a worker ends at any time, and by which signal."""
 _WRITES: Final = {
     "commit": "INTO event",
+    "plan": "INTO task(",
     "ownership": "INTO owner",
     "wish": "INTO restart(",
     "outcome": "UPDATE restart ",
 }
-"""What tells the transactions apart that have points: an effect, a worker's first word, the two of a restart."""
+"""What tells the transactions apart that have points: an effect, a plan, a worker's first word, a restart's two."""
 RESTART_POINTS: Final = tuple(
     f"{when}-{what}"
     for what in (*_WRITES, "hand-over", "take-over")
-    if what != "commit"
+    if what not in {"commit", "plan"}
     for when in ("before", "after")
 )
 """Where a worker that takes part in a restart ends, by SIGKILL."""

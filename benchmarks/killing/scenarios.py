@@ -18,11 +18,12 @@ from mcp import Client
 
 from benchmarks.killing.calls import CALL_SECONDS, Calls
 from benchmarks.killing.faults import Faults
-from benchmarks.killing.killer import Killer, Watch
+from benchmarks.killing.killer import Killer, Watch, rested_spare
 from benchmarks.killing.load import Load
 from benchmarks.killing.places import Place, gone, new_place, talking, talking_http
 from benchmarks.killing.record import Record, Verdict, doubled_titles
 from benchmarks.killing.starting import cold_start_seconds
+from benchmarks.killing.waiting import until
 
 __all__ = ["Outcome", "control", "forced", "killed", "wedged"]
 
@@ -110,9 +111,11 @@ async def control(times: int) -> Outcome:
             load = Load(outcome.calls, outcome.record, "control", ENDLESS)
             assert await load.open(client)
             for number in range(times):
+                # Only while a worker is there is it armed at once, and before the plan.
+                await rested_spare(place.family())
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(faults.force, "after-commit", outcome.calls)
-                    await trio.sleep(0.1)
+                    nursery.start_soon(faults.force, "after-plan", outcome.calls)
+                    await until((faults.folder / "after-plan").exists)
                     await load.plan(client, f"control {number}", [{"title": f"control {number}.0"}])
         outcome.left = await gone(place.family())
         outcome.doubled = doubled_titles(place.database) // 2
