@@ -144,7 +144,7 @@ class Log:
         self._looked = time.monotonic()
         assert self._file is not None, "only an open file is looked for"
         try:
-            return os.path.samestat(os.lstat(self.path), os.fstat(self._file))  # noqa: PTH116
+            return os.path.samestat(os.lstat(self.path), os.fstat(self._file))
         except FileNotFoundError:
             return False
 

@@ -293,9 +293,7 @@ class _Serving:
         await runtime.doors.start_child(spec)
         if self.wire is not None:
             front = self.wire.front
-            told = Told(
-                front.activation.reason, server_version(), surface_of(self.tools), front.activation.asked
-            )
+            told = Told(front.activation.reason, server_version(), surface_of(self.tools), front.activation.asked)
             life = life_spec(orchestrator, front, told, server.renew)
             await greet(front, self.tools, self.private)
             await runtime.doors.start_child(life)

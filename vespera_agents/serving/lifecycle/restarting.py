@@ -2,9 +2,9 @@
 
 The wish is written down first. Its own request is never answered by the worker that asked: the front repeats it to the
 next one, which finds the row with an older generation, restarts nothing and tells what happened. Where the front
-refuses, or the new worker does not become ready, the old one goes on and answers itself. A worker whose database a newer
-version has migrated can write nothing down, and asks all the same: it is what is to be replaced. Neighbours: `life` drains and
-takes over, `store.commands.lifecycle` holds the row.
+refuses, or the new worker does not become ready, the old one goes on and answers itself. A worker whose database was
+migrated by a newer version can write nothing down and asks all the same: it is what shall be replaced. Neighbours:
+`life` drains and takes over, `store.commands.lifecycle` holds the row.
 """
 
 from __future__ import annotations
@@ -186,8 +186,8 @@ async def _came_to(life: Life, opened: OpenWorkspace, before: int, row: rows.Res
     if row is None:
         await _settled(life)
     after = life.front.generation if row is None or row.following is None else row.following
-    kept = {} if row is None else row.handed_over
-    left = {} if row is None else row.left_behind
+    kept: Mapping[str, Any] = {} if row is None else row.handed_over
+    left: Mapping[str, Any] = {} if row is None else row.left_behind
     return Restarted(
         from_worker=_worker(before, await opened.store.read(rows.generation, life.front.server, before)),
         to_worker=_worker(after, await opened.store.read(rows.generation, life.front.server, after)),
