@@ -194,7 +194,12 @@ def without(value: Any, names: set[str]) -> Any:
 
 def effects(place: Place) -> list[list[tuple[Any, ...]]]:
     """Give what the store holds, but for what a process does on its own."""
-    return [
+    tables = [
         place.rows(f"SELECT * FROM {table} ORDER BY 1, 2")  # noqa: S608 - our own names
-        for table in ("session", "task", "dependency", "artifact", "event", "job")
-    ] + [place.rows("SELECT * FROM command WHERE key NOT LIKE 'own/%' ORDER BY 1, 2")]
+        for table in ("session", "task", "dependency", "artifact", "event", "job", "command")
+    ]
+    # That another worker works now is written down under a key of its own.
+    own = ("own/", "generation/")
+    return [
+        [row for row in rows if "worker_replaced" not in row and not str(row[1]).startswith(own)] for rows in tables
+    ]
