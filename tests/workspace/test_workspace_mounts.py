@@ -14,7 +14,7 @@ from vespera_agents.specialists.runtime import open_runtime
 from vespera_agents.workspace import Registry, WorkspaceError, live_servers, mounts, open_workspace
 from vespera_agents.workspace.mounts import data_directory, file_system
 
-HOME = Path("/home/me")
+STATE = Path("/var/state")
 LINES = r"""
 22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -24,7 +24,7 @@ LINES = r"""
 43 27 0:43 / /mnt/c rw,noatime - 9p C:\134 rw
 44 27 0:44 / /mnt/both rw - nfs server:/old rw
 45 44 254:2 / /mnt/both rw - ext4 /dev/vdc rw
-46 27 0:46 / /home/far rw - nfs server:/home rw
+46 27 0:46 / /far rw - nfs server:/far rw
 """.lstrip()
 
 
@@ -61,14 +61,14 @@ def test_a_kernel_that_does_not_tell_leaves_everything_in_the_workspace(tmp_path
 def test_the_files_of_a_workspace_on_another_machine_lie_in_the_state_directory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(HOME))
+    monkeypatch.setenv("XDG_STATE_HOME", str(STATE))
     for near in ("/srv/a/.vespera", "/mnt/team/local/.vespera"):
         assert data_directory(Path(near)) == Path(near)
     found = {data_directory(Path(far)) for far in ("/mnt/team/a/.vespera", "/mnt/team/b/.vespera", "/mnt/c/.vespera")}
     assert len(found) == 3
-    assert {one.parent for one in found} == {HOME / "vespera" / "workspaces"}
+    assert {one.parent for one in found} == {STATE / "vespera" / "workspaces"}
     # A home on the same kind of file system is no better place.
-    monkeypatch.setenv("XDG_STATE_HOME", "/home/far/state")
+    monkeypatch.setenv("XDG_STATE_HOME", "/far/state")
     assert data_directory(Path("/mnt/team/a/.vespera")) == Path("/mnt/team/a/.vespera")
 
 
@@ -78,7 +78,7 @@ def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     project = (tmp_path / "far" / "project").resolve()
     project.mkdir(parents=True)
     table = tmp_path / "mountinfo"
-    table.write_text(f"{LINES}50 27 0:50 / {project.parent} rw - nfs4 server:/far rw\n")
+    table.write_text(f"{LINES}50 27 0:50 / {project.parent} rw - nfs4 server:/more rw\n")
     monkeypatch.setattr(mounts, "MOUNTS", table)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return project

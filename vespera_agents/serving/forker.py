@@ -14,9 +14,9 @@ socket is the forker's own end. Not the worker (`worker`). Neighbours: the front
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Final, NoReturn, final
@@ -92,7 +92,7 @@ class Forker:
             os._exit(0)
         # Whoever asks to die with its parent before that would die with the wrong one.
         while os.getppid() == between:
-            time.sleep(_ORPHANED_SECONDS)
+            select.select([], [], [], _ORPHANED_SECONDS)
         return True
 
 
