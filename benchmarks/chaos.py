@@ -75,7 +75,8 @@ def _judged(name: str, outcome: Outcome) -> list[Row]:
     calls, problems = outcome.calls, outcome.problems
     told = f"all of them{': ' if problems else ''}{'; '.join(problems[:3])}"
     effects = outcome.record.effects
-    wrong = len(outcome.verdict.lost) + len(outcome.verdict.doubled) + len(outcome.verdict.damaged)
+    verdict = outcome.verdict
+    wrong = len(verdict.lost) + len(verdict.doubled) + len(verdict.damaged) + len(verdict.unfinished)
     return [
         _count(f"{name}: calls answered", calls.answered - len(outcome.misread), told, calls.begun),
         _count(f"{name}: effects there once", effects - wrong, told, effects),

@@ -64,7 +64,8 @@ class Place:
     def environment(self) -> dict[str, str]:
         """What a server here sees."""
         return {
-            **os.environ,
+            # With its bytecode beside it, as what is installed has: else a start is half compiling.
+            **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
             "HOME": str(self.root / "home"),
             "XDG_STATE_HOME": str(self.root / "state"),
             "XDG_RUNTIME_DIR": str(self.root / "runtime"),

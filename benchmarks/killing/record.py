@@ -20,6 +20,7 @@ __all__ = ["ARTIFACTS_OF_WORK", "Record", "Verdict", "doubled_titles"]
 ARTIFACTS_OF_WORK: Final = 2
 """What a task leaves that was handed in with its work and had a gate: the work, and what the gate said."""
 _SHOWN: Final = 5
+_UNFINISHED: Final = "SELECT kind, task_id FROM job WHERE status IN ('working', 'input_required')"
 
 
 @final
@@ -33,18 +34,18 @@ class Verdict:
     """Effects that are there more often than they were asked for."""
     damaged: tuple[str, ...]
     """What SQLite itself finds wrong, and rows that do not fit together."""
-
-    unfinished: int = 0
-    """Jobs that are said to be at work although nobody is there any more."""
+    unfinished: tuple[str, ...] = ()
+    """Jobs that are said to be at work although their tasks are completed and nobody is there any more."""
 
     @property
     def sound(self) -> bool:
         """Whether nothing at all was found."""
-        return not (self.lost or self.doubled or self.damaged)
+        return not (self.lost or self.doubled or self.damaged or self.unfinished)
 
     def __str__(self) -> str:
         """Name what was found, the first few of each kind."""
-        parts = (("lost", self.lost), ("doubled", self.doubled), ("damaged", self.damaged))
+        names = ("lost", "doubled", "damaged", "unfinished")
+        parts = zip(names, (self.lost, self.doubled, self.damaged, self.unfinished), strict=True)
         told = [f"{len(found)} {name}: {'; '.join(found[:_SHOWN])}" for name, found in parts if found]
         return ". ".join(told) or "nothing lost, nothing doubled"
 
@@ -99,8 +100,8 @@ class Record:
                     elif there > wanted:
                         doubled.append(f"{what} {name}: {there} instead of {wanted}")
             damaged += rows.contradictions(self.planned)
-            unfinished = connection.execute("SELECT count(*) FROM job WHERE status='working'").fetchone()[0]
-        return Verdict(tuple(lost), tuple(doubled), tuple(damaged), int(unfinished))
+            unfinished = [f"{kind} of {task}" for kind, task in connection.execute(_UNFINISHED)]
+        return Verdict(tuple(lost), tuple(doubled), tuple(damaged), tuple(unfinished))
 
     def _comparisons(self, rows: _Rows) -> Iterator[tuple[str, Mapping[str, int], Mapping[str, int]]]:
         ids = dict.fromkeys(self.planned.values(), 1)

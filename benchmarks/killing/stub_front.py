@@ -3,6 +3,7 @@
 What it takes until its first answer is what the front itself takes: this worker is there long before it.
 """
 
+import gc
 import sys
 
 from vespera_agents.front.launch import launch
@@ -26,7 +27,10 @@ if __name__ == "__main__":
     command = (sys.executable, "-I", "-S", "-c", STUB)
     launched = launch(command)
     # As the command does it: the first worker starts before the front imports what it needs itself.
+    gc.disable()
     from vespera_agents.front.front import run_front
     from vespera_agents.front.settings import Settings
 
+    gc.freeze()
+    gc.enable()
     sys.exit(run_front(Settings(worker=command, spare=False), launched))

@@ -131,7 +131,7 @@ class Front:
         self.until(lambda: self.log().count("a spare waits") >= count)
 
 
-def program(place: Path, *, forker: bool, worker: str, **settings: Any) -> str:
+def program(place: Path, *, forker: bool, worker: str, patch: str = "", **settings: Any) -> str:
     """Give the program of a front of toy workers."""
     toy = f"sys.executable, {str(TOY)!r}, {str(place)!r}"
     words = ", ".join(f"{name}={value!r}" for name, value in settings.items())
@@ -141,6 +141,7 @@ def program(place: Path, *, forker: bool, worker: str, **settings: Any) -> str:
         "from supervisors import Backoff\n"
         "from vespera_agents.front.front import Settings, run_front\n"
         "backoff = Backoff(0.05, 0.2, reset_seconds=9.0)\n"
+        f"{patch}\n"
         f"settings = Settings(worker={worker or f'({toy})'}, forker={forked}, backoff=backoff, {words})\n"
         "sys.exit(run_front(settings))\n"
     )
@@ -166,7 +167,7 @@ def new_place() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def started(*, forker: bool = False, spare: bool = False, worker: str = "", **settings: Any) -> Iterator[Front]:
-    """Start a front of toy workers; whatever it leaves behind is a failure, and killed."""
+    """Start a front of toy workers, `patch` run before; whatever it leaves behind is a failure, and killed."""
     with new_place() as place:
         text = program(place, forker=forker, worker=worker, spare=spare, **{**QUICK, **settings})
         front = Front(place, spawn_front(place, text))

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import signal
+import termios
+from functools import partial
 
 import pytest
 
-from tests.front.kit import TOY, started
+from tests.front.kit import TOY, Front, new_place, program, spawn_front, started
+
+_KILL_AT = """
+import os, signal
+from vespera_agents.front import fleet, log
+fresh, say, start = [], log.Log.say, fleet.Fleet.start
+def start_and_note(self, command, variable, what):
+    process = start(self, command, variable, what)
+    if what == "fresh worker":
+        fresh.append(process)
+    return process
+def say_and_kill(self, text):
+    say(self, text)
+    if %r in text and len(fresh) == 1:
+        fresh.append(fresh[0])
+        fresh[0].kill()
+        # Until the kernel has it: what comes next finds it dead.
+        os.waitid(os.P_PID, fresh[0].pid, os.WEXITED | os.WNOWAIT)
+fleet.Fleet.start, log.Log.say = start_and_note, say_and_kill
+"""
+"""Has the front kill the first fresh process at a moment."""
 
 
 def restart(front, **wish):
@@ -49,6 +73,53 @@ def test_a_fresh_process_takes_over_and_answers_the_wish(mode, way):
             # The process that forks has old code: a fresh one takes its place.
             front.spare_waits(2)
             assert front.log().count("forker (pid") == 3
+
+
+def test_sighup_restarts_in_order():
+    with started() as front:
+        front.call("echo")
+        wish = front.ask("silent")
+        front.process.send_signal(signal.SIGHUP)
+        front.until(lambda: len(front.activations()) == 2)
+        activation = front.activations()[1]
+        assert (activation["reason"], activation["restart"]["reason"]) == ("restart", "SIGHUP")
+        assert activation["restart"]["mode"] == "graceful"
+        front.until(lambda: "restart is done" in front.log())
+        assert front.call("echo")["generation"] == 2
+        assert [row[2:3] for row in front.heard() if row[:2] == ["2", str(wish)]] == [["repeated"]]
+
+
+def test_sighup_before_a_worker_is_ready_only_says_so():
+    with started() as front:
+        front.fail("start", "hang")
+        front.until(lambda: "worker 1" in front.log())
+        front.process.send_signal(signal.SIGHUP)
+        front.until(lambda: "SIGHUP restarts nothing: no worker is ready yet" in front.errors())
+        front.process.terminate()
+        assert front.wait() == 0
+
+
+def test_the_end_of_its_terminal_is_the_end_of_a_front():
+    ours, theirs = pty.openpty()
+    with new_place() as place:
+        text = program(place, forker=False, worker="", spare=False)
+        process = spawn_front(place, text, start_new_session=True, preexec_fn=partial(_take, theirs))
+        front = Front(place, process)
+        os.close(theirs)
+        with process:
+            front.call("echo")
+            front.process.send_signal(signal.SIGHUP)
+            front.until(lambda: len(front.activations()) == 2)
+            front.until(lambda: "restart is done" in front.log())
+            os.close(ours)
+            # Its client is still there.
+            assert front.wait() == 0
+            front.until(lambda: not front.processes())
+            assert "ends: SIGHUP" in front.log()
+
+
+def _take(terminal):
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 def test_what_is_unanswered_at_the_old_worker_is_repeated_to_the_new_one():
@@ -108,6 +179,35 @@ def test_a_new_process_that_dies_while_the_old_one_is_drained_has_it_resumed():
         front.until(lambda: front.notes("control") == ["1 drain 5", "1 resume"])
         front.until(lambda: restarts(front)[-1]["error"])
         assert front.call("echo")["generation"] == 1
+
+
+@pytest.mark.parametrize("way", [{}, {"spare": True, "forker": True}], ids=["cold", "forked"])
+@pytest.mark.parametrize("mode", ["graceful", "immediate"])
+@pytest.mark.parametrize("moment", ["drain", "stop", "takes over", "activate"])
+def test_whenever_the_new_process_dies_the_restart_ends_at_once(moment, mode, way):
+    """Killed by the front itself at that moment: as if it died just then, before the loop could hear of it."""
+    if (moment, mode) == ("drain", "immediate"):
+        return
+    with started(patch=_KILL_AT % (f"restart: {moment}" if moment != "takes over" else moment), **way) as front:
+        front.call("echo")
+        if way:
+            front.spare_waits()
+        wish = restart(front, mode=mode)
+        front.until(lambda: "restart failed: " in front.log() or "restart is done" in front.log(), 10)
+        if moment == "drain":
+            front.until(lambda: front.notes("control")[-1:] == ["1 resume"])
+        else:
+            assert front.read()["id"] == wish
+        generation = front.call("echo")["generation"]
+        assert (generation == 1) == (moment == "drain")
+        if moment == "stop":
+            code = "from before the restart" if way else "that is on disk"
+            error = front.activations()[-1]["restart"]["error"]
+            assert error.endswith(f"; worker {generation} serves, with the code {code}")
+        # Killed later, it may have become ready before. Either way the next restart is carried out.
+        done = front.log().count("restart is done")
+        front.ask("restart", {"wish": {"mode": mode}, "generation": generation})
+        front.until(lambda: front.log().count("restart is done") > done)
 
 
 @pytest.mark.parametrize("way", [{}, {"spare": True, "forker": True}], ids=["cold", "forked"])

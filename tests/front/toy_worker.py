@@ -35,13 +35,17 @@ class Toy:
         self.repeating = False
         self.repeated: list[tuple[int, bytes]] = []
         self.standing: dict[str, Any] = {}
+        self.over: list[int] = []
+        self.buffer = b""
 
     def live(self) -> None:
-        buffer = b""
         while chunk := self.link.recv(1 << 18):
-            *lines, buffer = (buffer + chunk).split(b"\n")
-            for line in lines:
-                self.hear(line)
+            self.take(chunk)
+
+    def take(self, chunk: bytes) -> None:
+        *lines, self.buffer = (self.buffer + chunk).split(b"\n")
+        for line in lines:
+            self.hear(line)
 
     def note(self, name: str, text: str) -> None:
         """Write down what a test looks for: one line in a file."""
@@ -73,6 +77,7 @@ class Toy:
             case b"#":
                 self.standing = json.loads(rest)
                 self.note("standing", rest.decode())
+                self.tell_over()
             case b"=":
                 self.control(rest)
             case b"@":
@@ -212,7 +217,7 @@ class Toy:
         for _ in range(params["count"]):
             say(self.link, f"N {line}\n")
             while select.select([self.link], [], [], 0)[0]:
-                self.hear(self.link.recv(10, socket.MSG_DONTWAIT).strip())
+                self.take(self.link.recv(1 << 18, socket.MSG_DONTWAIT))
         self.answer(seq, True)
 
     def do_lock(self, seq: int, _: Any) -> None:
@@ -294,9 +299,18 @@ class Toy:
     def do_restart(self, seq: int, params: Any) -> None:
         """Ask for a restart; as an upgraded worker, answer from what was asked in an earlier life."""
         if self.generation != params.get("generation", 1):
-            self.answer(seq, {"generation": self.generation, "activation": self.activation})
+            self.over.append(seq)
+            self.tell_over()
             return
         say(self.link, f"@ 0 {json.dumps({'ask': 'restart', 'seq': seq, **params['wish']})}\n")
+
+    def tell_over(self) -> None:
+        """Answer those who wished for a restart once the front says that it is over, as the worker does."""
+        restarting = self.standing.get("restarting", {"error": None})
+        if restarting is None or restarting["error"]:
+            for seq in self.over:
+                self.answer(seq, {"generation": self.generation, "activation": self.activation})
+            self.over.clear()
 
 
 def fork(place: Path) -> None:

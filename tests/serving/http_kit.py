@@ -26,7 +26,6 @@ from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, Pa
 from mcp_types import Tool as ListedTool
 
 from vespera_agents.front.http.door import FrontDoor
-from vespera_agents.front.http.facts import Facts
 from vespera_agents.front.http.limits import ORDINARY, Limits
 from vespera_agents.front.http.listening import Listening, listen
 from vespera_agents.front.http.wishes import HttpWish
@@ -169,7 +168,6 @@ class Opened:
     store: Store
     listening: Listening
     limits: Limits
-    facts: Facts
     nursery: trio.Nursery
     worker: Worker = field(init=False)
     workers: Workers = field(default_factory=Workers)
@@ -207,6 +205,8 @@ class Opened:
 
     def end_worker(self) -> None:
         """Let the worker end in good order, as the front does."""
+        if self.worker.link is not None:
+            self.worker.link.close()
         self.door.stop()
 
     async def start(self) -> None:
@@ -235,7 +235,7 @@ class Opened:
 
     async def _work(self, limits: Limits, *, task_status: trio.TaskStatus[None]) -> None:
         ours, theirs = socket.socketpair()
-        with ours, theirs, listen_privately(self.facts) as private:
+        with ours, theirs, listen_privately(self.url) as private:
             link = FrontLink(theirs.fileno(), Activation(self.generation, "srv_0", "start", None))
             bench = Bench()
             door = HttpDoor(bench.server(), private, self.store, name="srv_0", front=link, limits=limits)
@@ -275,7 +275,7 @@ async def open_door(
     with listen(asked) as listening:
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
-            opened = Opened(store, listening, limits, Facts.of(listening, asked.token_file), nursery)
+            opened = Opened(store, listening, limits, nursery)
             if BEHIND.get() if behind is None else behind:
                 opened.front = FrontDoor(listening, opened.workers, limits=limits, at_stop=opened.end_worker)
                 await opened.start()

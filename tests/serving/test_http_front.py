@@ -187,6 +187,21 @@ async def test_the_sessions_own_stream_goes_on_and_its_client_is_told_to_read_ag
             assert numbers[-1] > 1
 
 
+async def test_what_a_session_is_told_before_its_client_listens_again_it_hears_then(tmp_path: Path) -> None:
+    """After an upgrade: a call of the session comes to the next worker before its stream does."""
+    async with fronted(tmp_path) as opened, opened.client() as client:
+        about = await handshake(client)
+        await client.post("", json=call("announce"), headers=about)
+        await opened.replace()
+        for number in range(2):
+            await client.post("", json=call("announce", number), headers=about)
+        async with streaming(client, "GET", headers=about) as stream:
+            assert (await anext(stream)).data is None
+            assert (await anext(stream)).data["method"] == "notifications/tools/list_changed"
+            await client.post("", json=call("announce"), headers=about)
+            assert (await anext(stream)).id == "0-2"
+
+
 async def test_what_a_killed_worker_kept_and_did_not_send_any_more_the_next_one_sends(tmp_path: Path) -> None:
     async with fronted(tmp_path) as opened, opened.client() as client:
         about = await handshake(client)

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import ssl
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from mcp import types
 from mcp.shared.exceptions import MCPDeprecationWarning
 
 from tests.serving.http_kit import HEADERS, call, handshake, request, until
-from tests.serving.kit import ERAS, HttpServer, Place, http_client, http_server, new_place, succeed
+from tests.serving.kit import ERAS, HttpServer, Place, http_client, http_server, new_place, serving_process, succeed
 
 _READY = re.compile(r"worker (\d+) \(pid (\d+)\) is ready")
 WAIT_SECONDS = 60.0
@@ -201,3 +202,41 @@ async def test_nobody_is_left_when_the_front_of_http_clients_ends(place: Place, 
                 await trio.sleep(0.01)
     sockets = [*(place.root / "runtime").rglob("http-*.sock")]
     assert sockets == [] or number == signal.SIGKILL
+
+
+WEDGING = """
+import sys
+from vespera_agents.front import settings
+from vespera_agents.__main__ import main
+
+class Quick(settings.Settings):
+    def __new__(cls, **words):
+        return super().__new__(cls, ping_seconds=0.1, pong_seconds=1.0, dump_seconds=0.2, **words)
+
+import vespera_agents.front.front as front
+front.Settings = Quick
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_worker_that_is_stopped_is_replaced_and_its_clients_notice_nothing(place: Place, era: str) -> None:
+    """SIGSTOP: nothing breaks, and nothing answers; the front's pings find it."""
+    command = [sys.executable, "-c", WEDGING, *place.command[place.command.index("serve") :], "--http", "127.0.0.1:0"]
+    found: list[str] = []
+
+    async def plan(name: str) -> None:
+        found.append((await succeed(client, "orchestrator_initialize_session", name=name))["id"])
+
+    with trio.fail_after(WAIT_SECONDS):
+        async with serving_process(place, command) as server, http_client(server.url, era) as client:
+            await plan("before")
+            for number in range(2):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(kill, place, signal.SIGSTOP)
+                    for other in range(3):
+                        nursery.start_soon(plan, f"{number} {other}")
+            await plan("after")
+    assert sorted(row[0] for row in place.rows("SELECT id FROM session")) == sorted(found)
+    logs = (place.root / "state" / "vespera" / "logs").glob("*.log")
+    assert sum(log.read_text().count("did not answer within 1 s") for log in logs) >= 2

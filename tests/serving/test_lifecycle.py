@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import trio
 from mcp import Client
 from mcp.server.subscriptions import ToolsListChanged
 from mcp_types import ToolListChangedNotification
 
+from tests.serving.http_kit import HEADERS, handshake, streaming
 from tests.serving.kit import (
     ERAS,
     ROOT,
@@ -267,6 +269,38 @@ async def test_a_restart_with_the_same_lists_tells_nobody(place: Place, era: str
     assert not any(isinstance(one, ToolListChangedNotification) for one in heard)
 
 
+async def test_a_new_version_takes_over_in_place_and_http_clients_hear_that_the_tools_are_others(
+    copied: Copied,
+) -> None:
+    """Of the era with a handshake, on the stream that was opened in the worker before, which does not end."""
+    with trio.fail_after(BOUND_SECONDS):
+        async with http_server(copied) as server, http_client(server.url, "legacy") as client:
+            async with httpx2.AsyncClient(base_url=server.url, headers=HEADERS, timeout=BOUND_SECONDS) as raw:
+                about = await handshake(raw)
+                async with streaming(raw, "GET", headers=about) as stream:
+                    await anext(stream)
+                    await _upgrade(copied, client)
+                    async for event in stream:
+                        if event.data and event.data["method"] == "notifications/tools/list_changed":
+                            break
+                    else:
+                        raise AssertionError("the stream has ended")
+            assert await _title(client) == NEW_TITLE.strip('"')
+
+
+async def test_an_http_client_that_listens_hears_of_a_new_version(copied: Copied) -> None:
+    with trio.fail_after(BOUND_SECONDS):
+        async with http_server(copied) as server, http_client(server.url) as client:
+            async with client.listen(tools_list_changed=True) as events:
+                await _upgrade(copied, client)
+                async for event in events:
+                    if isinstance(event, ToolsListChanged):
+                        break
+                else:
+                    raise AssertionError("the stream has ended")
+            assert await _title(client) == NEW_TITLE.strip('"')
+
+
 async def _upgrade(copied: Copied, client: Client) -> None:
     await begun(copied, 1)
     assert await _title(client) == TITLE.strip('"')
@@ -416,3 +450,10 @@ async def test_a_server_without_a_front_says_what_to_do(place: Place, era: str) 
             assert (await succeed(client, STATUS))["generation"] == 0
             assert (await succeed(client, PREPARE))["ready"]
             await refuse(client, "orchestrator_synthesize_results", "conflict")
+
+
+async def test_over_http_a_reconnect_test_goes_through_the_private_socket_too(place: Place) -> None:
+    async with http_server(place) as server, http_client(server.url) as client:
+        reached = await succeed(client, "orchestrator_reconnect_test")
+        ways = [name for name, _ in reached["hops"]]
+        assert ways == ["front", "private HTTP socket", "worker", "store write", "store read"]

@@ -99,15 +99,20 @@ class Worker:
 
 @asynccontextmanager
 async def worker(
-    place: Place, front: OneFront, reason: str = "start", surface: Mapping[str, str] = SURFACE
+    place: Place,
+    front: OneFront,
+    reason: str = "start",
+    surface: Mapping[str, str] = SURFACE,
+    part_of: Mapping[str, object] | None = None,
 ) -> AsyncIterator[Worker]:
     """Be the worker of a front at this moment."""
     renewed: list[str] = []
+    told = Told(reason, "1.0", surface, part_of)
     async with open_runtime("serve", registry=place.registry, front=front) as runtime:
         orchestrator = Orchestrator(runtime, place.project)
         await runtime.workspace(place.project)
         await admit_as_before(orchestrator)
-        await runtime.doors.start_child(life_spec(orchestrator, front, Told(reason, "1.0", surface), renewed.extend))
+        await runtime.doors.start_child(life_spec(orchestrator, front, told, renewed.extend))
         async with Client(build_server(orchestrator), client_info=Implementation(name="one", version="1")) as client:
             with trio.fail_after(30):
                 await (await life_of_(orchestrator)).begun.wait()
@@ -214,8 +219,8 @@ async def test_a_restart_is_answered_by_the_next_worker_from_the_row_and_asks_fo
         await until(lambda: "0.02" in place.rows("SELECT phases FROM restart")[0][0])
 
 
-async def test_a_worker_that_died_in_the_restart_counts_as_replaced(place, front) -> None:
-    """Killed between the wish and the drain: whoever takes over answers, and the history has both."""
+async def test_a_worker_that_died_before_it_was_replaced_has_failed_to_be(place, front) -> None:
+    """Killed between the wish and the drain: a spare took over, whose code nobody renewed, and the history has both."""
     front.answers = answers(ACCEPTED)
     async with worker(place, front) as one, trio.open_nursery() as nursery:
         nursery.start_soon(one.client.call_tool, RESTART, {}, KEY)
@@ -225,10 +230,53 @@ async def test_a_worker_that_died_in_the_restart_counts_as_replaced(place, front
     front.standing = {"crashes": [{"generation": 1, "at": 1.0, "pid": 7, "status": -9, "ready": True}]}
     async with worker(place, front, "crash") as two:
         result = await two.client.call_tool(RESTART, {}, KEY)
-        assert not result.is_error, text_of(result)
-        told = result.structured_content
-        assert told["to_worker"].startswith("generation 2")
+        assert result.is_error
+        assert "generation 2 took over as after a crash: the worker that was asked died" in text_of(result)
+        assert place.rows("SELECT status, following FROM restart") == [("failed", 2)]
         assert place.rows("SELECT ending FROM generation WHERE number=1") == [("signal 9",)]
+
+
+async def test_a_spare_that_takes_over_in_a_restart_says_that_it_failed_and_which_code_serves(place, front) -> None:
+    front.answers = answers(ACCEPTED)
+    async with worker(place, front) as one, trio.open_nursery() as nursery:
+        nursery.start_soon(one.client.call_tool, RESTART, {}, KEY)
+        await until(lambda: front.asked)
+        nursery.cancel_scope.cancel("this worker is replaced")
+    front.replace()
+    error = "the new process ended; worker 2 serves, with the code from before the restart"
+    front.standing = {"restarting": under_way(("start", 1.0, 100), error=error)}
+    async with worker(place, front, "restart", part_of={"error": error}) as two:
+        result = await two.client.call_tool(RESTART, {}, KEY)
+        assert result.is_error
+        assert error in text_of(result)
+        state = await succeed(two.client, STATUS, include_history=True)
+        assert (state["generation"], state["phase"], state["error"]) == (2, "failed", error)
+        assert any(what.endswith(f": {error}") for _, what in state["history"])
+
+
+async def test_a_worker_between_the_one_that_was_asked_and_the_fresh_one_leaves_the_answer_to_that(
+    place, front
+) -> None:
+    """The old one died while the fresh one started: a spare works meanwhile, and is replaced."""
+    front.answers = answers(ACCEPTED)
+    async with worker(place, front) as one, trio.open_nursery() as nursery:
+        nursery.start_soon(one.client.call_tool, RESTART, {}, KEY)
+        await until(lambda: front.asked)
+        nursery.cancel_scope.cancel("it dies")
+    front.replace()
+    begun = under_way(("start", 1.0, 50))
+    front.standing = {"restarting": begun}
+    async with worker(place, front, "crash", part_of=begun) as two, trio.open_nursery() as nursery:
+        nursery.start_soon(two.client.call_tool, RESTART, {}, KEY)
+        await (await two.life()).settled.wait()
+        assert place.rows("SELECT status, following FROM restart") == [("asked", None)]
+        nursery.cancel_scope.cancel("this worker is replaced, too")
+    front.replace()
+    async with worker(place, front, "restart", part_of=begun) as three:
+        front.standing = {}
+        result = await three.client.call_tool(RESTART, {}, KEY)
+        assert not result.is_error, text_of(result)
+        assert place.rows("SELECT status, following FROM restart") == [("done", 3)]
 
 
 async def test_without_room_to_write_the_wish_down_nothing_is_restarted(place, front) -> None:

@@ -11,6 +11,7 @@ import trio.testing
 from tests.serving.worker_kit import MODERN, line_of
 from vespera_agents.front import framing
 from vespera_agents.serving.front_link import Activation, FrontLink
+from vespera_agents.serving.lifecycle.life import Told
 from vespera_agents.serving.transports.link import LinkWire
 
 
@@ -53,8 +54,7 @@ async def test_the_link_counts_what_is_under_way_and_what_was_left_out() -> None
 
 
 def test_a_worker_knows_which_request_asked_for_the_restart_that_led_to_it() -> None:
-    told = {"server": "srv_0", "reason": "restart", "log": None, "restart": {"key": "7", "error": None}}
-    assert Activation.read(f"! 2 {json.dumps(told)}".encode()).asked == "7"
+    assert Told("restart", "1", {}, {"key": "7", "error": None}).asked == "7"
     # One that failed is told of to the worker after a crash, too.
-    assert Activation.read(f"! 3 {json.dumps({**told, 'reason': 'crash'})}".encode()).asked is None
-    assert Activation.read(f"! 2 {json.dumps({**told, 'restart': None})}".encode()).asked is None
+    assert Told("crash", "1", {}, {"key": "7", "error": "late"}).asked is None
+    assert Told("restart", "1", {}).asked is None

@@ -195,7 +195,9 @@ async def test_a_server_that_is_started_where_it_may_not_write_says_so_and_start
             command = [*place.command, "--http", "127.0.0.1:0"]
             done = await trio.run_process(command, env=place.environment, capture_stderr=True, stdin=b"", check=False)
             assert done.returncode == EXIT_BAD_INPUT
-            (line,) = done.stderr.decode().splitlines()
+            line, end = done.stderr.decode().splitlines()
+            assert end.startswith("vespera: worker 1 ")
+            assert end.endswith("before it was ready")
             assert "cannot be written (Read-only file system)" in line or "Permission denied" in line
         async with connected(place) as client:
             await succeed(client, PLAN, title="after")

@@ -244,7 +244,9 @@ run_front(Settings(worker={crashing}, spare=False))
                 assert front.stderr is not None
                 # One after another crashes, and what each had started is gone before the next one begins.
                 told = [front.stderr.readline() for _ in range(3)]
-                assert all(b"ended with status 70" in line for line in told), told
+                for number, line in enumerate(told, 1):
+                    assert line.startswith(b"vespera: worker %d " % number), told
+                    assert line.endswith(b" ended with status 70 before it was ready\n"), told
                 assert sum(map(_is_gate, family.members())) <= 1
                 ENDS[end](front)
                 assert await gone(family) == []

@@ -106,8 +106,9 @@ def test_a_listener_hears_its_acknowledgement_as_progress_and_is_not_answered_by
         worker.send(line_of(1, id="ear", method="subscriptions/listen", params=wanted))
         assert "acknowledged" in worker.until("P 1 0 ")[-1]
         worker.send("= drain 5")
-        drained = json.loads(worker.until("- ")[-1][2:])
-        assert (drained["requests"], drained["jobs"]) == ([], [])
+        left = json.loads(worker.until("- ")[-1][2:])
+        nothing: dict[str, list[str]] = {name: [] for name in ("requests", "jobs", "calls", "work", "problems")}
+        assert left == {**nothing, "contexts": {}}
         os.kill(worker.pid, signal.SIGTERM)
         assert not [line for line in worker.rest() if line.startswith("R 1")]
 

@@ -77,14 +77,13 @@ def serve_workspace(wish: ServeWish) -> int:
 
 def _serve_http(wish: ServeWish) -> int:
     # Only who serves HTTP pays for importing what does; and what cannot be listened on needs no worker.
-    from vespera_agents.front.http.facts import Facts  # noqa: PLC0415
     from vespera_agents.front.http.listening import allow_descriptors, listen  # noqa: PLC0415
     from vespera_agents.front.words import HTTP_VARIABLE  # noqa: PLC0415
 
     assert wish.http is not None, "somebody wished for HTTP"
     allow_descriptors()
     with listen(wish.http) as listening:
-        os.environ[HTTP_VARIABLE] = Facts.of(listening, wish.http.token_file).text
+        os.environ[HTTP_VARIABLE] = listening.url
         return serve_behind_front(wish.words(), spare=wish.spare, listening=listening)
 
 

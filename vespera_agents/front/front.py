@@ -19,6 +19,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Final, final
 
 import trio
@@ -41,7 +42,7 @@ MakeDoor = Callable[[Workers, Settings, ExitStack], Door]
 """Makes what stands between the workers and the clients; what it opens, the stack closes."""
 _EXPECTED: Final = (WorkerFailed.__name__, SpareFailed.__name__)
 """Crashes of parts whose processes have died, and not of the parts themselves."""
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _RESTARTS: Final = 1_000_000
 """The tree never gives up: each child that may fail again and again waits longer each time."""
 
@@ -52,7 +53,7 @@ def stdio_door(workers: Workers, settings: Settings, stack: ExitStack) -> Door:
 
 
 def run_front(settings: Settings, launched: Launch | None = None, make_door: MakeDoor = stdio_door) -> int:
-    """Serve through workers until the client has gone, SIGTERM or SIGINT; give the exit status.
+    """Serve through workers until the client has gone, SIGTERM or SIGINT; give the exit status. SIGHUP restarts.
 
     Args:
         settings: which workers, and how long to wait for what.
@@ -72,17 +73,18 @@ async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> i
     head = f"server {launched.server} (pid {os.getpid()}) serves {json.dumps(settings.serves)}"
     log = Log(launched.log, launched.output[0], bytes_max=settings.log_bytes_max, head=head)
     workers = Workers(settings, launched, log)
+    # Under nohup the end of the terminal is nobody's wish to end.
+    attached = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _has_terminal()
     with ExitStack() as stack, trio.open_signal_receiver(*_SIGNALS) as signals:
         stack.callback(workers.fleet.kill_all)
         door = make_door(workers, settings, stack)
         workers.serve(door)
-        spares = Spares(workers) if settings.spare else None
         children = [
             ChildSpec("log", log.run),
             ChildSpec("patience", workers.keep_expiring),
             ChildSpec("worker", workers.run, backoff=settings.backoff),
-            *([] if spares is None else [ChildSpec("spare", spares.run, backoff=settings.backoff)]),
-            ChildSpec("restarts", Restarts(workers, spares).run, backoff=settings.backoff),
+            *([ChildSpec("spare", Spares(workers).run, backoff=settings.backoff)] if settings.spare else []),
+            ChildSpec("restarts", Restarts(workers).run, backoff=settings.backoff),
             ChildSpec("door", door.run, restart=Restart.TRANSIENT, significant=True),
         ]
         tree = Supervisor(
@@ -93,7 +95,7 @@ async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> i
             listener=_Crashes(log),
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_heed, signals, workers)
+            nursery.start_soon(partial(_obey, signals, workers, attached=attached))
             await tree.run()
             nursery.cancel_scope.cancel()
     return workers.exit_status
@@ -120,12 +122,33 @@ class _Crashes:
             self._log.tell(f"{part} of the front has crashed and is started anew\n{failure.formatted()}")
 
 
-async def _heed(signals: AsyncIterator[int], workers: Workers) -> None:
-    """End at a signal that says so, by force at the second."""
+async def _obey(signals: AsyncIterator[int], workers: Workers, *, attached: bool) -> None:
     async for number in signals:
         if number == signal.SIGCHLD:
             workers.fleet.forget_orphans()
             continue
+        if number == signal.SIGHUP and not (attached and not _has_terminal()):
+            _restart(workers)
+            continue
         if workers.ending.is_set():
             workers.fleet.kill_all()
         workers.end(signal.Signals(number).name, patient=False)
+
+
+def _restart(workers: Workers) -> None:
+    """Restart in order, as servers do at SIGHUP."""
+    if workers.ready:
+        answer = workers.questions.restart({"mode": "graceful", "reason": signal.SIGHUP.name})
+    else:
+        answer = {"error": "no worker is ready yet. Wait until one is, and send it again."}
+    if "error" in answer:
+        workers.log.tell(f"{signal.SIGHUP.name} restarts nothing: {answer['error']}")
+
+
+def _has_terminal() -> bool:
+    """Say whether there is a terminal whose end would be ours: the kernel sends SIGHUP for that, too."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Callable
+from typing import Final, final
 
 import trio
 
 from vespera_agents.front.processes import FrontProcess
 
-__all__ = ["Life"]
+__all__ = ["LAST_SECONDS", "Life"]
+
+LAST_SECONDS: Final = 0.1
+"""How long the answers under way may take when the client has closed its end; without a front it is as much."""
 
 
 @final
 class Life:
     """One worker."""
 
-    __slots__ = ("heir", "process", "replaced", "unheard", "wedged")
+    __slots__ = ("heard", "heir", "process", "replaced", "unheard", "wedged")
 
     def __init__(self, process: FrontProcess, *, heir: bool = False) -> None:
         """Begin with a process.
@@ -34,6 +38,15 @@ class Life:
         """Whether it was told to end, because another one takes over."""
         self.unheard = False
         """Whether it is not listened to, because the client does not read."""
+        self.heard = trio.Event()
+        """Set when it has said something."""
+
+    async def say_last(self, awaited: Callable[[], bool], timeout_seconds: float) -> None:
+        """Let it give the answers that are still awaited, within that time."""
+        with trio.move_on_after(timeout_seconds):
+            while awaited():
+                self.heard = trio.Event()
+                await self.heard.wait()
 
     async def end(self, timeout_seconds: float) -> None:
         """Tell it to end, and kill it if it has not within that time; 0 kills it at once."""

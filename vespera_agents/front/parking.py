@@ -6,14 +6,16 @@ Neighbours: `spares` parks one for the worker's death, `restarting` one that sha
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import final
+from typing import Final, final
 
 import trio
 
 from vespera_agents.front.framing import WARM
 from vespera_agents.front.processes import FrontProcess
 
-__all__ = ["Parked"]
+__all__ = ["NEVER_TAKEN", "Parked"]
+
+NEVER_TAKEN: Final = "the new process ended before it could take over; the log has what it printed"
 
 
 @final
@@ -38,6 +40,11 @@ class Parked:
         self._at_warm = at_warm
         self._wanted = trio.Event()
 
+    @property
+    def lost(self) -> bool:
+        """Whether it is dead and was not taken. Asked of the kernel: `over` comes some rounds of the loop later."""
+        return not self.taken and (self.over.is_set() or not self.process.alive())
+
     async def keep(self) -> None:
         """Let it warm up and wait, until it is taken or ends. Unless it was taken, its end is the caller's business."""
         self.process.tell(WARM + b"\n")
@@ -53,7 +60,7 @@ class Parked:
 
     async def take(self) -> FrontProcess | None:
         """Take it; None if it is not alive."""
-        if self.over.is_set() or not self.process.alive():
+        if self.lost:
             return None
         self.taken = True
         self._wanted.set()

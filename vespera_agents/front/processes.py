@@ -25,7 +25,8 @@ from vespera_agents.front.launch import Launched
 
 __all__ = ["FrontProcess", "adopt_orphans"]
 
-_READ_BYTES: Final = 1 << 18
+_READ_BYTES: Final = 1 << 16
+"""A buffer of 256 KB comes from the kernel page by page, each time."""
 _DESCRIPTORS_MAX: Final = 16
 """Descriptors in one message."""
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_DESCRIPTORS_MAX * array.array("i").itemsize)

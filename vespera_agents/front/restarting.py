@@ -6,7 +6,7 @@ stop       the old worker ends; the kernel confirms it
 activate   the new one takes over and says that it works
 
 Until the old one is told to stop, a failure leaves it at work. After that the spare takes over, which was forked from
-the code before: so the process that forks is replaced only after the new worker works. Neighbours: `workers` activates,
+the code before: so the process that forks is replaced only when the new worker works. Neighbours: `workers` activates,
 `standing` tells the workers.
 """
 
@@ -20,8 +20,8 @@ import trio
 
 from vespera_agents.front.fleet import WorkerFailed
 from vespera_agents.front.framing import DRAIN, RESUME
-from vespera_agents.front.parking import Parked
-from vespera_agents.front.spares import Spares
+from vespera_agents.front.parking import NEVER_TAKEN, Parked
+from vespera_agents.front.processes import FrontProcess
 from vespera_agents.front.workers import Workers
 
 __all__ = ["Restart", "Restarts"]
@@ -58,6 +58,10 @@ class Restart:
         """Why, as it was given."""
         self.error: str | None = None
         """Why it failed."""
+        self.instead = ""
+        """Who serves since it failed."""
+        self.process: FrontProcess | None = None
+        """The fresh one."""
         self._phases: list[tuple[str, float]] = []
         """The phases that are over, and how long they took."""
         self._phase = ""
@@ -80,9 +84,20 @@ class Restart:
             self._phases.append((self._phase, time.monotonic() - self._since))
         self._phase = ""
 
+    @property
+    def decided(self) -> bool:
+        """Whether a worker works that nobody will replace for it: that one may ask for the next."""
+        return self.error is not None or (self.process is not None and self.process.became_ready.is_set())
+
     def fail(self, why: str) -> None:
         """Take in that it has failed."""
         self.error = self.error or why
+
+    def served_by(self, generation: int, *, old_code: bool) -> None:
+        """Take in who works, once it has failed."""
+        if self.error is not None:
+            code = "from before the restart" if old_code else "that is on disk"
+            self.instead = f"; worker {generation} serves, with the code {code}"
 
     def facts(self) -> dict[str, object]:
         """Give what workers are told of it."""
@@ -93,7 +108,8 @@ class Restart:
             seconds = time.monotonic() - self._since
             share = min(_ALMOST_PERCENT, int(100 * seconds / max(0.001, self._expected_seconds)))
             phases.append({"name": self._phase, "seconds": round(seconds, 4), "percent": share})
-        return {"key": self.key, "reason": self.reason, "mode": self.mode, "phases": phases, "error": self.error}
+        error = None if self.error is None else f"{self.error}{self.instead}"
+        return {"key": self.key, "reason": self.reason, "mode": self.mode, "phases": phases, "error": error}
 
     def told(self) -> str:
         """Say how long each phase took, for the log."""
@@ -104,31 +120,31 @@ class Restart:
 class Restarts:
     """The child of the tree that carries out restarts, one at a time."""
 
-    def __init__(self, workers: Workers, spares: Spares | None) -> None:
+    def __init__(self, workers: Workers) -> None:
         """Carry out what these workers ask for."""
         self._workers = workers
-        self._spares = spares
         self._wish: Restart | None = None
+        self._under_way: Restart | None = None
         self._wished = trio.Event()
         self._done = self._failed = 0
-        workers.ask_restart = self.ask
+        workers.questions.restart = self.ask
 
     async def run(self, *, task_status: trio.TaskStatus[Restarts]) -> None:
         """Wait for wishes and carry them out: a child for a supervisor."""
         task_status.started(self)
         while True:
             await self._wished.wait()
-            wish = self._wish
+            self._wished = trio.Event()
+            self._under_way, self._wish = self._wish, None
             try:
-                if wish is not None:
-                    await self._restart(wish)
+                if self._under_way is not None:
+                    await self._restart(self._under_way)
             finally:
-                self._wish = None
-                self._wished = trio.Event()
+                self._under_way = None
 
     def ask(self, asked: dict[str, object]) -> dict[str, object]:
         """Take a worker's wish, and give the answer to it."""
-        if self._wish is not None:
+        if self._wish is not None or (self._under_way is not None and not self._under_way.decided):
             return {"error": "a restart is under way already. Wait until it has ended."}
         mode, timeout = asked.get("mode", "graceful"), asked.get("timeout", _TIMEOUT_SECONDS)
         if mode not in _MODES:
@@ -146,7 +162,7 @@ class Restarts:
 
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""
-        return {"done": self._done, "failed": self._failed, "under_way": int(self._wish is not None)}
+        return {"done": self._done, "failed": self._failed, "under_way": int(self._under_way is not None)}
 
     async def _restart(self, restart: Restart) -> None:
         workers = self._workers
@@ -168,8 +184,6 @@ class Restarts:
         workers.announce()
         workers.standing.restarting = None
         workers.announce()
-        if self._spares is not None:
-            self._spares.renew()
 
     async def _replace(self, restart: Restart) -> None:
         """Start a process, and let it take over."""
@@ -179,6 +193,7 @@ class Restarts:
             process = workers.fleet.spawn("fresh worker")
         except (WorkerFailed, OSError) as error:
             raise _Failed(f"no new process can be started: {error}") from error
+        restart.process = process
         parked = Parked(process)
         failure: _Failed | None = None
         try:
@@ -212,7 +227,7 @@ class Restarts:
             old.tell(b"%s %g\n" % (DRAIN, restart.timeout_seconds))
             seconds = restart.timeout_seconds + _DRAIN_GRACE_SECONDS
             await _first(seconds, workers.drained, old.ended, parked.over)
-            if parked.over.is_set() and not parked.taken:
+            if parked.lost and old.alive():
                 workers.heir = None
                 restart.fail("the new process ended while the old worker was drained; the old one goes on")
                 workers.announce()
@@ -222,14 +237,16 @@ class Restarts:
         if not parked.taken:
             await workers.replace_active(kill=restart.mode == "immediate")
         await _first(workers.settings.start_seconds, process.activated, parked.over)
+        # Nobody buries what nobody has taken.
+        self._check(parked)
         self._begin(restart, "activate", _ACTIVATE_SECONDS)
         await _first(workers.settings.start_seconds, process.became_ready, process.buried)
         if not process.became_ready.is_set():
             raise _Failed("the new worker did not become ready")
 
     def _check(self, parked: Parked) -> None:
-        if parked.over.is_set() and not parked.taken:
-            raise _Failed("the new process ended before it could take over; the log has what it printed")
+        if parked.lost:
+            raise _Failed(NEVER_TAKEN)
 
     def _begin(self, restart: Restart, phase: str, expected_seconds: float) -> None:
         restart.begin(phase, expected_seconds)

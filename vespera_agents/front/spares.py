@@ -31,8 +31,11 @@ _FORK_SECONDS: Final = 30.0
 _URGENT_SECONDS: Final = 1.0
 """How long a fork may take that a client waits for."""
 _QUIET_STEP_SECONDS: Final = 0.05
-_QUIET_SECONDS_MAX: Final = 5.0
-"""How long the first spare waits at most for a pause of the client's."""
+_QUIET_SECONDS_MAX: Final = 1.0
+"""How long the first spare waits at most for a pause of the client's: its first calls are answered by then."""
+_BEGIN_SECONDS: Final = 0.1
+"""How long a spare that has become the worker has the machine for itself before the next one is made: it has calls to
+answer that waited for it, and to warm up takes a quarter of a second of another processor."""
 
 
 class SpareFailed(WorkerFailed):
@@ -65,6 +68,7 @@ class Spares:
         self._round = trio.CancelScope()
         self._made = self._taken = self._died = 0
         workers.take_spare = self.take
+        workers.renew_spares = self.renew
 
     async def run(self, *, task_status: trio.TaskStatus[Spares]) -> None:
         """Have a spare ready, from the time on when the first worker has become ready.
@@ -96,7 +100,8 @@ class Spares:
         return process
 
     def renew(self) -> None:
-        """Make spares from what is on disk now: the code has changed."""
+        """Make spares from what is on disk now: the code has changed, and nothing of the code before is taken."""
+        self._parked = self._forker = None
         self._round.cancel()
 
     def tree_detail(self) -> dict[str, str | int | float]:
@@ -142,6 +147,9 @@ class Spares:
                 self._made += 1
                 if await self._park(process):
                     failures = 0
+                    with trio.move_on_after(_QUIET_SECONDS_MAX):
+                        await self._workers.wait_ready()
+                        await trio.sleep(_BEGIN_SECONDS)
                     continue
                 self._died += 1
                 why = f"spare {process.pid} died while it waited, with {shown_status(process.status)}"

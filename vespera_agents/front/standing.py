@@ -28,6 +28,10 @@ class Restarting(Protocol):
         """Take in that it has failed."""
         ...
 
+    def served_by(self, generation: int, *, old_code: bool) -> None:
+        """Take in who works, once it has failed."""
+        ...
+
 
 @final
 class Standing:

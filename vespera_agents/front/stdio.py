@@ -20,7 +20,8 @@ from vespera_agents.front.workers import Workers
 
 __all__ = ["StdioDoor", "StdioStatistics"]
 
-_READ_BYTES: Final = 1 << 18
+_READ_BYTES: Final = 1 << 16
+"""A pipe holds no more, and a buffer of 256 KB comes from the kernel page by page, each time."""
 _AHEAD_BYTES: Final = 1 << 20
 """Bytes of lines that are read although there is no room for them in flight: behind them may be the client's end."""
 _STUCK_SECONDS: Final = 0.5
@@ -30,7 +31,7 @@ _SLOW_BYTES: Final = 1 << 20
 _STUFFED_BYTES: Final = 1 << 25
 """Bytes that wait for the client, above which no worker is listened to."""
 _WRITTEN_SECONDS: Final = 0.2
-"""How long a worker may wait to hear that its answers were written, if nothing else is to be said to it."""
+"""How long a worker may wait to hear that its answers were written."""
 _LAST_SECONDS: Final = 0.1
 """How long a client that has closed its end may take to read the last answers."""
 
@@ -83,6 +84,8 @@ class StdioDoor:
         self._unread_bytes = 0
         self._stuffing = trio.Event()
         self._written: list[int] = []
+        self._reporting = trio.Event()
+        """Set, while somebody waits for it, when there is something to report."""
         self._writing = trio.Event()
         self._client_gone = False
         self._count = 0
@@ -253,8 +256,6 @@ class StdioDoor:
             self._held_bytes -= len(line)
             batch.append(self._relay.take(line, now, told=told))
         if batch:
-            if self._written:
-                batch.insert(0, self._report())
             self._workers.tell(b"".join(batch))
 
     # ---- to the client
@@ -271,9 +272,7 @@ class StdioDoor:
         if not self._unread:
             data = data[self._write_some(data) :]
             if not data:
-                if seq:
-                    self._written.append(seq)
-                    self._writing.set()
+                self._took(seq)
                 return
         self._unread.append((data, seq))
         self._unread_bytes += len(data)
@@ -303,8 +302,7 @@ class StdioDoor:
                     self._unread[0] = data[sent:], seq
                 else:
                     self._unread.popleft()
-                    if seq:
-                        self._written.append(seq)
+                    self._took(seq)
                 self._stuffing.set()
                 self._made_room()
             self._writing = trio.Event()
@@ -312,15 +310,19 @@ class StdioDoor:
 
     # ---- to the worker, of what was written
 
+    def _took(self, seq: int) -> None:
+        """Take in that the client has taken the answer to one of its lines."""
+        if seq:
+            if not self._written:
+                self._reporting.set()
+            self._written.append(seq)
+
     async def _keep_reporting(self) -> None:
+        # Not with each line: the worker would look into it before the request, and this task would wake for each.
         while True:
+            await self._reporting.wait()
             await trio.sleep(_WRITTEN_SECONDS)
             if self._written and self._workers.active is not None:
-                self._workers.tell(self._report())
-            elif not self._written:
-                await self._writing.wait()
-
-    def _report(self) -> bytes:
-        line = b"%s %s\n" % (WRITTEN, b" ".join(map(b"%d".__mod__, self._written)))
-        self._written.clear()
-        return line
+                self._workers.tell(b"%s %s\n" % (WRITTEN, b" ".join(map(b"%d".__mod__, self._written))))
+                self._written.clear()
+                self._reporting = trio.Event()

@@ -19,11 +19,12 @@ from vespera_agents.front.doors import Door
 from vespera_agents.front.fleet import Fleet, WorkerFailed, shown_status
 from vespera_agents.front.framing import ACTIVATE, ASK, DRAINED, END_OF_REPLAY, LOCK, PING, READY, WARM
 from vespera_agents.front.launch import Launch
-from vespera_agents.front.lives import Life
+from vespera_agents.front.lives import LAST_SECONDS, Life
 from vespera_agents.front.locks import Locks
 from vespera_agents.front.log import Log
-from vespera_agents.front.parking import Parked
+from vespera_agents.front.parking import NEVER_TAKEN, Parked
 from vespera_agents.front.processes import FrontProcess
+from vespera_agents.front.questions import Questions
 from vespera_agents.front.settings import Settings
 from vespera_agents.front.standing import Standing
 from vespera_agents.front.vigil import Vigil
@@ -89,8 +90,10 @@ class Workers:
         """Set when the first worker has become ready."""
         self.take_spare: Callable[[], Awaitable[FrontProcess | None]] = _no_spare
         """Gives a process that only waits to be activated, if there is one."""
-        self.ask_restart: Callable[[dict[str, object]], dict[str, object]] = _refuse_restart
-        """Answers a worker's wish to be replaced."""
+        self.questions = Questions(self.standing)
+        """What workers ask of the front."""
+        self.renew_spares: Callable[[], object] = lambda: None
+        """Has spares made of the code on disk, and takes none of the code before any more."""
         self.heir: Parked | None = None
         """The process that takes over when the worker ends, because a restart was asked for."""
         self.drained = trio.Event()
@@ -104,7 +107,6 @@ class Workers:
         self._lost = trio.Event()
         self._patient = True
         self._from_disk = False
-        """Whether the next worker shall be started from what is on disk now."""
         self._running = False
         self._without_since = time.monotonic()
         self._without_why = "the first worker has not become ready yet"
@@ -145,7 +147,7 @@ class Workers:
 
         Args:
             why: for the log.
-            patient: whether a worker that is about to become ready shall first say what it has to say.
+            patient: whether a worker, even one that is not ready yet, shall first say what it has to say.
         """
         if not self.ending.is_set():
             self.log.say(f"ends: {why}")
@@ -243,27 +245,26 @@ class Workers:
         finally:
             await self.fleet.kill(life.process)
             self._finish(life)
+        # Code on disk may work where that of before does not: a newer version may have migrated the database.
+        self._from_disk = not (life.ready or life.heir or self._from_disk)
         if not life.ready and not self.ending.is_set():
             if life.heir:
                 # What was asked for does not work, but what was there before may: no reason to wait.
                 return "restart"
-            # What is on disk may work where code of before does not: a newer version may have migrated the database.
-            self._from_disk = not self._from_disk
             raise WorkerFailed(self._without_why)
-        self._from_disk = False
         return "wedged" if life.wedged else "restart" if life.replaced else "crash"
 
     async def _next(self) -> Life:
         """Give the process that shall work: the first, the one of a restart, a spare, or a new one."""
-        process, self._first = self._first, None
-        if process is not None:
-            return Life(process)
+        first, self._first = self._first, None
+        if first is not None:
+            return Life(first)
         heir, self.heir = self.heir, None
-        process = None if heir is None else await heir.take()
-        if process is not None:
+        if heir is not None and (process := await heir.take()) is not None:
             return Life(process, heir=True)
-        process = None if self._from_disk else await self.take_spare()
-        return Life(process or self.fleet.spawn("worker"))
+        if heir is not None and self.standing.restarting is not None:
+            self.standing.restarting.fail(NEVER_TAKEN)
+        return Life((None if self._from_disk else await self.take_spare()) or self.fleet.spawn("worker"))
 
     def _activate(self, life: Life, reason: str) -> None:
         standing, process = self.standing, life.process
@@ -275,6 +276,8 @@ class Workers:
             # It was told before we were there, and there was nothing to repeat.
             self.log.say(f"worker 1 (pid {process.pid}) starts")
             return
+        if standing.restarting is not None:
+            standing.restarting.served_by(standing.generation, old_code=process.what != "worker")
         activation = {
             "server": self.launched.server,
             "generation": standing.generation,
@@ -300,6 +303,7 @@ class Workers:
         while (lines := await life.process.lines()) is not None:
             for line in lines:
                 self._hear(life, line)
+            life.heard.set()
             while self._door.stuffed():
                 life.unheard = True
                 await self._door.wait_taken()
@@ -309,9 +313,12 @@ class Workers:
         """Let a worker end by itself once the front ends, for a while."""
         await self.ending.wait()
         process, settings = life.process, self.settings
-        if not life.ready and self._patient:
+        if self._patient:
+            # Who has closed its end before anybody could answer waits for the start: it can wait for the answers, too.
+            seconds = LAST_SECONDS if life.ready else settings.end_seconds
             with trio.move_on_after(settings.start_seconds):
                 await process.became_ready.wait()
+            await life.say_last(self.busy, seconds)
         await life.end(settings.end_seconds if life.ready else 0.0)
 
     def _finish(self, life: Life) -> None:
@@ -354,7 +361,7 @@ class Workers:
                 self._became_ready(life, line[2:])
             elif flag == ASK:
                 number, _, question = line[2:].partition(b" ")
-                self._answer(int(number), cast("object", json.loads(question)))
+                self._answer(life, int(number), cast("object", json.loads(question)))
             elif flag == LOCK:
                 self._locks.keep(line[2:], life.process)
             elif flag == DRAINED:
@@ -375,26 +382,19 @@ class Workers:
         self._ready.set()
         self._lost = trio.Event()
         self.first_ready.set()
+        if life.heir:
+            self.renew_spares()
         self.log.say(f"worker {self.standing.generation} (pid {life.process.pid}) is ready after {took * 1000:.1f} ms")
         self.announce()
 
-    def _answer(self, number: int, question: object) -> None:
-        asked = cast("dict[str, object]", question) if isinstance(question, dict) else {}
-        match asked.get("ask"):
-            case "echo":
-                answer = asked
-            case "standing":
-                answer = self.standing.facts()
-            case "restart":
-                answer = self.ask_restart(asked)
-            case other:
-                answer = {"error": f"the front knows no question {other!r}"}
-        self.tell(b"%s %d %s\n" % (ASK, number, json.dumps(answer).encode()))
+    def _answer(self, life: Life, number: int, question: object) -> None:
+        def reply(answer: dict[str, object]) -> None:
+            # The next worker numbers its questions anew.
+            if self._life is life:
+                self.tell(b"%s %d %s\n" % (ASK, number, json.dumps(answer).encode()))
+
+        self.questions.answer(question, reply)
 
 
 async def _no_spare() -> FrontProcess | None:
     return None
-
-
-def _refuse_restart(_: dict[str, object]) -> dict[str, object]:
-    return {"error": "this front carries out no restarts"}

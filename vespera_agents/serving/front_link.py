@@ -53,12 +53,6 @@ class Activation:
     restart: Mapping[str, object] | None = None
     """The restart that this worker is part of."""
 
-    @property
-    def asked(self) -> str | None:
-        """The number of the request that asked for the restart that led to this worker, if one did."""
-        key = None if self.restart is None or self.reason != "restart" else self.restart.get("key")
-        return None if key is None else str(key)
-
     @staticmethod
     def read(line: bytes) -> Activation:
         """Read the line `! GENERATION JSON`.
@@ -130,6 +124,8 @@ class FrontLink:
         self.admission: Final = Admission()
         self.gone: Final = trio.Event()
         """Set when the front has ended, or no longer needs this process."""
+        self.brings_http = False
+        """Whether it brings requests of HTTP clients, over a socket of ours."""
         self._standing: Mapping[str, object] = {}
         self.at_written: Callable[[list[str]], object] = lambda _: None
         """Hears the numbers of requests whose answers were written to the client."""
@@ -181,7 +177,7 @@ class FrontLink:
         self._asked += 1
         number, answered, answers = self._asked, trio.Event(), list[Answer]()
         if question.get("ask") == "restart" and "seq" in question:
-            self.awaiting_restart.add(str(question["seq"]).encode())
+            self.answered_later(str(question["seq"]))
         self._questions[number] = (answered, answers)
         try:
             await self.out.write(b"%s %d %s\n" % (framing.ASK, number, json.dumps(dict(question)).encode()))
@@ -196,6 +192,10 @@ class FrontLink:
                 else f"the front of this server did not answer within {ASK_SECONDS:g} s: ask again"
             )
         return answers[0]
+
+    def answered_later(self, request: str) -> None:
+        """Leave the answer to a request to a later worker: this one can be drained without it."""
+        self.awaiting_restart.add(request.encode())
 
     async def keep_lock(self, name: str, descriptor: int) -> None:
         """Give the front a descriptor, whose lock is then held for as long as the front lives."""

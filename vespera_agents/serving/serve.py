@@ -218,13 +218,13 @@ async def _serve_http(serving: _Serving, http: HttpWish) -> None:
         )
 
 
-async def _serve_http_behind(serving: _Serving, front: FrontLink, told: str) -> None:
-    from vespera_agents.front.http.facts import Facts  # noqa: PLC0415
+async def _serve_http_behind(serving: _Serving, front: FrontLink, url: str) -> None:
     from vespera_agents.front.http.limits import BEHIND_A_FRONT  # noqa: PLC0415
     from vespera_agents.serving.transports.http.door import HttpDoor  # noqa: PLC0415
     from vespera_agents.serving.transports.http.private import listen_privately  # noqa: PLC0415
 
-    with listen_privately(Facts.from_text(told)) as listening:
+    front.brings_http = True
+    with listen_privately(url) as listening:
         await replace(serving, private=listening.private).behind_a_front(
             lambda server, opened: HttpDoor(
                 server,
@@ -293,7 +293,7 @@ class _Serving:
         await runtime.doors.start_child(spec)
         if self.wire is not None:
             front = self.wire.front
-            told = Told(front.activation.reason, server_version(), surface_of(self.tools), front.activation.asked)
+            told = Told(front.activation.reason, server_version(), surface_of(self.tools), front.activation.restart)
             life = life_spec(orchestrator, front, told, server.renew)
             await greet(front, self.tools, self.private)
             await runtime.doors.start_child(life)

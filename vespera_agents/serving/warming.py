@@ -40,6 +40,7 @@ WARM_SECONDS: Final = 20.0
 _PLACES: Final = ("XDG_STATE_HOME", "XDG_RUNTIME_DIR")
 _PLACE_MAX: Final = 60
 """Characters of the place in which there may be a socket, whose whole path has at most 103; else HTTP stays cold."""
+_URL: Final = "http://localhost/mcp"
 _CLIENT: Final = {"name": "warming-up", "version": "1"}
 _ENVELOPE: Final = {
     PROTOCOL_VERSION_META_KEY: LATEST_MODERN_VERSION,
@@ -76,7 +77,7 @@ def warm_up(wish: ServeWish) -> None:
         os.environ.update(dict.fromkeys(_PLACES, place))
         try:
             for number, client in enumerate((_modern(), _legacy()), 1):
-                behind = _facts() if wish.behind is not None and len(place) <= _PLACE_MAX else None
+                behind = _URL if wish.behind is not None and len(place) <= _PLACE_MAX else None
                 _serve_made_up(replace(wish, workspace=project, metrics=None, http=None, behind=behind), client, number)
         finally:
             for name, value in before.items():
@@ -182,13 +183,6 @@ def _request(number: int, message: Mapping[str, object], session: bytes | None) 
         lines += [b"mcp-session-id: " + session, b"mcp-protocol-version: %s" % LATEST_HANDSHAKE_VERSION.encode()]
     body = json.dumps({"jsonrpc": "2.0", **message}).encode()
     return b"\r\n".join([*lines, b"content-length: %d" % len(body), b"", body])
-
-
-def _facts() -> str:
-    """Say what a front would that listens where nobody else can connect."""
-    from vespera_agents.front.http.facts import Facts  # noqa: PLC0415 - as above
-
-    return Facts("http://localhost/mcp", loopback=True, names=("localhost",), token_file=None).text
 
 
 def _modern() -> Iterator[Mapping[str, object]]:

@@ -14,6 +14,7 @@ from typing import Final, TypeVar, final
 
 from vespera_agents.front.http.wishes import HttpWish
 from vespera_agents.front.words import HTTP_VARIABLE, IN_PROCESS, NO_SPARE, REPEATED, read_words
+from vespera_agents.serving.postponed import postpone
 
 __all__ = ["GC_THRESHOLDS", "LEASE_MINUTES", "ServeWish", "imported", "plain_serve"]
 
@@ -95,6 +96,8 @@ def imported(load: Callable[[], T]) -> T:
     """Import what serves, and give what was imported; from then on garbage is looked for as a server can afford it."""
     # What is imported stays for ever: looking through it for garbage, now and later, took a tenth of the start.
     gc.disable()
+    postpone("mcp")
+    postpone("mcp.server")
     loaded = load()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

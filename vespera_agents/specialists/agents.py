@@ -83,7 +83,7 @@ class Agents:
             f"orchestrator_cancel_task(task_id={root.id!r}) ends it.",
         )
 
-    async def _begin_anew(self, opened: OpenWorkspace, job: Job) -> None:
+    async def _begin_anew(self, opened: OpenWorkspace, job: Job) -> bool:
         """Go on with what an earlier process of this server carried out."""
         assert job.task_id is not None, "these jobs work on a task"
         root = await opened.store.read(queries.task, job.task_id)
@@ -94,6 +94,7 @@ class Agents:
             _enter(work, found.name)
             await opened.jobs.resume(job, work.carry_out)
             refused.pop_all()
+        return True
 
     def _check(self, opened: OpenWorkspace, root: Task, tasks: Sequence[Task]) -> None:
         label = f"task {root.id} ({root.title})"

@@ -17,6 +17,8 @@ class Front(Protocol):
 
     at_standing: Callable[[], object]
     """Hears that it fares otherwise."""
+    brings_http: bool
+    """Whether it brings requests of HTTP clients, over a socket of ours."""
 
     @property
     def server(self) -> str:
@@ -43,6 +45,10 @@ class Front(Protocol):
 
     async def ask(self, question: Mapping[str, object]) -> dict[str, object]:
         """Ask it, and give its answer."""
+        ...
+
+    def answered_later(self, request: str) -> None:
+        """Leave the answer to a request to a later worker: this one can be drained without it."""
         ...
 
     async def keep_lock(self, name: str, descriptor: int) -> None:

@@ -168,8 +168,8 @@ async def gates_anew(
     opened: OpenWorkspace,
     job: Job,
     answer: Callable[[OpenWorkspace, Task, Finished], Awaitable[CompleteAnswer]],
-) -> None:
-    """Run gates again that an earlier process of this server had begun.
+) -> bool:
+    """Run gates again that an earlier process of this server had begun; False if the task was completed by them.
 
     Args:
         opened: where.
@@ -184,6 +184,9 @@ async def gates_anew(
     intent = job.intent or {}
     task = await opened.store.read(queries.task, job.task_id)
     call = Call.again(intent)
+    if task.status is TaskStatus.COMPLETED:
+        # That process died between this and the end of the job: two transactions.
+        return False
     check_may_finish(opened.claims.name(call.holder), task, TaskStatus.COMPLETED)
     kept = cast("list[dict[str, Any]]", intent["artifacts"])
     artifacts = tuple(replace(NewArtifact(**one), kind=ArtifactKind(one["kind"])) for one in kept)
@@ -193,6 +196,7 @@ async def gates_anew(
         await pass_gates(work, 0.0)
     except (AlreadyPresent, AlreadyStarted) as error:
         raise Conflict(f"other gates of task {task.id} run already", "Wait for their outcome.") from error
+    return True
 
 
 async def joined(call: Call, opened: OpenWorkspace, task: Task, wait_seconds: float) -> bool:

@@ -30,8 +30,8 @@ STOP_SECONDS: Final = 15.0
 """How long cancelling waits until the work has really ended: killed commands, tasks given back."""
 _SHOWN: Final = 20
 
-Beginner = Callable[[OpenWorkspace, Job], Awaitable[None]]
-"""Begins the work of a job anew, whose process has ended."""
+Beginner = Callable[[OpenWorkspace, Job], Awaitable[bool]]
+"""Begins the work of a job anew, whose process has ended; False where its last change was made already."""
 Verdict = Callable[[OpenWorkspace, Job], Awaitable[Mapping[str, object] | None]]
 """Says from the rows what a job came to whose server is gone; None when it did not come to its end."""
 
@@ -51,16 +51,16 @@ class JobTools:
         self._beginners[kind] = beginner
 
     async def adopt_all(self, opened: OpenWorkspace) -> None:
-        """Begin anew what an earlier process of this server worked on."""
+        """Begin anew what an earlier process of this server worked on, or end what came to its end."""
         for one in await opened.store.read(job_queries.live_jobs):
-            if opened.jobs.abandoned(one):
-                await self._adopted(opened, one)
+            if await opened.jobs.abandoned(one):
+                await self._settled(opened, one)
 
     async def adopt_work_on(self, opened: OpenWorkspace, kind: str, task_id: str) -> None:
-        """Begin anew what an earlier process of this server did for a task."""
+        """Begin anew what an earlier process of this server did for a task, or end what came to its end."""
         for one in await opened.store.read(job_queries.live_jobs):
-            if (one.kind, one.task_id) == (kind, task_id) and opened.jobs.abandoned(one):
-                await self._adopted(opened, one)
+            if (one.kind, one.task_id) == (kind, task_id) and await opened.jobs.abandoned(one):
+                await self._settled(opened, one)
 
     def decide(self, kind: str, verdict: Verdict) -> None:
         """Say how a kind of job is judged when its server is gone."""
@@ -197,13 +197,13 @@ class JobTools:
         if found.ended:
             return found
         gone = not server_alive(opened.workspace, found.server)
-        if not gone and not opened.jobs.abandoned(found):
+        if not gone and not await opened.jobs.abandoned(found):
             return found
-        if not gone and await self._adopted(opened, found):
-            return await opened.store.read(job_queries.job, found.id)
-        # First what it had begun is over: then the rows say what came of it.
         if gone:
+            # First what it had begun is over: then the rows say what came of it.
             await opened.release_dead_claims()
+        elif await self._adopted(opened, found):
+            return await opened.store.read(job_queries.job, found.id)
         await opened.store.execute(await self._verdict(opened, found), opened.key())
         return await opened.store.read(job_queries.job, found.id)
 
@@ -213,15 +213,14 @@ class JobTools:
         if beginner is None or found.intent is None or found.stop is not None:
             return False
         async with self._adopting:
-            if (await opened.store.read(job_queries.job, found.id)).ended or not opened.jobs.abandoned(found):
+            if (await opened.store.read(job_queries.job, found.id)).ended or not await opened.jobs.abandoned(found):
                 return True
             try:
                 await opened.jobs.adopt(found)
-                await beginner(opened, found)
+                return await beginner(opened, found)
             except (Refusal, WorkspaceError) as error:
                 log.warning("job %s could not be begun anew: %s", found.id, error)
                 return False
-        return True
 
     async def _verdict(self, opened: OpenWorkspace, found: Job) -> EndJob:
         verdict = self._verdicts.get(found.kind)

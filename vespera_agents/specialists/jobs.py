@@ -254,7 +254,7 @@ class Jobs:
     def __init__(self, place: _Place) -> None:
         self._place = place
         self._running: dict[str, RunningJob] = {}
-        self._beginning = 0
+        self._beginning: dict[object, trio.Event] = {}
         self._supervisor: Supervisor | None = None
 
     def supervisor(self) -> AnySupervisor:
@@ -272,9 +272,14 @@ class Jobs:
         mine = (one for one in self._running.values() if (one.kind, one.task_id) == (kind, task_id))
         return next((one.id for one in mine if not one.ended.is_set()), None)
 
-    def abandoned(self, found: Job) -> bool:
-        """Say whether a job is in this server's name although nobody works on it here."""
-        return found.server == self._place.server and not self._beginning and self.running(found.id) is None
+    async def abandoned(self, found: Job) -> bool:
+        """Say whether a job is in this server's name although nobody works on it here, as of when its row was read."""
+        if found.server != self._place.server:
+            return False
+        # A row is there a moment before its job is known here; one that begins later is not the one that was read.
+        for known in [*self._beginning.values()]:
+            await known.wait()
+        return self.running(found.id) is None
 
     async def start(
         self, new: StartJob, key: CommandKey, work: Callable[[RunningJob], Awaitable[Result]]
@@ -343,14 +348,16 @@ class Jobs:
         self, new: StartJob, key: CommandKey, work: Callable[[RunningJob], Awaitable[Result]]
     ) -> RunningJob:
         self._running = {name: one for name, one in self._running.items() if not one.ended.is_set()}
-        if len(self._running) + self._beginning >= JOBS_MAX:
+        if len(self._running) + len(self._beginning) >= JOBS_MAX:
             raise Conflict(
                 f"{JOBS_MAX} jobs are at work in this workspace already", "Wait until one of them has ended."
             )
-        self._beginning += 1
+        begins = object()
+        known = self._beginning[begins] = trio.Event()
         try:
             started = await self._place.store.execute(new, key)
             running = self._running[started["job_id"]] = RunningJob(started["job_id"], new, self._place, work)
         finally:
-            self._beginning -= 1
+            del self._beginning[begins]
+            known.set()
         return running

@@ -19,7 +19,7 @@ from vespera_agents.store.artifacts import ArtifactFiles
 from vespera_agents.store.errors import ArtifactMissing, KeyConflict
 from vespera_agents.store.transaction import Command, CommandKey, Transaction
 
-__all__ = ["RECORD_BYTES_MAX", "Forgettable", "apply_once", "recorded_result"]
+__all__ = ["RECORD_BYTES_MAX", "Forgettable", "apply_once", "recorded_result", "was_begun"]
 
 RECORD_BYTES_MAX: Final = 16 * 1024
 """A result of more bytes lies in a file."""
@@ -73,6 +73,15 @@ def recorded_result(connection: sqlite3.Connection, key: CommandKey, files: Arti
         "SELECT result, file FROM command WHERE origin=? AND key=?", (key.origin, key.key)
     ).fetchone()
     return None if row is None else _result_of(row[0], row[1], files)
+
+
+def was_begun(connection: sqlite3.Connection, key: CommandKey) -> bool:
+    """Say whether a call of that key has changed anything, in one step or the first of several."""
+    found = connection.execute(
+        "SELECT 1 FROM command WHERE origin=? AND (key=? OR (key > ? AND key < ?)) LIMIT 1",
+        (key.origin, key.key, f"{key.key}/", f"{key.key}{_AFTER_SLASH}"),
+    )
+    return found.fetchone() is not None
 
 
 def _result_of(text: str, file: str | None, files: ArtifactFiles) -> object:

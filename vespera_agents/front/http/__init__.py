@@ -4,8 +4,9 @@ wishes       what the program is asked to serve, checked before anything starts
 errors       what can be wrong with that
 limits       how much is taken on, and for how long it is waited
 listening    the socket, the hosts that a request may name, the certificate
-tokens       who may come in, by bearer token
-facts        what a worker behind the front must know of all this
+tokens       whose a bearer token is
+entrance     who may come in, by the head of a request alone
+facts        what the worker is told of a request
 door         the child of the front's tree: accepts connections, ends them
 connection   one client: its requests one after another, their bodies, its hanging up
 exchange     one request, until its answer is complete, whatever becomes of its workers
@@ -15,8 +16,8 @@ refusals     what a client hears that cannot be served
 sending      writes that end, also when nobody reads
 workers      what requests must know of the front's workers; side: where they come from
 
-The first five serve a program without a front, too; `vespera_agents.serving.transports.http` imports them from here.
-Not here: who may come in (the worker's guard asks), sessions, JSON.
+The first six serve a program without a front, too; `vespera_agents.serving.transports.http` imports them from here.
+Not here: sessions, JSON.
 """
 
 __all__: list[str] = []

@@ -16,9 +16,9 @@ import h11
 import trio
 
 from vespera_agents.front.http.exchange import Exchange, Request, Road
-from vespera_agents.front.http.facts import CLIENT, OURS, SCHEME
+from vespera_agents.front.http.facts import CLIENT, OURS, PRINCIPAL, SCHEME
 from vespera_agents.front.http.limits import HEAD_BYTES_MAX
-from vespera_agents.front.http.refusals import DRAINED, refusal, slow_body, too_long
+from vespera_agents.front.http.refusals import DRAINED, Refused, refusal, slow_body, too_long
 from vespera_agents.front.http.sending import AnyStream, send_bounded
 from vespera_agents.front.http.upstream import Headers
 
@@ -71,14 +71,6 @@ class Bodies:
         self.bytes -= count
 
 
-class _Refused(Exception):
-    """A request gets an answer of the front and its connection ends."""
-
-    def __init__(self, status: int, words: str) -> None:
-        super().__init__(words)
-        self.status = status
-
-
 class _Gone(Exception):
     """The client has hung up."""
 
@@ -108,6 +100,8 @@ class Connection:
         self._unread = 0
         self._deaf = False
         """Whether what still arrives is thrown away."""
+        self._bodiless = False
+        """Whether what the request under way is answered with has no body: HEAD."""
         self._gone = False
         self._ended = False
         """Whether the response of the request under way has ended, for its client."""
@@ -131,7 +125,7 @@ class Connection:
             try:
                 while await self._serve_next():
                     pass
-            except _Refused as refused:
+            except Refused as refused:
                 await self._refuse(refused)
             except (_Gone, trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
@@ -178,7 +172,7 @@ class Connection:
 
         Raises:
             _Gone: it hung up.
-            _Refused: that is no HTTP.
+            Refused: that is no HTTP.
         """
         while (event := self._event_at_hand()) is None:
             if self._gone:
@@ -194,7 +188,7 @@ class Connection:
         try:
             event = self._http.next_event()
         except h11.RemoteProtocolError as error:
-            raise _Refused(error.error_status_hint, "that is no well-formed HTTP request. Send one.") from error
+            raise Refused(error.error_status_hint, "that is no well-formed HTTP request. Send one.") from error
         if isinstance(event, h11.ConnectionClosed):
             raise _Gone
         return event if isinstance(event, h11.Event) else None
@@ -210,8 +204,9 @@ class Connection:
         if head is None:
             return False
         if not isinstance(head, h11.Request):
-            raise _Refused(400, "a request was expected. Send one.")
-        headers = _passed_on(head)
+            raise Refused(400, "a request was expected. Send one.")
+        self._bodiless = head.method == b"HEAD"
+        headers = [*_passed_on(head), *self._who(head)]
         body = await self._body(head)
         try:
             await self._exchange(Request(head.method, head.target, headers, body))
@@ -223,6 +218,17 @@ class Connection:
             return False
         self._http.start_next_cycle()
         return True
+
+    def _who(self, head: h11.Request) -> Headers:
+        """Let a request in by its head alone, and give what the worker must know of who sent it.
+
+        Raises:
+            Refused: it may not come in.
+        """
+        path = head.target.partition(b"?")[0].decode("latin-1")
+        headers = {name: value.decode("latin-1") for name, value in head.headers}
+        principal = self._road.entrance.principal(path, headers)
+        return () if principal is None else ((PRINCIPAL, principal.encode()),)
 
     async def _exchange(self, request: Request) -> None:
         self.exchanges += 1
@@ -251,7 +257,7 @@ class Connection:
                         self._take(bytes(event.data), parts)
             whole = True
         except trio.TooSlowError:
-            raise _Refused(408, slow_body(self._limits.body_seconds)) from None
+            raise Refused(408, slow_body(self._limits.body_seconds)) from None
         finally:
             if not whole:
                 self._bodies.leave(sum(map(len, parts)))
@@ -268,14 +274,14 @@ class Connection:
             while left > 0 and not self._http.they_are_waiting_for_100_continue:
                 event = await self._event()
                 left = left - len(event.data) if isinstance(event, h11.Data) else 0
-            raise _Refused(413, too_long(limit))
+            raise Refused(413, too_long(limit))
 
     def _take(self, part: bytes, parts: list[bytes]) -> None:
         if not self._bodies.add(len(part)):
-            raise _Refused(503, "the requests of others fill the room that there is for them. Try again.")
+            raise Refused(503, "the requests of others fill the room that there is for them. Try again.")
         parts.append(part)
         if sum(map(len, parts)) > self._limits.body_bytes_max:
-            raise _Refused(413, too_long(self._limits.body_bytes_max))
+            raise Refused(413, too_long(self._limits.body_bytes_max))
 
     # ---- the answer, as `exchange` gives it
 
@@ -312,15 +318,17 @@ class Connection:
         ending = [(b"connection", b"close")] if self._road.ending else []
         return self._http.send(h11.Response(status_code=status, headers=[*headers, *ending])) or b""
 
-    async def _refuse(self, refused: _Refused) -> None:
+    async def _refuse(self, refused: Refused) -> None:
+        self._road.refused += 1
         if self._gone or self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             return
         body = refusal(str(refused))
-        headers = [_JSON, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        headers = [_JSON, (b"content-length", b"%d" % len(body)), (b"connection", b"close"), *refused.headers]
         if refused.status == 503:  # noqa: PLR2004 - Service Unavailable
             headers.append((b"retry-after", b"1"))
         data = self._http.send(h11.Response(status_code=refused.status, headers=headers)) or b""
-        data += self._http.send(h11.Data(data=body)) or b""
+        if not self._bodiless:
+            data += self._http.send(h11.Data(data=body)) or b""
         self._deaf = True
         self._taken.set()
         await self._send(data)
@@ -347,11 +355,11 @@ def _passed_on(head: h11.Request) -> Headers:
     """Give the headers that the worker gets.
 
     Raises:
-        _Refused: its body could be read in two ways.
+        Refused: its body could be read in two ways.
     """
     names = [name for name, _ in head.headers]
     if b"transfer-encoding" in names and b"content-length" in names:
-        raise _Refused(400, "a body has a Content-Length or a Transfer-Encoding, not both. Send one of them.")
+        raise Refused(400, "a body has a Content-Length or a Transfer-Encoding, not both. Send one of them.")
     named = {one.strip().lower() for name, value in head.headers if name == b"connection" for one in value.split(b",")}
     dropped = _DROPPED | named
     return [(name, value) for name, value in head.headers if name not in dropped and not name.startswith(OURS)]

@@ -3,7 +3,7 @@
     accepting ── connection ── exchange ── upstream ── the worker's private socket
 
 It serves as long as the front lives: workers come and go behind it, and a client sees that an answer takes longer. Who
-may come in says the worker's guard. Neighbours: `listening` keeps the socket, `workers` says what it needs of the
+may come in says `entrance`. Neighbours: `listening` keeps the socket, `workers` says what it needs of the
 front.
 """
 
@@ -22,12 +22,14 @@ from vespera_agents.front.http.exchange import Road
 from vespera_agents.front.http.limits import ORDINARY, Limits
 from vespera_agents.front.http.listening import FULL, Listening
 from vespera_agents.front.http.sending import AnyStream
-from vespera_agents.front.http.upstream import Pool
+from vespera_agents.front.http.upstream import Pool, UpstreamLost
 from vespera_agents.front.http.workers import HttpWorkers
 
 __all__ = ["FrontDoor", "FrontStatistics"]
 
 HANDSHAKE_SECONDS: Final = 10.0
+REACH_SECONDS: Final = 5.0
+"""How long the way to the worker's private socket and back may take."""
 CUT_SECONDS: Final = 0.3
 """How long the worker may take to end streams, beyond the time that it gives to requests under way."""
 
@@ -49,6 +51,8 @@ class FrontStatistics:
     """Connections beyond the limit."""
     busy: int
     """Connections over which a request is under way."""
+    refused: int
+    """Requests that were not passed on: who sent them may not come in, or what was sent is too much or no HTTP."""
     repeated: int
     """Requests that were sent to another worker."""
     given_up: int
@@ -85,7 +89,8 @@ class FrontDoor:
         self._at_stop = at_stop
         self._limits = limits
         self._pool = Pool(limits.send_seconds)
-        self._road = Road(workers, self._pool, limits)
+        assert listening.entrance is not None, "clients connect there"
+        self._road = Road(listening.entrance, workers, self._pool, limits)
         self._bodies = Bodies(limits.bodies_bytes_max)
         self._stopping = trio.Event()
         self._connections: set[Connection] = set()
@@ -130,12 +135,30 @@ class FrontDoor:
         """Say whether a client waits for an answer."""
         return self._road.waiting > 0
 
+    async def reach(self, text: bytes) -> str | None:
+        """Go to the worker's private socket and back, and say what went wrong.
+
+        Args:
+            text: what the worker shall give back; it may stand in a header.
+        """
+        worker = self._road.workers.current()
+        if worker is None:
+            return "no worker takes HTTP requests at the moment"
+        with trio.move_on_after(REACH_SECONDS):
+            try:
+                given = await self._pool.echo(worker, text)
+            except UpstreamLost:
+                return "the connection to the worker's private socket broke"
+            return None if given == text else "the worker's private socket gave something else back"
+        return f"the worker's private socket did not answer within {REACH_SECONDS:g} s"
+
     def statistics(self) -> FrontStatistics:
         """Count what came through the door so far."""
         return FrontStatistics(
             connections=len(self._connections),
             turned_away=self._turned_away,
             busy=sum(connection.busy for connection in self._connections),
+            refused=self._road.refused,
             repeated=self._road.repeated,
             given_up=self._road.given_up,
             bodies_bytes=self._bodies.bytes,
@@ -145,7 +168,13 @@ class FrontDoor:
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""
         now = self.statistics()
-        return {"url": self._listening.url, "connections": now.connections, "busy": now.busy, "repeated": now.repeated}
+        return {
+            "url": self._listening.url,
+            "connections": now.connections,
+            "busy": now.busy,
+            "repeated": now.repeated,
+            "refused": now.refused + now.turned_away,
+        }
 
     async def _connect(self, stream: AnyStream) -> None:
         try:

@@ -4,7 +4,8 @@ A worker writes what the front must know of an event as comments in front of it,
 
     : P VALUE    how far its request is; an acknowledgement of a subscription is 0
     : Q ID       a question to the client, by its JSON-RPC id as JSON
-    : E          no event: the client's response ends here, but its request goes on
+    : R          the answer of the request: without it, nothing that ends here is answered
+    : E          no event: the client's response ends here without an answer, and that is no accident
 
 An event that was not ended when its worker died is none. Pure. Neighbours: `exchange` passes events on; the worker's
 `transports.http.marks` writes the comments.
@@ -16,10 +17,11 @@ import json
 from dataclasses import dataclass
 from typing import Final, final
 
-__all__ = ["END", "PROGRESS", "QUESTION", "Events", "Passing", "cancellation", "event_of"]
+__all__ = ["ANSWER", "END", "PROGRESS", "QUESTION", "Events", "Passing", "cancellation", "event_of"]
 
 PROGRESS: Final = b": P "
 QUESTION: Final = b": Q "
+ANSWER: Final = b": R"
 END: Final = b": E"
 _ID: Final = b"id: "
 _EVENT_END: Final = b"\r\n\r\n"
@@ -38,6 +40,8 @@ class Passing:
     """Passed on only if it is above what came before."""
     question: bytes | None = None
     """The id of a question that it puts to the client."""
+    answers: bool = False
+    """Whether it is the answer of the request."""
     ends: bool = False
     """Whether the client's response ends here."""
 
@@ -70,18 +74,21 @@ def _read(block: bytes) -> Passing:
     identifier: bytes | None = None
     progress: float | None = None
     question: bytes | None = None
+    answers = False
     for line in lines:
         if line.startswith(PROGRESS):
             progress = float(line[len(PROGRESS) :])
         elif line.startswith(QUESTION):
             question = line[len(QUESTION) :]
+        elif line == ANSWER:
+            answers = True
         elif line == END:
             return Passing(b"", ends=True)
         else:
             if line.startswith(_ID):
                 identifier = line[len(_ID) :]
             kept.append(line)
-    return Passing(b"\r\n".join(kept) + _EVENT_END, identifier, progress, question)
+    return Passing(b"\r\n".join(kept) + _EVENT_END, identifier, progress, question, answers)
 
 
 def event_of(message: bytes) -> bytes:

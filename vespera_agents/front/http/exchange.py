@@ -16,6 +16,7 @@ from typing import Final, Protocol, cast, final
 
 import trio
 
+from vespera_agents.front.http.entrance import Entrance
 from vespera_agents.front.http.events import Events, Passing, cancellation, event_of
 from vespera_agents.front.http.facts import REPLAY, SEQ
 from vespera_agents.front.http.limits import Limits
@@ -78,8 +79,9 @@ class Client(Protocol):
 class Road:
     """What the requests of one front share on their way to workers."""
 
-    def __init__(self, workers: HttpWorkers, pool: Pool, limits: Limits) -> None:
-        """Say who answers, and over which connections."""
+    def __init__(self, entrance: Entrance, workers: HttpWorkers, pool: Pool, limits: Limits) -> None:
+        """Say who may come in, who answers, and over which connections."""
+        self.entrance: Final = entrance
         self.workers: Final = workers
         self.pool: Final = pool
         self.limits: Final = limits
@@ -91,6 +93,8 @@ class Road:
         """Requests whose clients wait for an answer."""
         self.repeated = 0
         """Requests that were sent to another worker."""
+        self.refused = 0
+        """Requests that no worker heard of."""
         self.given_up = 0
         """Requests that were answered with an error of ours."""
 
@@ -121,6 +125,10 @@ class Exchange:
         """Whether the worker that has ended had it."""
         self._deaths = 0
         self._begun = False
+        self._answered = False
+        """Whether its client has the answer in a stream: then whatever becomes of the worker changes nothing."""
+        self._sent_away = False
+        """Whether its client's stream was ended without the answer: it may come back for it."""
         self._listening = False
         self._last = request.header(_LAST)
         self._highest = -math.inf
@@ -151,13 +159,16 @@ class Exchange:
             if self._worker is not None:
                 self._road.repeated += 1
             try:
-                if await self._attempt(worker):
-                    self._road.workers.written(self._seq)
-                    return
+                await self._attempt(worker)
             except UpstreamLost:
-                if self._road.ending:
+                if self._road.ending and not self._answered:
                     self._client.cut()
                     return
+            else:
+                self._answered = True
+            if self._answered:
+                self._road.workers.written(self._seq)
+                return
             self._worker = worker
             if await self._is_poison(worker):
                 await self._give_up(500, worker.why or "the connection to the worker broke three times. Try again.")
@@ -185,17 +196,22 @@ class Exchange:
         self._sent = False
         return self._deaths >= DEATHS_MAX
 
-    async def _attempt(self, worker: HttpWorker) -> bool:
-        """Have a worker answer; says whether the answer is complete."""
+    async def _attempt(self, worker: HttpWorker) -> None:
+        """Have a worker answer.
+
+        Raises:
+            UpstreamLost: it did not, or not to the end.
+        """
         if self._deaths < DEATHS_MAX - 1:
-            return await self._ask(worker)
+            await self._ask(worker)
+            return
         async with self._road.suspects:
             # The worker may have ended while another suspect was with it.
             if worker.ended.is_set():
-                return False
-            return await self._ask(worker)
+                raise UpstreamLost
+            await self._ask(worker)
 
-    async def _ask(self, worker: HttpWorker) -> bool:
+    async def _ask(self, worker: HttpWorker) -> None:
         upstream = await self._road.pool.take(worker)
         complete = False
         try:
@@ -203,16 +219,15 @@ class Exchange:
             self._sent = True
             answer = await upstream.answer()
             if answer.streams:
-                complete = await self._stream(upstream, answer)
+                await self._stream(upstream, answer)
             else:
                 await self._document(answer, await self._body(upstream))
-                complete = True
+            complete = True
         finally:
             if complete:
                 self._road.pool.give(upstream)
             else:
                 upstream.close()
-        return complete
 
     async def _body(self, upstream: Upstream) -> bytes:
         parts: list[bytes] = []
@@ -225,7 +240,14 @@ class Exchange:
         return b"".join(parts)
 
     async def _document(self, answer: Answer, body: bytes) -> None:
-        """Pass on an answer that is one document."""
+        """Pass on an answer that is one document.
+
+        Raises:
+            UpstreamLost: it is none.
+        """
+        if answer.status == 500 and not body and self._request.method != b"HEAD":  # noqa: PLR2004 - see below
+            # An Internal Server Error without a word is the worker's library, whose application broke off.
+            raise UpstreamLost
         if not self._begun:
             await self._client.answer(answer.status, answer.headers, body)
         elif answer.status == 200 or self._request.header(_SESSION) is None:  # noqa: PLR2004 - OK
@@ -235,8 +257,12 @@ class Exchange:
             # A refusal by the new worker is no answer to the request: the client comes back and hears it.
             self._client.cut()
 
-    async def _stream(self, upstream: Upstream, answer: Answer) -> bool:
-        """Pass on a stream; says whether it is complete."""
+    async def _stream(self, upstream: Upstream, answer: Answer) -> None:
+        """Pass on a stream.
+
+        Raises:
+            UpstreamLost: it ended before the answer.
+        """
         if not self._begun:
             self._begun = True
             await self._client.begin(answer.status, answer.headers)
@@ -249,12 +275,10 @@ class Exchange:
                 await self._pass_on(event)
             if events.waiting_bytes > self._road.limits.answer_bytes_max:
                 raise UpstreamLost
-        lasts = self._listening or self._request.method == b"GET"
-        if lasts and not self._road.ending and self._road.workers.current() is not upstream.worker:
-            # The end of a worker that is replaced in good order is not the end of what its successor goes on with.
-            return False
+        if self._request.method != b"GET" and not (self._answered or self._sent_away):
+            # Whatever ended this stream in good order, its client has no answer.
+            raise UpstreamLost
         await self._client.end()
-        return True
 
     async def _pass_on(self, event: Passing) -> None:
         if event.progress is not None:
@@ -266,6 +290,7 @@ class Exchange:
                 return
             self._highest = event.progress
         if event.ends:
+            self._sent_away = True
             await self._client.end()
             # The client may use its connection no more while its request goes on.
             self._client.cut()
@@ -274,6 +299,9 @@ class Exchange:
             self._questions.append(event.question)
         self._last = event.id or self._last
         await self._client.write(event.data)
+        if event.answers:
+            self._answered = True
+            await self._client.end()
 
     def _written(self) -> bytes:
         request = self._request

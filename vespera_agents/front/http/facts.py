@@ -1,19 +1,13 @@
-"""What a worker behind the front must know of the listening socket, as one variable of its environment.
+"""What the front says of a request to the worker, in headers that only it can set. Pure values.
 
-Tokens are not in it: a worker reads their file itself. Pure values.
-Neighbours: `listening` knows the facts, `vespera_agents.serving.transports.http.private` makes its own end of them.
+Neighbours: `connection` and `exchange` write them, `vespera_agents.serving.transports.http.private` reads them.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Final, cast, final
+from typing import Final
 
-from vespera_agents.front.http.listening import Hosts, Listening
-
-__all__ = ["CLIENT", "OURS", "REPLAY", "SCHEME", "SEQ", "Facts"]
+__all__ = ["CLIENT", "ECHO", "OURS", "PRINCIPAL", "REPLAY", "SCHEME", "SEQ"]
 
 OURS: Final = b"vespera-"
 """How the names of headers begin that only the front may set."""
@@ -25,41 +19,7 @@ CLIENT: Final = b"vespera-client"
 """The address of the client, as it connected: HOST PORT."""
 SCHEME: Final = b"vespera-scheme"
 """How it connected."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What follows from the address that the front listens on."""
-
-    url: str
-    """Where clients find the endpoint."""
-    loopback: bool
-    """Whether only this machine can connect."""
-    names: tuple[str, ...]
-    """Hosts that are ours."""
-    token_file: str | None
-    """The absolute path of the file with the tokens."""
-
-    @classmethod
-    def of(cls, listening: Listening, token_file: Path | None) -> Facts:
-        """Gather them."""
-        tokens = None if token_file is None else str(token_file.absolute())
-        return cls(listening.url, listening.hosts.loopback, tuple(sorted(listening.hosts.names)), tokens)
-
-    @classmethod
-    def from_text(cls, text: str) -> Facts:
-        """Read what `text` gave."""
-        read = cast("dict[str, object]", json.loads(text))
-        names = tuple(cast("list[str]", read["names"]))
-        return cls(str(read["url"]), bool(read["loopback"]), names, cast("str | None", read["token_file"]))
-
-    @property
-    def text(self) -> str:
-        """A value for `VESPERA_HTTP`."""
-        return json.dumps(asdict(self))
-
-    @property
-    def hosts(self) -> Hosts:
-        """Which hosts requests may name."""
-        return Hosts(self.loopback, frozenset(self.names))
+PRINCIPAL: Final = b"vespera-principal"
+"""Whose token the request bore, where one is asked for."""
+ECHO: Final = b"vespera-echo"
+"""What shall be given back and is no request of a client."""

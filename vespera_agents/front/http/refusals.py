@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Final, final
 
-__all__ = ["DRAINED", "INTERNAL_ERROR", "INVALID_REQUEST", "refusal", "slow_body", "too_long"]
+__all__ = ["DRAINED", "INTERNAL_ERROR", "INVALID_REQUEST", "Refused", "refusal", "slow_body", "too_long"]
 
 INVALID_REQUEST: Final = -32600
 INTERNAL_ERROR: Final = -32603
 DRAINED: Final = 4
 """How many times the limit of a body is read and thrown away: a client that still writes does not read our answer."""
+
+
+@final
+class Refused(Exception):
+    """A request that is not taken; the message says what to do next."""
+
+    def __init__(self, status: int, words: str, *headers: tuple[bytes, bytes]) -> None:
+        """Say what its client hears."""
+        super().__init__(words)
+        self.status: Final = status
+        self.headers: Final = headers
 
 
 def refusal(words: str, code: int = INVALID_REQUEST, identifier: object = None) -> bytes:

@@ -18,6 +18,7 @@ from vespera_agents.front.framing import WRITTEN
 from vespera_agents.front.http.door import FrontDoor, FrontStatistics
 from vespera_agents.front.http.listening import Listening
 from vespera_agents.front.http.workers import HttpWorker
+from vespera_agents.front.questions import Reply
 from vespera_agents.front.settings import Settings
 from vespera_agents.front.workers import Workers
 
@@ -53,12 +54,15 @@ class HttpSide:
         self._expired: tuple[float, str] | None = None
         """Who came before that moment waits no longer, and why."""
         self._written: list[int] = []
+        self._nursery: trio.Nursery | None = None
+        workers.questions.http = self._reach
 
     # ---- as a child of the tree
 
     async def run(self, *, task_status: trio.TaskStatus[HttpSide]) -> None:
         """Serve until the front ends."""
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as self._nursery:
+            nursery = self._nursery
             await nursery.start(self._door.run)
             nursery.start_soon(self._keep_following)
             nursery.start_soon(self._keep_reporting)
@@ -78,6 +82,17 @@ class HttpSide:
     def statistics(self) -> FrontStatistics:
         """Give its numbers as they are now."""
         return self._door.statistics()
+
+    def _reach(self, asked: dict[str, object], reply: Reply) -> None:
+        """Go to the worker's private socket and back, as a client's request does, and then answer the worker."""
+        if self._nursery is None:
+            reply({"error": "the front serves no HTTP at the moment"})
+        else:
+            self._nursery.start_soon(self._go, asked, reply)
+
+    async def _go(self, asked: dict[str, object], reply: Reply) -> None:
+        problem = await self._door.reach(str(asked.get("text")).encode().hex().encode())
+        reply(asked if problem is None else {"error": problem})
 
     async def _keep_following(self) -> None:
         """Learn which worker takes requests, again and again."""

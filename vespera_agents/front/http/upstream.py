@@ -12,6 +12,7 @@ from typing import Final, final
 
 import trio
 
+from vespera_agents.front.http.facts import ECHO
 from vespera_agents.front.http.limits import HEAD_BYTES_MAX
 from vespera_agents.front.http.sending import send_bounded
 from vespera_agents.front.http.workers import HttpWorker
@@ -191,6 +192,28 @@ class Pool:
             raise UpstreamLost from error
         self.opened += 1
         return Upstream(worker, stream, self._send_seconds)
+
+    async def echo(self, worker: HttpWorker, text: bytes) -> bytes:
+        """Have a worker give a text back, and nothing else.
+
+        Raises:
+            UpstreamLost: it is gone, or answers nothing.
+        """
+        upstream = await self.take(worker)
+        whole = False
+        try:
+            await upstream.send(b"GET / HTTP/1.1\r\nhost: worker\r\n%s: %s\r\n\r\n" % (ECHO, text), without_body=False)
+            await upstream.answer()
+            parts: list[bytes] = []
+            while part := await upstream.part():
+                parts.append(part)
+            whole = True
+            return b"".join(parts)
+        finally:
+            if whole:
+                self.give(upstream)
+            else:
+                upstream.close()
 
     def give(self, upstream: Upstream) -> None:
         """Take back a connection whose answer was read to its end."""

@@ -72,8 +72,13 @@ class Told:
     version: str
     surface: Mapping[str, str]
     """What its lists hold, as `surface_of` gives it."""
-    asked: str | None = None
-    """The request that asked for the restart that led to it, if one did."""
+    restart: Mapping[str, object] | None = None
+    """The restart that the front was at work on, or that had failed, when it began."""
+
+    @property
+    def asked(self) -> str | None:
+        """The request that asked for the restart that led to it, if one did."""
+        return None if self.restart is None or self.reason != "restart" else str(self.restart.get("key"))
 
 
 @final
@@ -198,6 +203,7 @@ class Life:
                 told.version,
                 told.surface,
                 deaths,
+                *_came_of(told),
             )
             try:
                 begun = await opened.store.execute(command, key)
@@ -289,6 +295,16 @@ class Life:
         for crash in self.standing.crashes:
             before = "" if crash.ready else " before it was ready"
             yield Death(crash.generation, crash.at, crash.pid, f"{crash.ending}{before}")
+
+
+def _came_of(told: Told) -> tuple[bool, str | None]:
+    """Say of a restart that was asked for whether it goes on without this worker, and why this is not its outcome."""
+    error = None if told.restart is None else told.restart.get("error")
+    if error is not None:
+        return False, str(error)
+    if told.reason == "restart":
+        return False, None
+    return told.restart is not None, "the worker that was asked died before the front replaced it"
 
 
 def at_work(orchestrator: Orchestrator) -> list[str]:

@@ -98,7 +98,7 @@ async def restart_state(orchestrator: Orchestrator, *, include_history: bool) ->
         state.percent = restarting.phases[-1].percent if restarting.phases else 0.0
         state.reason = restarting.reason
     error = None if restarting is None else restarting.error
-    if error is None and last is not None and last.generation == front.generation:
+    if error is None and last is not None and front.generation in {last.generation, last.following}:
         error = last.error
     if error is not None:
         state.phase, state.error = "failed", error
@@ -148,7 +148,9 @@ async def reconnect_test(orchestrator: Orchestrator, call: Call, session_id: str
         hops.append(("session", time.perf_counter() - begun))
     life = await life_of(orchestrator)
     if life is not None:
-        hops.append(("front", await _echo(life, call)))
+        hops.append(("front", await _echo(life, call, "echo")))
+        if life.front.brings_http:
+            hops.append(("private HTTP socket", await _echo(life, call, "http")))
     begun = time.perf_counter()
     await trio.lowlevel.checkpoint()
     hops.append(("worker", time.perf_counter() - begun))
@@ -168,10 +170,10 @@ async def reconnect_test(orchestrator: Orchestrator, call: Call, session_id: str
     )
 
 
-async def _echo(life: Life, call: Call) -> float:
+async def _echo(life: Life, call: Call, way: str) -> float:
     begun = time.perf_counter()
     try:
-        answer = await life.front.ask({"ask": "echo", "text": call.key.key})
+        answer = await life.front.ask({"ask": way, "text": call.key.key})
     except LinkClosed as closed:
         raise RestartFailed(str(closed), "Start the server again.") from closed
     if answer.get("text") != call.key.key:

@@ -1,10 +1,10 @@
 """Asking the front for another worker, and answering when it has come.
 
 The wish is written down first. Its own request is never answered by the worker that asked: the front repeats it to the
-next one, which finds the row with an older generation, restarts nothing and tells what happened. Where the front
-refuses, or the new worker does not become ready, the old one goes on and answers itself. A worker whose database was
-migrated by a newer version can write nothing down and asks all the same: it is what shall be replaced. Neighbours:
-`life` drains and takes over, `store.commands.lifecycle` holds the row.
+next one, which finds the row with an older generation, restarts nothing and tells what happened: also that a spare with
+the code before took over. Where the front refuses, or the new worker does not become ready, the old one goes on and
+answers itself. A worker whose database was migrated by a newer version can write nothing down and asks all the same: it
+is what shall be replaced. Neighbours: `life` drains and takes over, `store.commands.lifecycle` holds the row.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Mode = Literal["graceful", "immediate"]
 
 @final
 class RestartFailed(Refusal):
-    """No new worker took over; the old one goes on."""
+    """No worker with the code on disk took over: the old one goes on, or a spare does."""
 
 
 @final
@@ -109,7 +109,7 @@ async def restart(orchestrator: Orchestrator, call: Call, wish: RestartWish) -> 
         if row.status is rows.RestartStatus.FAILED:
             raise _failed(row.error or "no reason was given")
         await _carry_out(life, opened, call, wish, row)
-    return await _outcome(life, opened, asked["restart"])
+    return await _outcome(life, opened, call, wish, row.seq)
 
 
 async def _carry_out(
@@ -138,9 +138,9 @@ async def _carry_out(
     except LinkClosed as closed:
         problem = str(closed)
     life.resume()
-    if row is not None:
-        await opened.store.execute(NoteRestart("supervision", row.seq, error=problem), opened.key())
-    raise _failed(problem)
+    if row is None:
+        raise _failed(problem)
+    await _give_up(opened, row.seq, problem)
 
 
 async def _failure(life: Life, before: Mapping[str, Any], seconds: float) -> str:
@@ -165,12 +165,23 @@ async def _failure(life: Life, before: Mapping[str, Any], seconds: float) -> str
     return f"no new worker was ready within {seconds:g} s"
 
 
-async def _outcome(life: Life, opened: OpenWorkspace, seq: int) -> Restarted:
+async def _give_up(opened: OpenWorkspace, seq: int, problem: str) -> NoReturn:
+    await opened.store.execute(NoteRestart("supervision", seq, error=problem), opened.key())
+    raise _failed(problem)
+
+
+async def _outcome(life: Life, opened: OpenWorkspace, call: Call, wish: RestartWish, seq: int) -> Restarted:
     """Tell what a restart came to that an earlier generation was asked for."""
     await _settled(life)
     row = await _row(opened, seq)
+    if row.status is rows.RestartStatus.ASKED:
+        # The worker that was asked died meanwhile, and the restart goes on: our end is its outcome, too.
+        if call.request is not None:
+            life.front.answered_later(call.request)
+        problem = await _failure(life, {}, wish.timeout_seconds + GRACE_SECONDS)
+        await _give_up(opened, seq, problem)
     if row.status is rows.RestartStatus.FAILED:
-        raise _failed(row.error or "no reason was given")
+        raise _failed(row.error or "no reason was given", row.following)
     return await _came_to(life, opened, row.generation, row)
 
 
@@ -217,8 +228,9 @@ def _worker(number: int, found: rows.Generation | None) -> str:
     return f"generation {number}, process {found.pid}, version {found.version}"
 
 
-def _failed(problem: str) -> RestartFailed:
+def _failed(problem: str, following: int | None = None) -> RestartFailed:
+    serves = "the old one goes on" if following is None else f"generation {following} took over as after a crash"
     return RestartFailed(
-        f"no new worker took over, and the old one goes on: {problem.rstrip('.')}",
+        f"no new worker took over, and {serves}: {problem.rstrip('.')}",
         "Correct that and call again; orchestrator_restart_status(include_history=true) and `vespera logs` tell more.",
     )

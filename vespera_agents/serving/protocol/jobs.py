@@ -165,8 +165,9 @@ class LongCalls:
     ) -> None:
         """Say how the calls of a tool are made anew as tasks, by what was kept of them."""
 
-        async def begin(opened: OpenWorkspace, found: Job) -> None:
+        async def begin(opened: OpenWorkspace, found: Job) -> bool:
             await opened.jobs.resume(found, partial(_carry_out, partial(work, found.intent or {})))
+            return True
 
         self._jobs.begin_anew(name, begin)
 

@@ -261,8 +261,6 @@ class _Serving:
     async def _told(self, ctx: Context, params: CallToolRequestParams, tool: Tool, report: Report | None) -> Answered:
         """Carry a call out, whatever comes of it told as a result."""
         try:
-            if tool.begins:
-                self._orchestrator.runtime.admission.refuse_if_prepared(tool.name)
             return await self._invoke(ctx, params, tool, report)
         except ValidationError as error:
             return _failed(about_arguments(tool.name, tool.parameters, error))
@@ -287,8 +285,9 @@ class _Serving:
             arguments = arguments if root is None else {**arguments, "working_directory": root}
         call = self._callers.call(own_name(ctx), ctx.meta, identity_of(ctx), report)
         call.request = identity_of(ctx).sequence
-        if call.holder is not None and tool is not RESTART:
-            await self._orchestrator.heard(call.holder)
+        if tool is not RESTART:
+            # A process that shall be replaced may be unable to write, a lease, too.
+            await self._orchestrator.admit(call, tool.name, begins=tool.begins)
         if tool.question is not None and can_be_asked(ctx):
             question = await tool.question(self._orchestrator, call, arguments)
             if question is not None:

@@ -72,13 +72,17 @@ class BeginGeneration:
     surface: Mapping[str, str]
     deaths: tuple[Death, ...] = ()
     """What the front tells of those before it."""
+    under_way: bool = False
+    """Whether the front is still at work on a restart: this worker is not what comes of it."""
+    failure: str | None = None
+    """Why this worker is not the one that a restart was asked for."""
 
     def fingerprint(self) -> bytes:
         """Give what tells this command from another: not what is told beside it, which a second try may know better."""
         return repr(("BeginGeneration", self.front, self.number)).encode()
 
     def apply(self, transaction: Transaction) -> BegunGeneration:
-        """Insert it; a restart that was asked of an earlier generation has come to its end with it, however it went."""
+        """Insert it; unless one is under way, a restart that was asked of an earlier generation ends with it."""
         before = transaction.execute(
             "SELECT number, surface FROM generation WHERE front=? AND number<? AND started IS NOT NULL"
             " ORDER BY number DESC LIMIT 1",
@@ -103,12 +107,17 @@ class BeginGeneration:
             "SELECT seq FROM restart WHERE front=? AND status=? AND generation<? ORDER BY seq DESC",
             (self.front, RestartStatus.ASKED, self.number),
         ).fetchall()
+        if self.under_way:
+            asked = []
         for (seq,) in asked:
+            status = RestartStatus.DONE if self.failure is None else RestartStatus.FAILED
             transaction.execute(
-                "UPDATE restart SET status=?, following=?, ended=? WHERE seq=?",
-                (RestartStatus.DONE, self.number, transaction.now, seq),
+                "UPDATE restart SET status=?, following=?, ended=?, error=? WHERE seq=?",
+                (status, self.number, transaction.now, self.failure, seq),
             )
-        if asked:
+        if asked and self.failure is not None:
+            transaction.event("restart_failed", detail=self.failure)
+        elif asked:
             # Whoever asks for a new worker wants it to work; one that took over from a crash is as the old one was.
             transaction.execute("DELETE FROM shutdown WHERE server=?", (self.front,))
         for table in ("generation", "restart"):

@@ -80,26 +80,26 @@ class EventStream:
                 await self._write(f"id: {self._id(begun)}\r\nretry: {RETRY_MS}\r\ndata: \r\n\r\n")
             for number, text in missed:
                 await self._event(number, text)
-            if not ended:
-                await self._follow()
-            if self._lasting and not self._stream.over.is_set():
+            answered = False if ended else await self._follow()
+            if self._lasting and not answered:
                 await self._write(RESPONSE_ENDS)
                 await self._stream.over.wait()
             await self._write("", more=False)
             nursery.cancel_scope.cancel()
 
-    async def _follow(self) -> None:
+    async def _follow(self) -> bool:
+        """Send what comes until nothing more does; says whether the answer did."""
         while True:
             with trio.move_on_after(PING_SECONDS) as patience:
                 if not await self._sink.ready():
-                    return
+                    return False
             if patience.cancelled_caught:
                 await self._write(": ping\r\n\r\n")
                 continue
             message = self._sink.take()
             await self._event(message.number, message.text)
             if message.last:
-                return
+                return True
 
     async def _event(self, number: int, text: str) -> None:
         await self._write(f"id: {self._id(number)}\r\nevent: message\r\ndata: {text}\r\n\r\n")

@@ -203,16 +203,22 @@ class HttpDoor:
                 task_status.started(self)
                 await self._stopping.wait()
                 accepting.cancel_scope.cancel()
-            # Idle connections end now, busy ones with their answer, streams now.
-            await context.terminated.set()
-            sessions.end_streams()
-            if self._at_stop is not None:
-                self._at_stop()
-            await self._until_gone(self._limits.last_answers_seconds)
-            sessions.close()
-            await self._until_gone(CUT_SECONDS)
+            if self._front is None or self._front.is_gone():
+                await self._end_in_order(context, sessions)
+            # Behind a front that lives only this worker ends: what is under way goes on at the next one, so nothing
+            # may look like its end.
             self._cut()
             connections.cancel_scope.cancel()
+
+    async def _end_in_order(self, context: WorkerContext, sessions: Sessions) -> None:
+        """End idle connections now, busy ones with their answer, streams now."""
+        await context.terminated.set()
+        sessions.end_streams()
+        if self._at_stop is not None:
+            self._at_stop()
+        await self._until_gone(self._limits.last_answers_seconds)
+        sessions.close()
+        await self._until_gone(CUT_SECONDS)
 
     async def _connection(self, link: Link, serving: TCPServer) -> None:
         if len(self._connections) >= self._limits.connections_max:

@@ -1,8 +1,8 @@
-"""What every request passes before anybody looks into it: path, host, origin, token, room, size, and the time it takes.
+"""What every request passes before anybody looks into it: the entrance, room, size, and the time it takes.
 
 What it refuses it answers itself, as JSON that says what to do. Not the protocol: what a request asks for is the
-business of `inner`. Neighbours: `door` gives it to hypercorn, `listening` knows the hosts and tokens, `private` reads
-what a front says of a request.
+business of `inner`. Neighbours: `door` gives it to hypercorn, `front.http.entrance` knows who may come in, `private`
+reads what a front says of a request: it has asked already.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Final, cast, final
 import trio
 
 from vespera_agents.front.http.limits import Limits
-from vespera_agents.front.http.listening import ENDPOINT, Listening
-from vespera_agents.front.http.refusals import DRAINED, INVALID_REQUEST, refusal, slow_body, too_long
+from vespera_agents.front.http.listening import Listening
+from vespera_agents.front.http.refusals import DRAINED, INVALID_REQUEST, Refused, refusal, slow_body, too_long
 from vespera_agents.serving.front_link import Admission
 from vespera_agents.serving.protocol.identity import Identity, put_identity
 from vespera_agents.serving.transports.http.connections import LINK, Link
@@ -57,7 +57,7 @@ class Guard:
         """Say who answers what is let in.
 
         Args:
-            listening: knows hosts and tokens.
+            listening: knows who may come in.
             inner: answers.
             limits: how much, and for how long.
             admission: behind a front, whether requests may begin.
@@ -82,6 +82,9 @@ class Guard:
             await send({"type": "websocket.close"})
             return
         told = NOBODY if self._listening.private is None else told_of(scope)
+        if told.echo is not None:
+            await answer_json(send, 200, told.echo.encode())
+            return
         headers = headers_of(scope)
         # Counted before the answer is sent, and taken back before anybody can look.
         self._refused += 1
@@ -128,31 +131,20 @@ class Guard:
             await self._admission.changed.wait()
 
     async def _let_in(self, scope: Scope, headers: Mapping[bytes, str], told: Told, send: Send) -> bool:
-        known = self._listening
-        principal: str | None = None
-        if str(scope["path"]).removesuffix("/") != ENDPOINT:
-            await refuse(send, 404, f"there is nothing here. The MCP endpoint is {ENDPOINT}.")
-        elif not known.hosts.serves(headers.get(b"host")):
-            await refuse(
-                send,
-                421,
-                "the Host header names another server. Use the address that `vespera serve` printed, "
-                "or allow the name with --allowed-host.",
-            )
-        elif not known.hosts.trusts(headers.get(b"origin")):
-            await refuse(send, 403, "pages of this origin may not call. Allow its host with --allowed-host.")
-        elif known.tokens is not None and (principal := known.tokens.principal(headers.get(b"authorization"))) is None:
-            challenge = (b"www-authenticate", b'Bearer realm="vespera"')
-            words = "a bearer token is needed. Send `Authorization: Bearer TOKEN` with one from the token file."
-            await refuse(send, 401, words, challenge)
-        elif self._in_flight >= self._limits.exchanges_max:
+        entrance, principal = self._listening.entrance, told.principal
+        if entrance is not None:
+            try:
+                principal = entrance.principal(str(scope["path"]), headers)
+            except Refused as refused:
+                await refuse(send, refused.status, str(refused), *refused.headers)
+                return False
+        if self._in_flight >= self._limits.exchanges_max:
             most = self._limits.exchanges_max
             words = f"{most} requests are open already. Close streams that nobody reads, and try again."
             await refuse(send, 503, words, (b"retry-after", str(RETRY_SECONDS).encode()))
-        else:
-            put_identity(scope, Identity(principal, None, "http", told.sequence, told.repeated))
-            return True
-        return False
+            return False
+        put_identity(scope, Identity(principal, None, "http", told.sequence, told.repeated))
+        return True
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _body(receive, send, self._limits)

@@ -1,7 +1,8 @@
 """The private socket of a worker behind a front: where the front brings the requests of its clients.
 
-Only this user can connect, so what the front says of a request is believed: whose address it came from, its number,
-whether an earlier worker had it. Neighbours: `vespera_agents.front.http.facts` names the headers, `guard` asks here.
+Only this user can connect, so what the front says of a request is believed: whose it is, whose address it came from,
+its number, whether an earlier worker had it. Neighbours: `vespera_agents.front.http.facts` names the headers, `guard`
+asks here.
 """
 
 from __future__ import annotations
@@ -11,12 +12,10 @@ import socket
 from collections.abc import Generator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, cast, final
 
-from vespera_agents.front.http.facts import CLIENT, OURS, REPLAY, SCHEME, SEQ, Facts
+from vespera_agents.front.http.facts import CLIENT, ECHO, OURS, PRINCIPAL, REPLAY, SCHEME, SEQ
 from vespera_agents.front.http.listening import BACKLOG, Listening
-from vespera_agents.front.http.tokens import read_tokens
 from vespera_agents.workspace.servers import runtime_directory
 
 __all__ = ["NOBODY", "Told", "listen_privately", "told_of"]
@@ -33,21 +32,26 @@ class Told:
     """Its number: the same in each worker that has it."""
     repeated: bool
     """Whether an earlier worker had it."""
+    principal: str | None
+    """Whose token it bore; None where none is asked for."""
+    echo: str | None
+    """What it only wants back; None for a client's."""
 
 
-NOBODY: Final = Told(None, repeated=False)
+NOBODY: Final = Told(None, repeated=False, principal=None, echo=None)
 """What is known of a request without a front."""
 
 
 @contextmanager
-def listen_privately(facts: Facts) -> Generator[Listening]:
+def listen_privately(url: str) -> Generator[Listening]:
     """Listen for the front while the block lasts; the socket is removed in the end, or by the front.
 
+    Args:
+        url: where clients find the endpoint.
+
     Raises:
-        TokenFileRefused: the tokens cannot be used any more.
         WorkspaceError: there is no private directory for the socket.
     """
-    tokens = None if facts.token_file is None else read_tokens(Path(facts.token_file))
     path = runtime_directory() / f"http-{secrets.token_hex(6)}.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
         bound.bind(str(path))
@@ -56,7 +60,7 @@ def listen_privately(facts: Facts) -> Generator[Listening]:
             path.chmod(0o600)
             bound.listen(BACKLOG)
             bound.setblocking(False)
-            yield Listening(bound, facts.url, facts.hosts, tokens, None, str(path))
+            yield Listening(bound, url, None, None, str(path))
         finally:
             path.unlink(missing_ok=True)
 
@@ -75,4 +79,4 @@ def told_of(scope: MutableMapping[str, object]) -> Told:
         host, _, port = told[CLIENT].partition(" ")
         scope["client"] = (host, int(port))
     scope["scheme"] = told.get(SCHEME, "http")
-    return Told(told.get(SEQ), repeated=REPLAY in told)
+    return Told(told.get(SEQ), REPLAY in told, told.get(PRINCIPAL), told.get(ECHO))

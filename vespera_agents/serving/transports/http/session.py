@@ -40,6 +40,8 @@ CANCELLED: Final = -32800
 """What a cancelled request is answered with: in this era a stream ends with an answer only."""
 REPEATED_SECONDS: Final = 5.0
 """How long who resumes a stream waits until its request is repeated to a new worker."""
+_EARLY_MAX: Final = 16
+"""Messages that wait until the client of an earlier worker listens again: mostly that lists are others."""
 _UNREAD_MAX: Final = 16
 """Messages of the client that wait to be read; the library reads at once."""
 
@@ -83,6 +85,8 @@ class HttpSession:
         self.idle_since = trio.current_time()
         self.state: Final = {} if state is None else state
         """What a new worker must know of it."""
+        self._early: dict[str, None] | None = None if state is None else {}
+        """What it was told in this worker before its client was back to listen; None in the worker that opened it."""
         self.ready: Final = trio.Event()
         """Set when it has heard all that made it so."""
         if state is None:
@@ -117,6 +121,12 @@ class HttpSession:
                 await self._feed(SessionMessage(message, ServerMessageMetadata(request_context=HttpRequest({}))))
         finally:
             self.ready.set()
+
+    def catch_up(self) -> None:
+        """Tell the client, which listens now, what it was told before."""
+        early, self._early = self._early or {}, None
+        for text in early:
+            self.stream.put(text)
 
     def alarm(self) -> None:
         """Tell the client to read again what it watches: what changed between two workers was told to nobody."""
@@ -223,6 +233,8 @@ class HttpSession:
         # What nobody ever listened to is not kept for anybody.
         if stream is not None and (stream.connected or stream.kept):
             stream.put(text)
+        elif stream is self.stream and self._early is not None and len(self._early) < _EARLY_MAX:
+            self._early[text] = None
 
     async def _feed(self, message: SessionMessage) -> None:
         # Closed meanwhile: the streams of the session end, and so does the exchange.

@@ -261,8 +261,10 @@ class Sessions:
             if ended and not missed:
                 await refuse(send, 404, "what came after this event is not kept any more. Send the request again.")
                 return
-            if repeated and stream is session.stream:
-                session.alarm()
+            if stream is session.stream:
+                session.catch_up()
+                if repeated:
+                    session.alarm()
             await EventStream(stream, sink, receive, send, about).run(
                 primed=primed, missed=[(one.number, one.message) for one in missed], ended=ended
             )
