@@ -25,7 +25,7 @@ from benchmarks.killing.faults import Faults
 from benchmarks.killing.faulty_front import MOMENTS
 from benchmarks.killing.faulty_worker import RESTART_POINTS
 from benchmarks.killing.killer import roles_of
-from benchmarks.killing.places import Place, gone, new_place, talking
+from benchmarks.killing.places import Place, gone, new_place, talking, talking_http
 from benchmarks.killing.processes import Family, Member
 from benchmarks.killing.record import Record
 from benchmarks.killing.waiting import until
@@ -171,6 +171,25 @@ async def test_the_next_start_recovers_from_a_front_that_died_in_a_restart() -> 
             assert await gone(family) == []
             fired.unlink()
             judge(place, record)
+
+
+async def test_calls_over_http_outlive_a_worker_that_dies_before_it_is_ready() -> None:
+    with new_place() as place:
+        faults = Faults(place)
+        async with talking_http(place, faults.command, faults.environment) as client:
+            # No spare is there yet, so the next worker has to import first.
+            fired = faults.arm("takes-over")
+            first = roles_of(place.family()).worker
+            assert first is not None
+            os.kill(first.pid, signal.SIGKILL)
+            with trio.fail_after(WAIT_SECONDS):
+                await until(fired.exists)
+            os.kill(max(roles_of(place.family()).fresh, key=lambda one: one.started).pid, signal.SIGKILL)
+            faults.arm("takes-over.over")
+            with trio.fail_after(WAIT_SECONDS / 3):
+                answer = await client.call_tool("orchestrator_initialize_session", {})
+            assert not answer.is_error
+        assert await gone(place.family()) == []
 
 
 def test_every_phase_of_a_restart_has_its_moment() -> None:

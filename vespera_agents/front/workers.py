@@ -327,7 +327,9 @@ class Workers:
         for line in process.rest():
             self._hear(life, line)
         self._life = None
-        self._ready = trio.Event()
+        if self._ready.is_set():
+            # Who waits for one that works waits on, if this one has never worked.
+            self._ready = trio.Event()
         self._lost.set()
         if life.ready:
             self._without_since = time.monotonic()

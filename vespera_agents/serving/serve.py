@@ -56,7 +56,7 @@ SWITCH_INTERVAL_SECONDS: Final = 5e-5
 """How long a thread may keep the interpreter: the store's writer gives it up at each step of SQLite, and with the
 default of 5 ms a busy loop made a durable call nine times slower (114 ms against 13.5 ms)."""
 _DOOR_SECONDS: Final = 2.0
-_GO_ON_SECONDS: Final = 0.05
+_GO_ON_SECONDS: Final = 0.25
 """How long requests that are repeated have the loop for themselves."""
 
 

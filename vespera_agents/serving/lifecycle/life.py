@@ -41,7 +41,7 @@ _LOOK_SECONDS: Final = 0.05
 """How often a drain looks whether commands have ended; calls say so themselves."""
 _PAUSE_SECONDS: Final = 0.5
 _PAUSE_SECONDS_MAX: Final = 30.0
-_GO_ON_SECONDS: Final = 0.05
+_GO_ON_SECONDS: Final = 0.25
 """How long requests that are repeated have the loop for themselves."""
 _LIFE_SECONDS: Final = 10.0
 _BACKOFF: Final = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
