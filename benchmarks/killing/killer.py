@@ -42,7 +42,7 @@ class Roles:
     worker: Member | None
     """The one that has the store open."""
     spares: tuple[Member, ...]
-    """Children of a child of the front that have no store open: forked, and waiting."""
+    """Forked, and without a store: they wait."""
     forker: Member | None
     fresh: tuple[Member, ...]
     """Workers that were started, not forked: the first one, and those of restarts."""
@@ -61,10 +61,12 @@ def roles_of(family: Family) -> Roles:
     front = next((one for one in ours if one.parent == os.getpid()), None)
     workers = [one for one in ours if one != front and one.holds(family.database)]
     worker = max(workers, key=lambda one: one.started, default=None)
-    children = {one.pid: one for one in ours if front is not None and one.parent == front.pid}
-    spares = [one for one in ours if one.parent in children and one not in workers and children[one.parent] != worker]
-    forker = next((one for one in children.values() if one.was_told(FORKER_VARIABLE)), None)
-    fresh = tuple(one for one in children.values() if one.was_told(LINK_VARIABLE))
+    children = [one for one in ours if front is not None and one.parent == front.pid]
+    forking = [one for one in children if one.was_told(FORKER_VARIABLE)]
+    # A worker has a thread that watches its link, and whoever forks has none.
+    forker = min((one for one in forking if one.threads == 1), key=lambda one: one.started, default=None)
+    spares = [one for one in forking if one.threads > 1 and one not in workers]
+    fresh = tuple(one for one in children if one.was_told(LINK_VARIABLE))
     return Roles(front, worker, tuple(spares), forker, fresh, everybody)
 
 

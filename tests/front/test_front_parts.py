@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,29 @@ def test_a_disk_that_takes_nothing_does_not_fail_the_front_and_is_used_again_lat
     now[0] += 2.0
     log.say("kept")
     assert "kept" in (blocked / "srv_0.log").read_text()
+
+
+@pytest.mark.parametrize("lost", ["file", "directory"])
+def test_a_log_that_was_removed_is_begun_anew_within_a_second(tmp_path, monkeypatch, lost):
+    now = [100.0]
+    monkeypatch.setattr(log_module.time, "monotonic", lambda: now[0])
+    path = tmp_path / "logs" / "srv_0.log"
+    log, _ = make_log(path)
+    log.say("begins")
+    now[0] += 2.0
+    log.say("where it was")
+    assert path.read_text().count("\n") == 2
+    if lost == "file":
+        path.unlink()
+    else:
+        shutil.rmtree(path.parent)
+    log.say("lost, because nobody looks for each line")
+    assert not path.exists()
+    now[0] += 2.0
+    log.say("found again")
+    (line,) = path.read_text().splitlines()
+    assert line.endswith("found again")
+    assert log.dropped == 0
 
 
 def test_a_full_disk_does_not_fail_the_front(tmp_path, monkeypatch):

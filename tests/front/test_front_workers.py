@@ -58,6 +58,9 @@ def test_a_burst_of_deaths_is_covered_and_the_processes_stay_few():
             os.kill(front.activations()[-1]["pid"], signal.SIGKILL)
             most = max(most, len(front.processes()))
         assert front.call("echo")["generation"] == 13
+        # Whoever made it, the front hears at once how it ended.
+        assert [crash["status"] for crash in front.call("standing")["crashes"]] == [-signal.SIGKILL] * 12
+        assert front.log().count(f"ended with signal {signal.SIGKILL:d}") == 12
         assert most <= 8
         assert "forker" in front.log()
 

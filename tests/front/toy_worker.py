@@ -319,12 +319,7 @@ def fork(place: Path) -> None:
     buffer = b""
     descriptors: list[int] = []
     while True:
-        control.settimeout(0.02)
-        try:
-            data, ancillary, _, _ = control.recvmsg(1024, socket.CMSG_SPACE(64))
-        except TimeoutError:
-            reap(control)
-            continue
+        data, ancillary, _, _ = control.recvmsg(1024, socket.CMSG_SPACE(64))
         if not data:
             os._exit(0)
         for _, _, payload in ancillary:
@@ -335,26 +330,22 @@ def fork(place: Path) -> None:
         for line in lines:
             assert line == b"fork"
             link, output = descriptors.pop(0), descriptors.pop(0)
+            between = os.fork()
+            if between:
+                os.close(link)
+                os.close(output)
+                os.waitpid(between, 0)
+                continue
             pid = os.fork()
-            if not pid:
-                os.setsid()
-                control.close()
-                os.dup2(output, 1)
-                os.dup2(output, 2)
-                Toy(socket.socket(fileno=link), place).live()
+            if pid:
+                say(control, f"pid {pid}\n")
                 os._exit(0)
-            os.close(link)
-            os.close(output)
-            say(control, f"pid {pid}\n")
-
-
-def reap(control: socket.socket) -> None:
-    try:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return
-    if pid:
-        say(control, f"exit {pid} {os.waitstatus_to_exitcode(status)}\n")
+            os.setsid()
+            control.close()
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            Toy(socket.socket(fileno=link), place).live()
+            os._exit(0)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -337,6 +338,67 @@ async def test_code_that_cannot_start_leaves_the_old_worker_at_work_and_the_stat
             state = await succeed(client, STATUS)
             assert state["phase"] == "serving"
             assert "error" not in state
+
+
+def _spare_waits(place: Place) -> bool:
+    return any("a spare waits" in log.read_text() for log in place.root.glob("state/vespera/logs/*.log"))
+
+
+MIGRATIONS_END = "    + derived.SCRIPT,\n)"
+NEXT_SCHEMA = "    + derived.SCRIPT,\n    'CREATE TABLE extra (id INTEGER PRIMARY KEY)',\n)"
+
+
+@pytest.mark.parametrize("mode", [True, False], ids=["graceful", "immediate"])
+async def test_a_worker_whose_database_was_migrated_meanwhile_can_still_be_replaced(copied: Copied, mode: bool) -> None:
+    with trio.fail_after(BOUND_SECONDS):
+        async with connected(copied) as client:
+            await succeed(client, "orchestrator_initialize_session", name="work")
+            pid = await begun(copied, 1)
+            copied.change("store/schema.py", MIGRATIONS_END, NEXT_SCHEMA)
+            with contextlib.closing(sqlite3.connect(copied.workspace.database)) as connection:
+                connection.execute("CREATE TABLE extra (id INTEGER PRIMARY KEY)")
+                connection.execute("PRAGMA user_version = 2")
+            text = await refuse(client, "orchestrator_plan_task", "schema_too_new", title="not now")
+            assert "Restart this server" in text
+            told = await succeed(client, RESTART, reason="as it says", graceful=mode)
+            assert worker_of(copied)[0] == 2
+            assert (told["from_worker"], told["to_worker"].partition(", process")[0]) == (
+                f"generation 1, process {pid}, version {told['from_worker'].rpartition(' ')[2]}",
+                "generation 2",
+            )
+            assert {"start", "stop", "activate"} <= {name for name, _ in told["phases"]}
+            await succeed(client, "orchestrator_plan_task", title="now")
+            # It was carried out once, and nobody could write it down.
+            assert copied.rows("SELECT count(*) FROM restart") == [(0,)]
+            await succeed(client, RESTART, reason="once more")
+            assert worker_of(copied)[0] == 3
+
+
+async def test_a_version_that_migrated_and_died_is_followed_by_one_of_its_kind_and_not_by_old_code_for_ever(
+    copied: Copied,
+) -> None:
+    with trio.fail_after(BOUND_SECONDS):
+        async with connected(copied) as client:
+            await succeed(client, "orchestrator_initialize_session", name="work")
+            await begun(copied, 1)
+            # A spare of the code of before: without it there is nothing to go wrong.
+            while not _spare_waits(copied):  # noqa: ASYNC110 - as it comes
+                await trio.sleep(0.02)
+            mark = copied.root / "died"
+            copied.change("store/schema.py", MIGRATIONS_END, NEXT_SCHEMA)
+            copied.change(
+                "serving/behind.py",
+                '    surface = "-".join(',
+                f"    if front.generation > 1 and not os.path.exists({str(mark)!r}):\n"
+                f"        open({str(mark)!r}, 'w').close()\n"
+                "        os._exit(70)\n"
+                '    surface = "-".join(',
+            )
+            await client.call_tool(RESTART, {"reason": "an upgrade"})
+            assert mark.exists()
+            await succeed(client, "orchestrator_plan_task", title="by new code")
+            assert copied.rows("PRAGMA user_version") == [(2,)]
+            assert worker_of(copied)[0] >= 3
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -113,6 +113,12 @@ def _is_gate(one: Member) -> bool:
     return " ".join(one.command).endswith(GATE)
 
 
+def _dead_children(pid: int) -> list[str]:
+    command = ["ps", "-o", "pid=,stat=,args=", "--ppid", str(pid)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    return [line for line in listed.stdout.splitlines() if line.split()[1].startswith("Z")]
+
+
 def close_pipe(front: subprocess.Popen[bytes]) -> None:
     assert front.stdin is not None
     front.stdin.close()
@@ -170,6 +176,41 @@ async def test_a_killed_forker_or_spare_leaves_nobody(victim: str) -> None:
             await until(lambda: roles_of(server.family).spare is not None)
         close_pipe(server.front)
         assert await gone(server.family) == []
+
+
+@pytest.mark.parametrize("forker", ["lives", "is replaced", "dies just before"])
+async def test_a_stopped_worker_that_was_forked_lives_as_long_as_the_front_whatever_its_forker_does(
+    forker: str,
+) -> None:
+    with served() as server:
+        first = await server.roles()
+        assert first.worker is not None
+        os.kill(first.worker.pid, signal.SIGKILL)
+        before = await server.roles()
+        assert before.worker is not None
+        assert before.forker is not None
+        if forker != "lives":
+            os.kill(before.forker.pid, signal.SIGKILL)
+        if forker == "is replaced":
+            assert await server.without((before.forker, *before.spares)) == []
+            after = await server.roles()
+            assert after.worker is not None
+            assert after.worker.pid == before.worker.pid
+            assert server.family.front() is not None
+        os.kill(before.worker.pid, signal.SIGSTOP)
+        server.front.kill()
+        assert await gone(server.family) == []
+
+
+async def test_a_front_lets_no_dead_process_stay_behind() -> None:
+    with served() as server:
+        before = await server.roles()
+        assert before.worker is not None
+        os.kill(before.worker.pid, signal.SIGKILL)
+        # What the gate of the dead worker had started ends as an orphan, of which the front is the parent.
+        await server.roles()
+        with trio.fail_after(WAIT_SECONDS):
+            await until(lambda: not _dead_children(server.front.pid))
 
 
 async def test_a_stopped_forker_or_spare_outlives_nobody() -> None:

@@ -115,19 +115,19 @@ def test_a_listener_hears_its_acknowledgement_as_progress_and_is_not_answered_by
 
 
 def test_a_cancelled_request_is_done_and_one_that_is_repeated_with_its_cancel_never_begins() -> None:
-    cancel = line_of(99, method="notifications/cancelled", params={"requestId": "id-7", "_meta": MODERN})
+    cancel = line_of(999, method="notifications/cancelled", params={"requestId": "id-7", "_meta": MODERN})
     with new_place() as place, started_worker(place) as worker:
         place.workspace.make()
-        line = calling(7, "plan_task", title="never")
-        # So many that not all of them are read in one round: what came first would have begun.
+        # So many lie between them that what came first would have begun, and ended.
         between = [
-            line_of(number, id=number, method="tools/list", params={"_meta": MODERN}) for number in range(50, 99)
+            line_of(number, id=number, method="tools/list", params={"_meta": MODERN}) for number in range(50, 999)
         ]
-        worker.activate(2, calling(6, "initialize_session"), line, *between, cancel)
+        worker.activate(2, calling(7, "initialize_session", name="never"), *between, cancel)
         done = {worker.until("D ")[-1], worker.until("D ")[-1]}
-        assert done == {"D 7", "D 99"}
-        assert not worker.answer(6)["isError"]
-        assert not place.rows("SELECT * FROM task")
+        assert done == {"D 7", "D 999"}
+        worker.until("R 998 ")
+        assert not worker.call(1000, "initialize_session", name="after")["isError"]
+        assert place.rows("SELECT name FROM session") == [("after",)]
         # While it is under way: the last word on both numbers, in any order.
         wanted = {"notifications": {"resourcesListChanged": True}, "_meta": MODERN}
         worker.send(line_of(9, id="ear", method="subscriptions/listen", params=wanted))
@@ -207,11 +207,15 @@ def test_a_spare_has_nothing_open_and_serves_when_it_is_told_to() -> None:
         assert os.getsid(spare.pid) == spare.pid
         another = forks.fork()
         spare.kill()
-        assert forks.until("exit")[-1] == f"exit {spare.pid} {-signal.SIGKILL}"
         another.activate(2, calling(2, "plan_task", title="one"), reason="crash")
         assert not another.answer(2)["isError"]
-        another.socket.close()
-        assert forks.until("exit")[-1] == f"exit {another.pid} 0"
+        assert forks.process is not None
+        forks.process.kill()
+        forks.process.wait()
+        assert not another.call(3, "plan_task", title="two")["isError"], "it does not die with its forker"
+        with open(os.pidfd_open(another.pid), "rb") as ended:  # noqa: PTH123 - a descriptor
+            another.socket.close()
+            assert select.select([ended], [], [], GONE_SECONDS)[0], "it ends with its front"
 
 
 def test_a_worker_ends_with_its_front_though_its_loop_is_blocked() -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from tests.serving.kit import Place, new_place
 from tests.serving.worker_kit import Worker, calling, started_worker
 from vespera_agents.serving.tools.catalogue import TOOLS
@@ -153,6 +155,56 @@ def test_repeated_calls_have_one_effect_and_one_answer_each() -> None:
                     continue
                 assert told_by(arrived[number * 100 + REPEATED]) == told_by(answers[name]), name
             assert effects(place) == before
+
+
+GONE: dict[str, tuple[str, dict[str, Any]]] = {
+    "cancel": ("cancel_task", {"reason": "no need"}),
+    "complete": ("complete_task", {"summary": "done", "detailed_work": "# All of it", "next_action": "complete"}),
+    "delete": ("delete_task", {"mode": "delete", "force": True}),
+}
+"""Calls whose own record says all of their answer."""
+SHOWING: dict[str, tuple[str, dict[str, Any]]] = {
+    "update": ("update_task", {"title": "other"}),
+    "claim": ("execute_task", {}),
+}
+"""Calls whose answer shows a task."""
+
+
+@pytest.mark.parametrize("name", [*GONE, *SHOWING])
+def test_a_call_is_answered_from_its_record_though_a_later_call_deleted_its_task(name: str) -> None:
+    tool, arguments = (GONE | SHOWING)[name]
+    with new_place() as place, started_worker(place) as first:
+        first.activate()
+        first.call(1, "initialize_session")
+        planned = first.call(2, "plan_task", title="short-lived")
+        task = planned["structuredContent"]["tasks"][0]["id"]
+        if name == "complete":
+            first.call(3, "execute_task", task_id=task)
+        line = calling(4, tool, task_id=task, **arguments)
+        first.send(line)
+        answer = first.answer(4)
+        assert not answer["isError"], answer
+        other = calling(6, tool, task_id=task, **arguments)
+        gone = calling(5, "delete_task", task_id=task, mode="delete", force=True)
+        first.send(gone)
+        assert name == "delete" or not first.answer(5)["isError"]
+        first.kill()
+        with started_worker(place) as second:
+            second.activate(2, line, gone, reason="crash")
+            told = second.answer(4)
+            if name in GONE:
+                empty = {"artifacts", "next_action"}
+                told, answer = (one["structuredContent"] for one in (told, answer))
+                assert without(told_by(told), empty) == without(told_by(answer), empty)
+            else:
+                assert told["isError"]
+                assert "was carried out when it came first" in told["content"][0]["text"]
+                assert "deleted since" in told["content"][0]["text"]
+            # A new call is told that there is no such task, and nothing more.
+            second.send(other)
+            told = second.answer(6)
+            assert told["isError"]
+            assert "carried out" not in told["content"][0]["text"]
 
 
 def answers_to(worker: Worker, count: int) -> dict[int, Any]:

@@ -21,11 +21,9 @@ _DEATH: Final = re.compile(
 """A restart that failed has ended the process which was to take over."""
 _PART: Final = re.compile(r"\w+ of the front has crashed .*")
 """Its traceback comes after it."""
-_ENDED: Final = re.compile(r"process (\d+) has ended with (.*)")
-_UNKNOWN: Final = "its status not known"
 _ROUTINE: Final = re.compile(
     r"server srv_|worker \d+ \(pid \d+(?:, [\w ]+)?\) (?:starts|is ready|takes over)|a spare waits|forker \(pid \d+\)"
-    r"|process \d+ has ended|worker is started anew: worker|restart"
+    r"|worker is started anew: worker|restart"
 )
 """What happens to every process, and explains no death."""
 
@@ -45,14 +43,11 @@ class Crash:
     """What was printed before it, the last of it."""
     left_out: int = 0
     """How many lines more there were."""
-    status: str | None = None
-    """How it ended, where that was learned after its death."""
 
     @property
     def headline(self) -> str:
         """Say it in one line."""
-        event = self.event if self.status is None else self.event.replace(_UNKNOWN, self.status)
-        return f"{self.at} {event}"
+        return f"{self.at} {self.event}"
 
 
 @final
@@ -93,7 +88,6 @@ class _Search:
             self._asked = True
         elif not _ROUTINE.match(text):
             self._printed(line)
-        self._learn(text)
 
     def _printed(self, line: str) -> None:
         if self._part is None:
@@ -101,13 +95,6 @@ class _Search:
             self._count += 1
         elif len(self._part.lines) < self._lines_max:
             self._part.lines.append(line)
-
-    def _learn(self, text: str) -> None:
-        """Fill in how a process has ended, which the log tells a moment later."""
-        ended = _ENDED.fullmatch(text)
-        for crash in self.crashes if ended is not None else ():
-            if ended is not None and crash.pid == ended[1] and crash.status is None:
-                crash.status = ended[2]
 
 
 def find_crashes(lines: Iterable[str], lines_max: int) -> list[Crash]:

@@ -5,14 +5,16 @@ Neighbours: `processes` is one of them; `workers`, `spares` and `restarting` hav
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import Final, final
 
 import trio
 
 from vespera_agents.front.framing import LINK_VARIABLE
-from vespera_agents.front.launch import Launch, spawn_linked
+from vespera_agents.front.launch import Launch, Launched, spawn_linked
 from vespera_agents.front.log import Log
-from vespera_agents.front.processes import FrontProcess
+from vespera_agents.front.processes import FrontProcess, adopt_orphans
 from vespera_agents.front.settings import Settings
 from vespera_agents.front.standing import Standing
 
@@ -37,6 +39,7 @@ class Fleet:
         self._log = log
         self._standing = standing
         self._processes: dict[int, FrontProcess] = {}
+        self._adopts_orphans = False
         self.first = self.adopt(FrontProcess(launched.first, ours=True, what="worker"))
         """The worker that was started before anything else."""
 
@@ -79,6 +82,24 @@ class Fleet:
         self._standing.processes = len(self._processes)
         return process
 
+    def adopt_forked(self, launched: Launched, what: str) -> FrontProcess:
+        """Count a process that was forked for us; it is our child if the kernel gives us orphans."""
+        return self.adopt(FrontProcess(launched, ours=self._adopts_orphans, what=what))
+
+    def adopt_orphans(self) -> None:
+        """Ask the kernel for what is orphaned among our processes; who forks for us need not live then."""
+        self._adopts_orphans = self._adopts_orphans or adopt_orphans()
+
+    def forget_orphans(self) -> None:
+        """Let the kernel forget orphans that have ended: commands whose worker died before them."""
+        # The kernel shows one of them. One of our own may be first; those are forgotten when they are buried.
+        with suppress(ChildProcessError):
+            while self._adopts_orphans:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if ended is None or ended.si_pid in self._processes:
+                    return
+                os.waitpid(ended.si_pid, os.WNOHANG)
+
     async def kill(self, process: FrontProcess) -> None:
         """Kill a process with its group and return when the kernel has confirmed its death, cancelled or not."""
         with trio.CancelScope(shield=True):
@@ -93,18 +114,12 @@ class Fleet:
         if self._processes.get(process.pid) is process:
             del self._processes[process.pid]
         self._standing.processes = len(self._processes)
+        self.forget_orphans()
 
     async def destroy(self, process: FrontProcess) -> None:
         """Kill and forget a process."""
         await self.kill(process)
         self.bury(process)
-
-    def learn(self, pid: int, status: int) -> None:
-        """Take in how a forked process has ended."""
-        self._log.say(f"process {pid} has ended with {shown_status(status)}")
-        self._standing.learned(pid, status)
-        if pid in self._processes:
-            self._processes[pid].status = status
 
     def kill_all(self) -> None:
         """Kill every process at once, without waiting."""

@@ -42,6 +42,7 @@ MakeDoor = Callable[[Workers, Settings, ExitStack], Door]
 """Makes what stands between the workers and the clients; what it opens, the stack closes."""
 _EXPECTED: Final = (WorkerFailed.__name__, SpareFailed.__name__)
 """Crashes of parts whose processes have died, and not of the parts themselves."""
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _RESTARTS: Final = 1_000_000
 """The tree never gives up: each child that may fail again and again waits longer each time."""
 
@@ -74,7 +75,7 @@ async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> i
     workers = Workers(settings, launched, log)
     # Under nohup the end of the terminal is nobody's wish to end.
     attached = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _has_terminal()
-    with ExitStack() as stack, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with ExitStack() as stack, trio.open_signal_receiver(*_SIGNALS) as signals:
         stack.callback(workers.fleet.kill_all)
         door = make_door(workers, settings, stack)
         workers.serve(door)
@@ -123,6 +124,9 @@ class _Crashes:
 
 async def _obey(signals: AsyncIterator[int], workers: Workers, *, attached: bool) -> None:
     async for number in signals:
+        if number == signal.SIGCHLD:
+            workers.fleet.forget_orphans()
+            continue
         if number == signal.SIGHUP and not (attached and not _has_terminal()):
             _restart(workers)
             continue

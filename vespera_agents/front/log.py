@@ -24,6 +24,8 @@ _READS_MAX: Final = 16
 """Reads at once: a process that prints without end must not keep the front from everything else."""
 _PIPE_BUF: Final = 4096
 """What a pipe takes without blocking when it says that it takes anything."""
+_LOOK_SECONDS: Final = 1.0
+"""How often the file is looked for under its name: somebody may have removed it, or its directory."""
 _STDERR: Final = 2
 _LAST_SECONDS: Final = 0.2
 """How long a reader of standard error may take for what is printed at the very end."""
@@ -51,7 +53,7 @@ class Log:
         self._head = head
         self._file: int | None = None
         self._size = 0
-        self._broken_until = 0.0
+        self._looked = self._broken_until = 0.0
         self._line_open = False
         """Whether a process has begun a line and not ended it."""
         self._stderr = select.poll()
@@ -120,6 +122,8 @@ class Log:
     def _write(self, data: bytes) -> None:
         self._line_open = not data.endswith(b"\n")
         try:
+            if self._file is not None and time.monotonic() >= self._looked + _LOOK_SECONDS and not self._has_its_name():
+                self._close()
             if self._file is None:
                 if time.monotonic() < self._broken_until:
                     self.dropped += 1
@@ -134,6 +138,15 @@ class Log:
             self._close()
             # A full disk is not asked again for each line.
             self._broken_until = time.monotonic() + 1.0
+
+    def _has_its_name(self) -> bool:
+        """Say whether what is written can still be found."""
+        self._looked = time.monotonic()
+        assert self._file is not None, "only an open file is looked for"
+        try:
+            return os.path.samestat(os.lstat(self.path), os.fstat(self._file))
+        except FileNotFoundError:
+            return False
 
     def _open(self) -> None:
         directory = os.path.dirname(self.path)  # noqa: PTH120 - no path objects in the front

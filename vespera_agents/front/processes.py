@@ -7,11 +7,13 @@ so, not when its link is silent: whoever comes after it must be the only one tha
 from __future__ import annotations
 
 import array
+import ctypes
 import math
 import os
 import select
 import signal
 import socket
+import sys
 from collections import deque
 from contextlib import suppress
 from typing import Final, final
@@ -21,7 +23,7 @@ import trio
 from vespera_agents.front.framing import Lines
 from vespera_agents.front.launch import Launched
 
-__all__ = ["FrontProcess"]
+__all__ = ["FrontProcess", "adopt_orphans"]
 
 _READ_BYTES: Final = 1 << 16
 """A buffer of 256 KB comes from the kernel page by page, each time."""
@@ -29,6 +31,8 @@ _DESCRIPTORS_MAX: Final = 16
 """Descriptors in one message."""
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_DESCRIPTORS_MAX * array.array("i").itemsize)
 _CLOSE_ON_EXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_TAKE_ORPHANS: Final = 36
+"""PR_SET_CHILD_SUBREAPER."""
 _POLL_SECONDS: Final = 0.005
 """How often a process is asked for its end where the kernel tells of none."""
 
@@ -42,7 +46,7 @@ class FrontProcess:
 
         Args:
             launched: the process.
-            ours: whether it is our child, and not the forker's.
+            ours: whether it is our child, which only we can let the kernel forget.
             what: what the log calls it.
         """
         self.pid = launched.pid
@@ -265,6 +269,14 @@ class FrontProcess:
             self._ours = False
             self.status = os.waitstatus_to_exitcode(status)
         return bool(pid)
+
+
+def adopt_orphans() -> bool:
+    """Become the parent of all orphans among the processes below us (Linux); say whether the kernel agrees."""
+    if not sys.platform.startswith("linux"):
+        return False
+    # Trio has loaded this library already.
+    return ctypes.CDLL(None).prctl(_TAKE_ORPHANS, 1, 0, 0, 0) == 0
 
 
 def _open_pidfd(pid: int) -> int | None:

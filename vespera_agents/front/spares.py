@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, final
 
 import trio
 
-from vespera_agents.front.fleet import WorkerFailed
+from vespera_agents.front.fleet import WorkerFailed, shown_status
 from vespera_agents.front.launch import Launched
 from vespera_agents.front.parking import Parked
 from vespera_agents.front.processes import FrontProcess
@@ -123,6 +123,7 @@ class Spares:
     async def _fork_them(self, command: tuple[str, ...]) -> None:
         """Have a forker, and a spare from it."""
         workers = self._workers
+        workers.fleet.adopt_orphans()
         process = workers.fleet.start(command, FORKER_VARIABLE, "forker")
         process.schedule_behind()
         forker = self._forker = _Forker(process, workers)
@@ -151,11 +152,11 @@ class Spares:
                         await trio.sleep(_BEGIN_SECONDS)
                     continue
                 self._died += 1
-                why = f"spare {process.pid} died while it waited"
+                why = f"spare {process.pid} died while it waited, with {shown_status(process.status)}"
             except SpareFailed:
                 raise
             except (WorkerFailed, OSError) as error:
-                # The forker stays: the worker may be a child of its, and would end with it.
+                # The forker stays: it may fork again in a moment, and a new one would import first.
                 why = f"no spare could be made: {error}"
             backoff = self._workers.settings.backoff
             failures = backoff.series(failures, time.monotonic() - started)
@@ -205,9 +206,6 @@ class _Forker:
                 if word == b"pid" and self._asked:
                     self.proven = True
                     self._asked.popleft().became(int(rest))
-                elif word == b"exit":
-                    pid, _, status = rest.partition(b" ")
-                    self._workers.fleet.learn(int(pid), int(status))
         raise SpareFailed(f"the forker (pid {self._process.pid}) has ended")
 
     async def fork(self, what: str, timeout_seconds: float = _FORK_SECONDS) -> FrontProcess:
@@ -233,7 +231,7 @@ class _Forker:
         if not fork.pid:
             raise SpareFailed(f"the forker did not fork within {timeout_seconds:g} s")
         launched = Launched(fork.pid, ours, time.monotonic())
-        return self._workers.fleet.adopt(FrontProcess(launched, ours=False, what=what))
+        return self._workers.fleet.adopt_forked(launched, what)
 
     async def fork_now(self, what: str) -> FrontProcess | None:
         """Have a process forked for a client that waits; None if that does not work."""

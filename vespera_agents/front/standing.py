@@ -56,12 +56,6 @@ class Standing:
             {"generation": generation, "at": time.time(), "pid": pid, "status": status, "ready": ready}
         )
 
-    def learned(self, pid: int, status: int) -> None:
-        """Fill in how a worker has ended, which the forker tells a moment later."""
-        for crash in self._crashes:
-            if crash["pid"] == pid and crash["status"] is None:
-                crash["status"] = status
-
     @property
     def crashes(self) -> int:
         """How many deaths are remembered."""

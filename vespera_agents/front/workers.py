@@ -106,6 +106,7 @@ class Workers:
         self._ready = trio.Event()
         self._lost = trio.Event()
         self._patient = True
+        self._from_disk = False
         self._running = False
         self._without_since = time.monotonic()
         self._without_why = "the first worker has not become ready yet"
@@ -244,6 +245,8 @@ class Workers:
         finally:
             await self.fleet.kill(life.process)
             self._finish(life)
+        # Code on disk may work where that of before does not: a newer version may have migrated the database.
+        self._from_disk = not (life.ready or life.heir or self._from_disk)
         if not life.ready and not self.ending.is_set():
             if life.heir:
                 # What was asked for does not work, but what was there before may: no reason to wait.
@@ -261,7 +264,7 @@ class Workers:
             return Life(process, heir=True)
         if heir is not None and self.standing.restarting is not None:
             self.standing.restarting.fail(NEVER_TAKEN)
-        return Life(await self.take_spare() or self.fleet.spawn("worker"))
+        return Life((None if self._from_disk else await self.take_spare()) or self.fleet.spawn("worker"))
 
     def _activate(self, life: Life, reason: str) -> None:
         standing, process = self.standing, life.process

@@ -5,22 +5,20 @@ import. It does what comes over its socket from the front, and nothing else:
 
     fork        with two descriptors: the worker's end of a link, and its standard error
     -> pid N            the worker's process
-    -> exit N STATUS    it has ended, with what `os.waitstatus_to_exitcode` makes of its status
 
-The end of the socket is its own end, as soon as its last worker is gone. Not the worker (`worker`). Neighbours: the
-front keeps one and asks it.
+A worker is no child of its: one in between makes it and ends, so the kernel gives it to the front, which asked for
+orphans. So the front learns how it ends, the kernel ends it with the front, and it outlives the forker. The end of the
+socket is the forker's own end. Not the worker (`worker`). Neighbours: the front keeps one and asks it.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
-from types import FrameType
 from typing import Final, NoReturn, final
 
 from vespera_agents.serving.faults import EXIT_BAD_INPUT, complain
@@ -33,8 +31,8 @@ FORKER_VARIABLE: Final = "VESPERA_FORKER"
 """The environment variable that names the forker's end of its socket, a descriptor."""
 _ORDER_BYTES_MAX: Final = 4_096
 _DESCRIPTORS: Final = 2
-_REAP_MILLISECONDS: Final = 50
-"""How often ended workers are looked for once there is no front any more."""
+_ORPHANED_SECONDS: Final = 0.0002
+"""How often a worker looks whether it has its last parent; the one in between is ending already."""
 _FORK: Final = b"fork"
 
 
@@ -44,37 +42,18 @@ class Forker:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
-        self._workers: set[int] = set()
         self._incoming = b""
         self._given: list[int] = []
 
     def run(self) -> tuple[int, int] | None:
         """Fork when told to; gives the link and standard error in a worker, None in the forker at its end."""
-        woken, wakes = os.pipe()
-        os.set_blocking(wakes, False)
-        os.set_blocking(woken, False)
-        # A worker that ends must be reaped at once: the signal comes through this pipe, so that none is missed.
-        before = signal.signal(signal.SIGCHLD, _heard)
-        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
-        try:
-            while True:
-                readable = select.select([self._end, woken], [], [])[0]
-                if woken in readable:
-                    os.read(woken, _ORDER_BYTES_MAX)
-                    self._reap()
-                if self._end in readable and not self._read():
-                    self._wait_for_workers()
-                    return None
-                while len(self._given) >= _DESCRIPTORS and b"\n" in self._incoming:
-                    order, _, self._incoming = self._incoming.partition(b"\n")
-                    given, self._given = self._given[:_DESCRIPTORS], self._given[_DESCRIPTORS:]
-                    if order == _FORK and self._fork(given):
-                        return given[0], given[1]
-        finally:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, before)
-            os.close(woken)
-            os.close(wakes)
+        while self._read():
+            while len(self._given) >= _DESCRIPTORS and b"\n" in self._incoming:
+                order, _, self._incoming = self._incoming.partition(b"\n")
+                given, self._given = self._given[:_DESCRIPTORS], self._given[_DESCRIPTORS:]
+                if order == _FORK and self._fork(given):
+                    return given[0], given[1]
+        return None
 
     def _read(self) -> bool:
         """Take what the front says; say whether it is still there."""
@@ -88,38 +67,33 @@ class Forker:
 
     def _fork(self, given: Sequence[int]) -> bool:
         """Fork; say whether this is the worker."""
-        pid = os.fork()
-        if not pid:
-            return True
-        self._workers.add(pid)
+        between = os.fork()
+        if not between:
+            return self._fork_and_end()
         for descriptor in given:
             os.close(descriptor)
-        self._tell(f"pid {pid}")
+        if os.waitpid(between, 0)[1]:
+            sys.exit("no process could be forked")
         return False
 
-    def _reap(self) -> None:
-        for pid in tuple(self._workers):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                self._workers.discard(pid)
-                self._tell(f"exit {pid} {os.waitstatus_to_exitcode(status)}")
-
-    def _wait_for_workers(self) -> None:
-        """Stay until the last worker is gone: it dies with us, and may be at work."""
-        while self._workers:
-            select.select([], [], [], _REAP_MILLISECONDS / 1_000)
-            self._reap()
-
-    def _tell(self, line: str) -> None:
+    def _fork_and_end(self) -> bool:
+        """Make the worker and end, as the one in between; returns as the worker."""
+        between = os.getpid()
         try:
-            self._end.sendall(line.encode() + b"\n")
+            pid = os.fork()
         except OSError:
-            # The front is gone: nobody wants to know.
-            return
-
-
-def _heard(_number: int, _frame: FrameType | None) -> None:
-    """Let the signal be noticed: the pipe says that it came."""
+            os._exit(1)
+        if pid:
+            try:
+                self._end.sendall(f"pid {pid}\n".encode())
+            except OSError:
+                # The front is gone: nobody wants to know.
+                os._exit(0)
+            os._exit(0)
+        # Whoever asks to die with its parent before that would die with the wrong one.
+        while os.getppid() == between:
+            select.select([], [], [], _ORPHANED_SECONDS)
+        return True
 
 
 def main() -> NoReturn:

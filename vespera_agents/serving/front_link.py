@@ -20,7 +20,7 @@ import trio
 from vespera_agents.front import framing
 from vespera_agents.serving.transports.lines import LineWriter
 
-__all__ = ["Activation", "FrontLink", "LinkClosed"]
+__all__ = ["Activation", "FrontLink", "FrontLinkStatistics", "LinkClosed"]
 
 ASK_SECONDS: Final = 10.0
 """How long the front may take to answer a question; it answers at once."""
@@ -71,6 +71,23 @@ class Activation:
             None if log is None else str(log),
             cast("Answer", restart) if isinstance(restart, dict) else None,
         )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FrontLinkStatistics:
+    """What a worker and its front have said to each other."""
+
+    generation: int
+    asked: int
+    """Questions to the front so far."""
+    unanswered: int
+    """Those among them that it has not answered yet."""
+    unsent_bytes: int
+    """How much was said to it that the link had no room for yet."""
+    draining: bool
+    gone: bool
+    """Whether it has ended."""
 
 
 @final
@@ -226,6 +243,17 @@ class FrontLink:
         self.gone.set()
         for answered, _ in self._questions.values():
             answered.set()
+
+    def statistics(self) -> FrontLinkStatistics:
+        """Give its numbers as they are now."""
+        return FrontLinkStatistics(
+            generation=self.generation,
+            asked=self._asked,
+            unanswered=len(self._questions),
+            unsent_bytes=self.out.unsent_bytes,
+            draining=self.admission.draining,
+            gone=self.gone.is_set(),
+        )
 
     async def write_behind(self) -> None:
         """Write, until cancelled, what could not be written when it was said."""

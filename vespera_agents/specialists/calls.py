@@ -24,7 +24,7 @@ from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, Session, Task
 from vespera_agents.workspace import Workspace
 
-__all__ = ["Call", "Lookup"]
+__all__ = ["Call", "Lookup", "deleted_since"]
 
 
 @final
@@ -182,6 +182,33 @@ class Lookup:
                 return result
         return None
 
+    async def task_of(self, call: Call, reference: str, session: str | None) -> tuple[OpenWorkspace, Task]:
+        """Find the task that a call is about.
+
+        Raises:
+            NotFound: there is none; says so if the call was carried out before.
+        """
+        try:
+            return await self.task(reference, session)
+        except NotFound as missing:
+            await self.done_before(call, missing)
+            raise deleted_since(reference) from missing
+
+    async def done_before(self, call: Call, missing: NotFound) -> object:
+        """Give what a call came to that was made before and whose task was deleted since.
+
+        Args:
+            call: which.
+            missing: that the task is not there.
+
+        Raises:
+            NotFound: it was not made before.
+        """
+        recorded = await self.recorded(call.key.step(1))
+        if recorded is None:
+            raise missing
+        return recorded
+
     async def open_ones(self) -> list[OpenWorkspace]:
         """List the workspaces that are open, that of the server first."""
         home = await self.home_workspace()
@@ -204,6 +231,14 @@ class Lookup:
             f"there is no session {reference!r} in any known workspace",
             "List them with orchestrator_list_sessions, or leave `session` out for the only open one.",
         )
+
+
+def deleted_since(task_id: str) -> NotFound:
+    """Say to a repeated call that was carried out why it cannot be answered as it was."""
+    return NotFound(
+        f"this call was carried out when it came first, and task {task_id!r} was deleted since",
+        "There is nothing left to do.",
+    )
 
 
 def _holds_session(workspace: Workspace, session_id: str) -> bool:

@@ -226,7 +226,7 @@ def _write(path: Path, lines: Iterable[bytes]) -> None:
 def _read(workspace: Workspace, path: Path) -> tuple[list[HeldContext], list[str]]:
     """Read what can be read, and say what cannot."""
     try:
-        with open_inside(workspace.directory, path) as file:
+        with open_inside(workspace.data, path) as file:
             size = os.fstat(file.fileno()).st_size
             data = file.read() if size <= FILE_BYTES_MAX + _LINES_BYTES else b""
     except FileNotFoundError:

@@ -21,6 +21,7 @@ from vespera_agents.store import CommandKey, Store, StoreError
 from vespera_agents.store.commands import AdoptJob, AskJob, EndJob, NoteJob, StartJob
 from vespera_agents.store.jobs import Job, JobStatus, job
 from vespera_agents.work.errors import Conflict, NotFound, Refusal
+from vespera_agents.workspace import Workspace
 
 __all__ = ["REFUSED", "JobFailed", "JobStopped", "Jobs", "RunningJob"]
 
@@ -61,6 +62,8 @@ class JobStopped(Exception):
 
 class _Place(Protocol):
     """What jobs need of the workspace they run in."""
+
+    workspace: Workspace
 
     @property
     def store(self) -> Store: ...
@@ -256,7 +259,7 @@ class Jobs:
 
     def supervisor(self) -> AnySupervisor:
         """Make the dynamic supervisor below which the jobs run, once for each incarnation."""
-        self._supervisor = Supervisor(name=f"jobs of {self._place.store.database.parent.parent}")
+        self._supervisor = Supervisor(name=f"jobs of {self._place.workspace.directory}")
         return self._supervisor
 
     def running(self, job_id: str) -> RunningJob | None:

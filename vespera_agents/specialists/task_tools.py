@@ -24,7 +24,15 @@ from vespera_agents.specialists.answers import (
 from vespera_agents.specialists.calls import Call, Lookup
 from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.store import queries
-from vespera_agents.store.commands import CancelTask, DeleteTask, PlannedTasks, PlanTasks, TaskEdit, UpdateTask
+from vespera_agents.store.commands import (
+    Cancelled,
+    CancelTask,
+    DeleteTask,
+    PlannedTasks,
+    PlanTasks,
+    TaskEdit,
+    UpdateTask,
+)
 from vespera_agents.work.drafts import DependencyDraft, TaskDraft, walk_drafts
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, CommandLine, Dependency, TaskStatus
@@ -142,7 +150,7 @@ class TaskTools:
         """
         if not (edit or status or gates is not None or add or remove or waive):
             raise InvalidInput("there is nothing to change", "Give at least one field to set.")
-        opened, task = await self._lookup.task(task_id, session)
+        opened, task = await self._lookup.task_of(call, task_id, session)
         claims = status is TaskStatus.IN_PROGRESS
         holder = await opened.claims.begin(call.holder) if claims else opened.claims.name(call.holder)
         command = UpdateTask(
@@ -230,10 +238,18 @@ class TaskTools:
         """
         if not reason.strip():
             raise InvalidInput("a task is cancelled only with a reason", "Say why in `reason`.")
-        opened, task = await self._lookup.task(task_id, session)
-        command = CancelTask(call.by, task.id, reason, None, cascade, preserve_work)
-        result = await opened.store.execute(command, call.step())
-        await self._jobs.cancel_work_on(call.by, opened, EXECUTE_KIND, {task.id, *result["task_ids"]}, reason)
+        try:
+            opened, task = await self._lookup.task(task_id, session)
+        except NotFound as missing:
+            recorded = await self._lookup.done_before(call, missing)
+            if not isinstance(recorded, dict) or "dropped_artifacts" not in recorded:
+                raise
+            # Nothing is at work any more on what was deleted.
+            result = cast("Cancelled", recorded)
+        else:
+            command = CancelTask(call.by, task.id, reason, None, cascade, preserve_work)
+            result = await opened.store.execute(command, call.step())
+            await self._jobs.cancel_work_on(call.by, opened, EXECUTE_KIND, {task.id, *result["task_ids"]}, reason)
         blocked = result["blocked_dependents"]
         return CancelAnswer(
             cancelled=result["task_ids"],
@@ -263,9 +279,9 @@ class TaskTools:
         """
         try:
             opened, task = await self._lookup.task(task_id, session)
-        except NotFound:
+        except NotFound as missing:
             # A repeated call finds the task deleted by the first one, and gets that one's answer.
-            recorded = await self._lookup.recorded(call.key.step(1))
+            recorded = await self._lookup.done_before(call, missing)
             if isinstance(recorded, dict) and "deleted" in recorded:
                 return DeleteAnswer.model_validate(recorded)
             raise

@@ -5,6 +5,7 @@ registry    the user's state directory: every known workspace, and which configu
 clocks      the machine's own time
 leading     which of the servers on a workspace does what need be done only once
 servers     the records and locks by which processes on one workspace know each other
+mounts      where a workspace's own files lie
 opening     opening files where others may put links into the way
 settings    `.vespera/config.toml`: which commands an MCP client may cause to run
 errors      what is refused, and what to do next

@@ -1,7 +1,8 @@
 """Who leads among the servers of a workspace: one of them does what need be done only once.
 
 A lock on a file, which the kernel lets go of at any death, so that the next one that looks leads at once; there is no
-clock to argue with and nothing to clean up. Nothing goes wrong if for a moment nobody leads, or if a leader is stopped:
+clock to argue with and nothing to clean up: the file stays, for whoever removed it would take its name from a lock that
+the next one holds already. Nothing goes wrong if for a moment nobody leads, or if a leader is stopped:
 what it does is housekeeping. Neighbours: `servers` says who is there, `specialists.claims` does the leader's work.
 """
 

@@ -1,4 +1,4 @@
-"""The registry in the user's state directory: the one thing that is written outside `.vespera/`.
+"""The registry in the user's state directory: what every workspace needs outside its `.vespera/`.
 
 It lists every known workspace, so that sessions can be found from anywhere, and the fingerprint of the configuration
 that a workspace's owner trusts. One JSON file, replaced whole under a lock. Neighbours: `settings` reads the trust.

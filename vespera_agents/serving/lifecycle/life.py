@@ -75,6 +75,11 @@ class Told:
     restart: Mapping[str, object] | None = None
     """The restart that the front was at work on, or that had failed, when it began."""
 
+    @property
+    def asked(self) -> str | None:
+        """The request that asked for the restart that led to it, if one did."""
+        return None if self.restart is None or self.reason != "restart" else str(self.restart.get("key"))
+
 
 @final
 class Life:
@@ -140,7 +145,7 @@ class Life:
         return self._phases
 
     def about(self, asked: rows.Restart | None) -> None:
-        """Know which restart this worker's drain will be for."""
+        """Know which restart this worker's drain will be for; None for one that could not be written down."""
         self._asked = asked
 
     async def drain(self, seconds: float) -> dict[str, object]:

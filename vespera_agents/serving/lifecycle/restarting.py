@@ -3,8 +3,8 @@
 The wish is written down first. Its own request is never answered by the worker that asked: the front repeats it to the
 next one, which finds the row with an older generation, restarts nothing and tells what happened: also that a spare with
 the code before took over. Where the front refuses, or the new worker does not become ready, the old one goes on and
-answers itself. Neighbours: `life` drains and
-takes over, `store.commands.lifecycle` holds the row.
+answers itself. A worker whose database was migrated by a newer version can write nothing down and asks all the same: it
+is what shall be replaced. Neighbours: `life` drains and takes over, `store.commands.lifecycle` holds the row.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from vespera_agents.specialists.answers import Answer
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.sessions import OpenWorkspace
+from vespera_agents.store import SchemaTooNew
 from vespera_agents.store import lifecycle as rows
 from vespera_agents.store.commands import AskRestart, NoteRestart
 from vespera_agents.work.errors import Conflict, Refusal
@@ -85,8 +86,11 @@ async def restart(orchestrator: Orchestrator, call: Call, wish: RestartWish) -> 
             "no front runs this server: it is one process, and nobody could start the next one",
             "End it and start it again: `vespera serve` without --in-process has a front, which can do this.",
         )
-    opened = await orchestrator.home_workspace()
+    opened, key = await orchestrator.home_workspace(), call.step()
     front = life.front
+    if call.request is not None and call.request == life.told.asked and await opened.store.recorded(key) is None:
+        # It came to this, and whoever asked could not write it down.
+        return await _came_to(life, opened, front.generation - 1)
     command = AskRestart(
         call.by,
         front.server,
@@ -96,7 +100,10 @@ async def restart(orchestrator: Orchestrator, call: Call, wish: RestartWish) -> 
         wish.preserve_state,
         wish.timeout_seconds,
     )
-    asked = await opened.store.execute(command, call.step())
+    try:
+        asked = await opened.store.execute(command, key)
+    except SchemaTooNew:
+        await _carry_out(life, opened, call, wish, None)
     row = await _row(opened, asked["restart"])
     if asked["generation"] == front.generation:
         if row.status is rows.RestartStatus.FAILED:
@@ -105,7 +112,9 @@ async def restart(orchestrator: Orchestrator, call: Call, wish: RestartWish) -> 
     return await _outcome(life, opened, call, wish, row.seq)
 
 
-async def _carry_out(life: Life, opened: OpenWorkspace, call: Call, wish: RestartWish, row: rows.Restart) -> None:
+async def _carry_out(
+    life: Life, opened: OpenWorkspace, call: Call, wish: RestartWish, row: rows.Restart | None
+) -> NoReturn:
     """Ask the front, and wait for our end; returns only by raising.
 
     Raises:
@@ -129,6 +138,8 @@ async def _carry_out(life: Life, opened: OpenWorkspace, call: Call, wish: Restar
     except LinkClosed as closed:
         problem = str(closed)
     life.resume()
+    if row is None:
+        raise _failed(problem)
     await _give_up(opened, row.seq, problem)
 
 
@@ -161,11 +172,7 @@ async def _give_up(opened: OpenWorkspace, seq: int, problem: str) -> NoReturn:
 
 async def _outcome(life: Life, opened: OpenWorkspace, call: Call, wish: RestartWish, seq: int) -> Restarted:
     """Tell what a restart came to that an earlier generation was asked for."""
-    with trio.move_on_after(SETTLE_SECONDS):
-        await life.settled.wait()
-    with trio.move_on_after(PHASES_SECONDS):
-        while not life.restart_is_over:
-            await life.standing_changed()
+    await _settled(life)
     row = await _row(opened, seq)
     if row.status is rows.RestartStatus.ASKED:
         # The worker that was asked died meanwhile, and the restart goes on: our end is its outcome, too.
@@ -175,14 +182,27 @@ async def _outcome(life: Life, opened: OpenWorkspace, call: Call, wish: RestartW
         await _give_up(opened, seq, problem)
     if row.status is rows.RestartStatus.FAILED:
         raise _failed(row.error or "no reason was given", row.following)
-    before = await opened.store.read(rows.generation, row.front, row.generation)
-    after = None if row.following is None else await opened.store.read(rows.generation, row.front, row.following)
-    kept = row.handed_over
-    left = row.left_behind
+    return await _came_to(life, opened, row.generation, row)
+
+
+async def _settled(life: Life) -> None:
+    with trio.move_on_after(SETTLE_SECONDS):
+        await life.settled.wait()
+    with trio.move_on_after(PHASES_SECONDS):
+        while not life.restart_is_over:
+            await life.standing_changed()
+
+
+async def _came_to(life: Life, opened: OpenWorkspace, before: int, row: rows.Restart | None = None) -> Restarted:
+    if row is None:
+        await _settled(life)
+    after = life.front.generation if row is None or row.following is None else row.following
+    kept: Mapping[str, Any] = {} if row is None else row.handed_over
+    left: Mapping[str, Any] = {} if row is None else row.left_behind
     return Restarted(
-        from_worker=_worker(row.generation, before),
-        to_worker=_worker(life.front.generation if row.following is None else row.following, after),
-        phases=[(name, round(seconds, 3)) for name, seconds in life.phases or row.phases],
+        from_worker=_worker(before, await opened.store.read(rows.generation, life.front.server, before)),
+        to_worker=_worker(after, await opened.store.read(rows.generation, life.front.server, after)),
+        phases=[(name, round(seconds, 3)) for name, seconds in life.phases or (() if row is None else row.phases)],
         handed_over=[
             *(f"context of {one}: goes on" for one in kept.get("taken_over", ())),
             *(f"context of {one}; made anew" for one in kept.get("rebuilt", ())),

@@ -67,6 +67,7 @@ from vespera_agents.serving.protocol.questions import Questions, can_be_asked
 from vespera_agents.serving.protocol.reading.requests import Reading
 from vespera_agents.serving.protocol.roots import client_root
 from vespera_agents.serving.tools.catalogue import TOOLS
+from vespera_agents.serving.tools.lifecycle import RESTART
 from vespera_agents.serving.tools.sessions import INITIALIZE_SESSION
 from vespera_agents.serving.tools.tool import Telling, Tool
 from vespera_agents.specialists.answers import ArtifactLink
@@ -284,7 +285,9 @@ class _Serving:
             arguments = arguments if root is None else {**arguments, "working_directory": root}
         call = self._callers.call(own_name(ctx), ctx.meta, identity_of(ctx), report)
         call.request = identity_of(ctx).sequence
-        await self._orchestrator.admit(call, tool.name, begins=tool.begins)
+        if tool is not RESTART:
+            # A process that shall be replaced may be unable to write, a lease, too.
+            await self._orchestrator.admit(call, tool.name, begins=tool.begins)
         if tool.question is not None and can_be_asked(ctx):
             question = await tool.question(self._orchestrator, call, arguments)
             if question is not None:

@@ -57,6 +57,11 @@ class LineWriter:
         self.reader_gone = False
         """Whether nobody reads any more: then what is written is dropped."""
 
+    @property
+    def unsent_bytes(self) -> int:
+        """How much waits for the reader."""
+        return len(self._unsent)
+
     def hasten(self) -> None:
         """Give writers a last moment: the process is about to end."""
         self._deadline = trio.current_time() + LAST_ANSWERS_SECONDS

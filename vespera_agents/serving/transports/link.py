@@ -42,6 +42,7 @@ from vespera_agents.serving.transports.link_requests import (
     LISTEN,
     UNSUBSCRIBE,
     Id,
+    LinkStatistics,
     OpenRequest,
     id_in,
     slot_of,
@@ -104,6 +105,7 @@ class LinkWire:
         """Requests so far."""
         self.refused = 0
         """Lines that were no messages."""
+        self._dropped = 0
         for line in read:
             self._sort(line)
 
@@ -116,6 +118,17 @@ class LinkWire:
     def in_flight(self) -> int:
         """Requests that were read and not answered yet."""
         return len(self._open)
+
+    def statistics(self) -> LinkStatistics:
+        """Give its numbers as they are now."""
+        return LinkStatistics(
+            requests=self.requests,
+            in_flight=self.in_flight,
+            held=len(self._held),
+            refused=self.refused,
+            dropped=self._dropped,
+            questions=len(self._questions),
+        )
 
     def restart(self) -> None:
         """Begin to be served; a second time ends the wire, and the worker, for the front repeats all to another."""
@@ -233,6 +246,7 @@ class LinkWire:
         """Take what was repeated, without the requests whose cancellation was repeated, too."""
         kept, dropped = without_cancelled(self._repeated or [])
         self._repeated = None
+        self._dropped += len(dropped)
         for number in dropped:
             self._front.post(b"%s %s\n" % (framing.DONE, number))
         self._ready.extend(kept)

@@ -14,7 +14,18 @@ from mcp_types import JSONRPCNotification, JSONRPCRequest
 
 from vespera_agents.serving.transports.lines import message_of
 
-__all__ = ["CANCELLED", "LISTEN", "UNSUBSCRIBE", "Id", "OpenRequest", "Params", "id_in", "slot_of", "without_cancelled"]
+__all__ = [
+    "CANCELLED",
+    "LISTEN",
+    "UNSUBSCRIBE",
+    "Id",
+    "LinkStatistics",
+    "OpenRequest",
+    "Params",
+    "id_in",
+    "slot_of",
+    "without_cancelled",
+]
 
 LISTEN: Final = "subscriptions/listen"
 UNSUBSCRIBE: Final = "resources/unsubscribe"
@@ -37,6 +48,25 @@ class OpenRequest:
     """Where later workers are told of it once it has succeeded."""
     token: Id | None
     """Under which its progress is told."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LinkStatistics:
+    """What came over the link from the client, and what of it is under way."""
+
+    requests: int
+    """Requests so far, repeated ones among them."""
+    in_flight: int
+    """Those that are not answered yet."""
+    held: int
+    """Those that wait because nothing may begin."""
+    refused: int
+    """Lines that were no messages."""
+    dropped: int
+    """Repeated lines that were left out: requests with their cancellations."""
+    questions: int
+    """Questions to the client that it has not answered yet."""
 
 
 def without_cancelled(
