@@ -256,8 +256,8 @@ class Workers:
 
     async def _next(self) -> Life:
         """Give the process that shall work: the first, the one of a restart, a spare, or a new one."""
-        first, self._first = self._first, None
-        if first is not None:
+        if self._first is not None:
+            first, self._first = self._first, None
             return Life(first)
         heir, self.heir = self.heir, None
         if heir is not None and (process := await heir.take()) is not None:
@@ -327,15 +327,13 @@ class Workers:
         for line in process.rest():
             self._hear(life, line)
         self._life = None
-        if self._ready.is_set():
-            # Who waits for one that works waits on, if this one has never worked.
-            self._ready = trio.Event()
+        # Who waits for one that works waits on, if this one has never worked.
+        self._ready = trio.Event() if self._ready.is_set() else self._ready
         self._lost.set()
         if life.ready:
             self._without_since = time.monotonic()
         asked = self.ending.is_set() or life.replaced
-        how = shown_status(process.status)
-        moment = time.strftime("%H:%M:%S", time.gmtime())
+        how, moment = shown_status(process.status), time.strftime("%H:%M:%S", time.gmtime())
         unready = "" if life.ready else " before it was ready"
         self._without_why = f"worker {generation} (pid {process.pid}) ended with {how} at {moment} UTC{unready}"
         if not asked:
