@@ -13,7 +13,7 @@ import trio
 from vespera_agents.front.framing import WARM
 from vespera_agents.front.processes import FrontProcess
 
-__all__ = ["NEVER_TAKEN", "Parked"]
+__all__ = ["NEVER_TAKEN", "Parked", "no_spare"]
 
 NEVER_TAKEN: Final = "the new process ended before it could take over; the log has what it printed"
 
@@ -77,3 +77,8 @@ class Parked:
     async def _watch(self, scope: trio.CancelScope) -> None:
         await self.process.wait_ended()
         scope.cancel()
+
+
+async def no_spare() -> FrontProcess | None:
+    """Give none: then a new worker is a cold one."""
+    return None

@@ -22,7 +22,7 @@ from vespera_agents.front.launch import Launch
 from vespera_agents.front.lives import LAST_SECONDS, Life
 from vespera_agents.front.locks import Locks
 from vespera_agents.front.log import Log
-from vespera_agents.front.parking import NEVER_TAKEN, Parked
+from vespera_agents.front.parking import NEVER_TAKEN, Parked, no_spare
 from vespera_agents.front.processes import FrontProcess
 from vespera_agents.front.questions import Questions
 from vespera_agents.front.settings import Settings
@@ -88,7 +88,7 @@ class Workers:
         """What the worker said when it became ready."""
         self.first_ready = trio.Event()
         """Set when the first worker has become ready."""
-        self.take_spare: Callable[[], Awaitable[FrontProcess | None]] = _no_spare
+        self.take_spare: Callable[[], Awaitable[FrontProcess | None]] = no_spare
         """Gives a process that only waits to be activated, if there is one."""
         self.questions = Questions(self.standing)
         """What workers ask of the front."""
@@ -394,7 +394,3 @@ class Workers:
                 self.tell(b"%s %d %s\n" % (ASK, number, json.dumps(answer).encode()))
 
         self.questions.answer(question, reply)
-
-
-async def _no_spare() -> FrontProcess | None:
-    return None
