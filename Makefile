@@ -18,7 +18,8 @@ BASE ?=
 
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
-SOAK_ARGS ?=
+CROWD_ARGS ?=
+SOAK_ARGS ?= --minutes 30
 FUZZ_ARGS ?= --lines 100000 --bodies 30000 --calls 20000
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -45,7 +46,7 @@ endef
 
 CLOSING := (passed|failed|errors?|skipped|deselected|xfailed|xpassed|warnings?|no tests ran) in [0-9.]+s
 
-.PHONY: help setup run check format test conformance bench bench-peers bench-check simulate soak fuzz picture document lock
+.PHONY: help setup run check format test conformance bench bench-peers bench-check chaos simulate crowd soak fuzz picture document lock
 
 help:
 	@echo "make setup   create $(VENV) with the project and its tools"
@@ -60,7 +61,9 @@ help:
 	@echo "make fuzz    130,000 spoiled messages to real MCP servers and 20,000 calls made from the tools' own schemas"
 	@echo "make picture renew docs/images/run.svg from a run of examples/plans/demo.md"
 	@echo "make simulate  supervision and actors under faults in virtual time; SEEDS=20000 to choose how often"
-	@echo "make soak    a million messages through 100,000 actors that crash, every one accounted for"
+	@echo "make crowd   a million messages through 100,000 actors that crash, every one accounted for"
+	@echo "make chaos   5,000 calls of a client whose server is killed 100 times, over stdio and HTTP, and every effect counted"
+	@echo "make soak    30 minutes of workflows on a server that is killed every few seconds; SOAK_ARGS='--minutes 1'"
 	@echo "make document  renew docs/tools.md from the tools and the table of their contract, docs/walkthrough.md from a run"
 	@echo "make lock    renew constraints.txt from a fresh environment"
 
@@ -155,8 +158,14 @@ simulate: setup
 	@$(BIN)/python -m vespera_agents.actors.testing --seeds $(SEEDS)
 
 # The time is virtual, the messages are not: some minutes and 1.2 GB. What does not add up is printed, and fails.
+crowd: setup
+	@$(BIN)/python -m tests.actors.soak $(CROWD_ARGS)
+
+chaos: setup
+	@$(BIN)/python -m benchmarks chaos $(BENCH_ARGS)
+
 soak: setup
-	@$(BIN)/python -m tests.actors.soak $(SOAK_ARGS)
+	@$(BIN)/python -m benchmarks soak $(SOAK_ARGS)
 
 fuzz: setup
 	@$(BIN)/python -m tests.serving.fuzz $(FUZZ_ARGS)

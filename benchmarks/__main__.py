@@ -1,4 +1,6 @@
-"""The command: `python -m benchmarks NAME... [--quick] [--json FILE] [--document FILE]`; without a name it runs all.
+"""The command: `python -m benchmarks NAME... [--quick] [--minutes M] [--json FILE] [--document FILE]`.
+
+Without a name it runs all.
 
 Exit status 0 whatever the numbers say, 1 when a benchmark crashed, 2 for bad input: a goal that is not met is printed
 as such, and noise fails no build.
@@ -23,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the project beside its peers.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks; all of them without a name")
     parser.add_argument("--quick", action="store_true", help="less work and fewer rounds: to see that it runs")
+    parser.add_argument("--minutes", type=float, default=1.0, help="how long the soak runs; 1 without it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every row to this file, too")
     parser.add_argument("--document", type=Path, metavar="FILE", help="write the tables to this Markdown file, too")
     parser.add_argument("--list", action="store_true", help="say which benchmarks there are")
@@ -33,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if unknown := [name for name in chosen.names if name not in known]:
         parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(known)}")
-    return _run(chosen.names or list(known), Options(quick=chosen.quick), chosen.json, chosen.document)
+    return _run(
+        chosen.names or list(known), Options(quick=chosen.quick, minutes=chosen.minutes), chosen.json, chosen.document
+    )
 
 
 def _run(names: Sequence[str], options: Options, json_path: Path | None, document_path: Path | None) -> int:

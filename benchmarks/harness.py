@@ -44,6 +44,9 @@ class Options:
     quick: bool = False
     """Less work and fewer rounds: enough to see that it runs, too little to judge by."""
 
+    minutes: float = 1.0
+    """How long what runs for a time runs: the soak."""
+
     @property
     def rounds(self) -> int:
         """How often each side is measured."""

@@ -155,7 +155,8 @@ async def durable_rows(options: Options, surroundings: Mapping[str, str]) -> lis
     """Measure plan_task beside the sum of a call that does nothing and a bare commit."""
     with ExitStack() as stack:
         workspace = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vsp-")))
-        serve = ["-m", "vespera_agents", "serve", "--workspace", str(workspace)]
+        # Without a front, as the call that does nothing beside it: what the front adds is measured by `front`.
+        serve = ["-m", "vespera_agents", "serve", "--in-process", "--workspace", str(workspace)]
         plans = LineClient(stack.enter_context(process(serve, surroundings)), "modern")
         nothing = LineClient(stack.enter_context(process(ours(stack), surroundings)), "modern")
         plans.call("orchestrator_initialize_session", {"working_directory": str(workspace)})

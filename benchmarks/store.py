@@ -31,10 +31,11 @@ import trio
 from benchmarks.harness import Options, Row, compare
 from vespera_agents.actors import Actor, MailboxSpec, Request, open_system, receives
 from vespera_agents.store.commands import OpenSession, PlanTasks
+from vespera_agents.store.records import apply_once
 from vespera_agents.store.schema import migrate
 from vespera_agents.store.store import Store
 from vespera_agents.store.transaction import CommandKey, Transaction
-from vespera_agents.store.writer import Submission, apply_once, connect
+from vespera_agents.store.writer import connect
 from vespera_agents.work.drafts import TaskDraft
 
 COMMANDS = {1: 2_000, 20: 8_000, 200: 8_000}
@@ -220,7 +221,8 @@ async def p99_beside_calls(plans: int, *, inline: bool) -> float:
                 await store.execute(command, key)
                 return
             connection.execute("BEGIN IMMEDIATE")
-            apply_once(Transaction(connection, time.time(), lambda: secrets.token_hex(6)), Submission(command, key, 0))
+            transaction = Transaction(connection, time.time(), lambda: secrets.token_hex(6))
+            apply_once(transaction, command, key, store.artifacts)
             connection.execute("COMMIT")
 
         async def ask() -> None:

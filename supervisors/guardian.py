@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -168,6 +168,48 @@ async def open_guardian(
         # Held on this side too, so that the lock is never free while a killed guardian is being replaced.
         if lock is not None:
             os.close(lock)
+
+
+@final
+class LateGuardian:
+    """A guardian that is started when somebody first needs it; made by `open_guardian_late`."""
+
+    __slots__ = ("_lock_path", "_opened", "_started", "_starting")
+
+    def __init__(self, lock_path: Path | None) -> None:
+        self._lock_path = lock_path
+        self._opened = AsyncExitStack()
+        self._starting = trio.Lock()
+        self._started: Guardian | None = None
+
+    async def guardian(self) -> Guardian:
+        """Give the guardian, started if it does not run yet.
+
+        Raises:
+            GuardianError: as `open_guardian`.
+        """
+        async with self._starting:
+            if self._started is None:
+                self._started = await self._opened.enter_async_context(open_guardian(self._lock_path))
+            return self._started
+
+    def statistics(self) -> GuardianStatistics | None:
+        """Return what it guards now; None while nobody needed it."""
+        return None if self._started is None else self._started.statistics()
+
+    async def close(self) -> None:
+        """Close the guardian if it was started; what needs it afterwards fails."""
+        await self._opened.aclose()
+
+
+@asynccontextmanager
+async def open_guardian_late(lock_path: Path | None) -> AsyncGenerator[LateGuardian, None]:
+    """Start a guardian with the first command of the block, not before: many a block has none."""
+    late = LateGuardian(lock_path)
+    try:
+        yield late
+    finally:
+        await late.close()
 
 
 async def wait_until_released(lock_path: Path, timeout_seconds: float) -> None:

@@ -1,7 +1,7 @@
 """The supervisor with an order: each child has a spec and an id of its own; and `supervisor_spec`, for a tree of them.
 
 What it has in common with the dynamic one is in `supervisors.any_supervisor`. Exact semantics: OTP's `supervisor.erl`,
-with the differences named in the docstrings and in docs/semantics.md.
+with the differences named in the docstrings and in docs/supervision.md.
 """
 
 from __future__ import annotations

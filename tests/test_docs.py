@@ -255,6 +255,31 @@ def test_the_performance_document_judges_by_the_goals_of_the_benchmark() -> None
     assert written == {name: f"{goal.goal_is} {goal.ratio:g}" for name, goal in GOALS.items()}
 
 
+def unknown_settings(text: str) -> list[str]:
+    """Return what a table of limits says is set in a file, and is not: names and files in backticks, or `there`."""
+    unknown: list[str] = []
+    place = ""
+    for row in table_rows(text):
+        *names, file = re.findall(r"`([^`]+)`", row[-1]) or [""]
+        if file.endswith(".py"):
+            place = file
+        elif "there" in row[-1].split():
+            names.append(file)
+        else:
+            continue
+        lines = (ROOT / place).read_text(encoding="utf-8")
+        unknown += [f"{place}: {name}" for name in names if not re.search(rf"^ *{name}\b.* = ", lines, re.MULTILINE)]
+    return unknown
+
+
+def test_the_limits_that_operations_names_are_set_where_it_says() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").partition("## Sizes and limits")[2]
+    assert len(table_rows(text)) > 10
+    assert unknown_settings(text) == []
+    wrong = text.replace("`PENDING_MAX`", "`MAX_PENDING`").replace("`bytes_max`", "`bites_max`")
+    assert [one.partition(": ")[2] for one in unknown_settings(wrong)] == ["bites_max", "MAX_PENDING"]
+
+
 def test_every_make_target_that_is_listed_exists_and_the_two_commands_are_in_the_readme() -> None:
     assert {"setup", "run", "check", "test", "bench", "bench-peers"} <= makefile_targets()
     assert unmentioned(["make run", "make test"], README.read_text(encoding="utf-8")) == []

@@ -27,7 +27,7 @@ TOP_FLOOR = frozenset({"installing", "cli", "__main__"})
 MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "supervisors": frozenset(),
     "front": frozenset({"supervisors"}),
-    "workspace": frozenset({"supervisors"}),
+    "workspace": frozenset({"supervisors", "front"}),
     "work": frozenset(),
     "context": frozenset(),
     "actors": frozenset({"supervisors"}),
@@ -53,6 +53,7 @@ MAY_BE_IMPORTED_BY: Mapping[str, frozenset[str]] = {
     "opentelemetry": frozenset({"actors"}),
     "outcome": frozenset({"actors", "store"}),
     "pydantic_core": frozenset({"serving"}),
+    "h11": frozenset({"front"}),
     "hypercorn": frozenset({"serving"}),
     "markdown_it": frozenset({"work", "capabilities"}),
     "yaml": frozenset({"work", "specialists"}),

@@ -65,6 +65,7 @@ BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
     ),
     "vespera_agents/actors/testing/ledger.py": (4, "writes down how a handler or a hook has ended, then raises on"),
     "vespera_agents/actors/testing/posts.py": (2, "writes down how a send or an ask has ended, then raises on"),
+    "vespera_agents/serving/worker.py": (1, "the outermost boundary: whatever ends a worker becomes an exit status"),
     "vespera_agents/cli/outcomes.py": (1, "the outermost boundary: whatever ends a command becomes an exit status"),
     "vespera_agents/serving/protocol/eras.py": (
         1,
@@ -75,6 +76,7 @@ BROAD_EXCEPTS: Mapping[str, tuple[int, str]] = {
         "a fault of ours reaches the client of a request that is no call as one, and our log whole",
     ),
     "vespera_agents/serving/protocol/server.py": (1, "a fault of ours reaches the client as one, and our log whole"),
+    "vespera_agents/front/http/door.py": (1, "the boundary of a connection: what breaks it must not end the others"),
     "vespera_agents/serving/transports/http/door.py": (1, "what breaks one connection must not end the others"),
     "vespera_agents/serving/transports/http/sessions.py": (1, "a session that crashes must not end the others"),
     "vespera_agents/store/writer.py": (2, "rolls back and raises on; the fault of one command is that caller's alone"),
@@ -86,6 +88,7 @@ IGNORED_TYPES: Mapping[str, tuple[int, str]] = {}
 
 MAY_SLEEP: Mapping[str, str] = {
     "supervisors/guardian_process.py": "its own process without trio polls until the groups that it killed are gone",
+    "tests/front/toy_worker.py": "a real process that hangs or lingers as a test tells it",
     "tests/supervisors/doomed.py": "a real process that is killed while it sleeps",
     "tests/supervisors/test_guardian.py": "waits with a bound until real processes are gone",
 }

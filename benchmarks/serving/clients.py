@@ -42,7 +42,11 @@ def environment() -> Generator[dict[str, str]]:
     """Give the environment of a server that shall see nothing of the user's own."""
     with tempfile.TemporaryDirectory(prefix="vsp-") as home:
         # Sockets have short paths only, so this directory is made close to the root.
-        yield {**os.environ, "HOME": home, "XDG_STATE_HOME": home, "XDG_RUNTIME_DIR": home, "PYTHONPATH": str(ROOT)}
+        found = {**os.environ, "HOME": home, "XDG_STATE_HOME": home, "XDG_RUNTIME_DIR": home, "PYTHONPATH": str(ROOT)}
+        # What is installed has its bytecode beside it. A tree that may not keep any is compiled at each start, which
+        # made a front's own start 1.6 times that of the library beside it, instead of 1.2.
+        found.pop("PYTHONDONTWRITEBYTECODE", None)
+        yield found
 
 
 @contextmanager

@@ -13,12 +13,12 @@ from mcp.server.lowlevel.server import Server
 
 from benchmarks.serving.clients import NO_OP
 from vespera_agents.cli.serving import GC_THRESHOLDS
+from vespera_agents.front.http.listening import listen
+from vespera_agents.front.http.wishes import HttpWish
 from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.serving.serve import SWITCH_INTERVAL_SECONDS, Door, StdioDoor
 from vespera_agents.serving.tools.tool import Effects, Parameters, make_tool
 from vespera_agents.serving.transports.http.door import HttpDoor
-from vespera_agents.serving.transports.http.listening import listen
-from vespera_agents.serving.transports.http.wishes import HttpWish
 from vespera_agents.serving.transports.stdio import open_stdio
 from vespera_agents.specialists.answers import Answer
 from vespera_agents.specialists.calls import Call
@@ -59,7 +59,7 @@ async def serve_http(directory: Path, port: int) -> None:
     with listen(HttpWish(f"127.0.0.1:{port}")) as listening:
         async with open_runtime("serve") as runtime:
             opened = await runtime.workspace(directory)
-            door = HttpDoor(server_of(runtime, directory), listening, opened.store)
+            door = HttpDoor(server_of(runtime, directory), listening, opened.store, name=opened.record.id)
             with trio.open_signal_receiver(signal.SIGTERM) as signals:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(run_door, door)

@@ -1,6 +1,6 @@
 """A soak: many messages through many actors that crash, hang and stop, and a ledger that must balance.
 
-    python -m tests.actors.soak                    1,000,000 messages, 100,000 actors; this is `make soak`
+    python -m tests.actors.soak                    1,000,000 messages, 100,000 actors; this is `make crowd`
     python -m tests.actors.soak --actors 2000 --messages 40000 --seed 7 --seeds 10
 
 Time is virtual, and every choice comes from the seed, trio's scheduling included: a run can be repeated. `soak_actors`

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vespera_agents.cli.serving import ServeWish, plain_serve
+from vespera_agents.serving.wishes import ServeWish, plain_serve
 
 PLAIN = {
     "serve": ServeWish(Path()),
@@ -16,6 +16,8 @@ PLAIN = {
     "serve --workspace=there --metrics 127.0.0.1:0": ServeWish(Path("there"), "127.0.0.1:0"),
     "serve --metrics=[::1]:9464": ServeWish(Path(), "[::1]:9464"),
     "serve --tools core,session_status": ServeWish(Path(), None, "core,session_status"),
+    "serve --in-process": ServeWish(Path(), in_process=True),
+    "serve --no-spare --lease-minutes=5": ServeWish(Path(), lease_minutes=5.0, spare=False),
 }
 NOT_PLAIN = [
     "",
@@ -51,11 +53,37 @@ def test_a_client_that_says_nothing_ends_the_server_well(vespera):
 def test_a_plain_serve_loads_what_it_needs_and_no_more(vespera):
     program = (
         "import sys, atexit\n"
-        # The MCP library itself loads starlette, and with it uvicorn and click.
-        "wanted = {'vespera_agents.cli.commands', 'rich', 'prometheus_client', 'hypercorn', 'mcp', 'yaml',\n"
+        # A front; its worker loads the MCP library, and with it starlette, uvicorn and click.
+        "wanted = {'vespera_agents.cli.commands', 'rich', 'prometheus_client', 'hypercorn', 'mcp', 'yaml', 'click',\n"
+        "    'trio', 'pydantic', 'sqlite3', 'vespera_agents.serving.wishes', 'vespera_agents.store',\n"
         "    'markdown_it', 'vespera_agents.work.plans', 'vespera_agents.serving.transports.http.door'}\n"
         "atexit.register(lambda: print('loaded', *sorted(wanted & set(sys.modules)), file=sys.stderr))\n"
         "sys.argv = ['vespera', 'serve', '--workspace', '.']\n"
+        "from vespera_agents.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=vespera.workspace,
+        env=vespera.environment,
+        input="",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.split() == ["loaded", "trio"]
+
+
+def test_in_one_process_a_plain_serve_loads_what_it_needs_and_no_more(vespera):
+    program = (
+        "import sys, atexit\n"
+        # The MCP library itself loads starlette, and with it uvicorn and click.
+        "wanted = {'vespera_agents.cli.commands', 'rich', 'prometheus_client', 'hypercorn', 'mcp', 'yaml',\n"
+        "    'markdown_it', 'vespera_agents.work.plans', 'vespera_agents.front.front'}\n"
+        "atexit.register(lambda: print('loaded', *sorted(wanted & set(sys.modules)), file=sys.stderr))\n"
+        "sys.argv = ['vespera', 'serve', '--workspace', '.', '--in-process']\n"
         "from vespera_agents.__main__ import main\n"
         "main()\n"
     )

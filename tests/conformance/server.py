@@ -16,11 +16,11 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 
 from supervisors import ChildSpec, Restart
 from tests.conformance.fixtures import add_fixtures
+from vespera_agents.front.http.listening import listen
+from vespera_agents.front.http.wishes import HttpWish
 from vespera_agents.serving.protocol.notifying.changes import Changes
 from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.serving.transports.http.door import HttpDoor
-from vespera_agents.serving.transports.http.listening import listen
-from vespera_agents.serving.transports.http.wishes import HttpWish
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import open_runtime
 
@@ -46,7 +46,7 @@ async def serve(project: Path, address: str) -> None:
                 # No tool of ours leaves state with its client, fixtures do.
                 boundary = RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=server.name)
                 server.middleware.append(boundary)
-            door = HttpDoor(server, listening, opened.store, announce=announce)
+            door = HttpDoor(server, listening, opened.store, name=opened.record.id, announce=announce)
             await runtime.doors.start_child(ChildSpec("mcp", door.run, restart=Restart.TRANSIENT))
             async for _ in signals:
                 door.stop()

@@ -93,8 +93,9 @@ class Place:
     def state(self) -> list[list[tuple[Any, ...]]]:
         """Give everything that a refused call must leave as it is."""
         tables = ("session", "task", "dependency", "artifact", "event", "command", "job")
-        # What an HTTP server keeps of its streams comes and goes on its own, and records itself.
-        ours = {"command": " WHERE origin NOT LIKE 'http~_%' ESCAPE '~'"}
+        # What an HTTP server keeps of its streams comes and goes on its own, and records itself; the records of a
+        # front's calls go when their answers were written.
+        ours = {"command": " WHERE origin NOT LIKE 'http~_%' ESCAPE '~' AND origin NOT LIKE 'srv~_%' ESCAPE '~'"}
         return [
             self.rows(f"SELECT * FROM {table}{ours.get(table, '')} ORDER BY 1, 2")  # noqa: S608 - our own names
             for table in tables

@@ -38,9 +38,9 @@ def started(place: Place, *arguments: str, **environment: str) -> Iterator[subpr
 
 
 @contextmanager
-def serving(place: Place) -> Iterator[subprocess.Popen[bytes]]:
+def serving(place: Place, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start a server process that has answered `initialize`."""
-    with started(place) as process:
+    with started(place, *arguments) as process:
         reply = say(process, INITIALIZE)
         assert reply["result"]["serverInfo"]["name"] == "vespera-agents"
         yield process

@@ -12,14 +12,14 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.serving.http_kit import HEADERS, call, handshake, until
 from tests.serving.kit import Place, new_place
+from vespera_agents.front.http.listening import listen
+from vespera_agents.front.http.wishes import HttpWish
 from vespera_agents.serving.protocol.fairness import AT_WORK_MAX, Fairness, FairnessStatistics, TooManyCalls, client_of
 from vespera_agents.serving.protocol.identity import LOCAL, Identity
 from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.serving.tools.tool import Telling
 from vespera_agents.serving.transports.http.door import HttpDoor
-from vespera_agents.serving.transports.http.listening import listen
-from vespera_agents.serving.transports.http.wishes import HttpWish
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import open_runtime
@@ -109,7 +109,7 @@ async def test_over_http_a_flood_of_one_client_leaves_room_for_another(place: Pl
         opened = await runtime.workspace(place.project)
         server = build_server(Orchestrator(runtime, place.project), tools)
         with listen(HttpWish("127.0.0.1:0")) as listening:
-            door = HttpDoor(server, listening, opened.store, at_stop=server.at_stop)
+            door = HttpDoor(server, listening, opened.store, name=opened.record.id, at_stop=server.at_stop)
             async with (
                 trio.open_nursery() as nursery,
                 httpx2.AsyncClient(

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,26 +18,35 @@ import pytest
 import trio
 import trustme
 
-from tests.serving.http_kit import MODERN, call, handshake, open_door, raw, request
-from vespera_agents.serving.transports.http.errors import AddressRefused, CertificateRefused, TokenFileRefused
-from vespera_agents.serving.transports.http.limits import Limits
-from vespera_agents.serving.transports.http.listening import Hosts, listen
-from vespera_agents.serving.transports.http.tokens import read_tokens
-from vespera_agents.serving.transports.http.wishes import HttpWish
+from tests.serving.http_kit import (
+    BEHIND,
+    MODERN_META,
+    call,
+    handshake,
+    modern,
+    open_door,
+    post,
+    raw,
+    request,
+    status_of,
+)
+from vespera_agents.front.http.entrance import Hosts
+from vespera_agents.front.http.errors import AddressRefused, CertificateRefused, TokenFileRefused
+from vespera_agents.front.http.limits import Limits
+from vespera_agents.front.http.listening import listen
+from vespera_agents.front.http.tokens import read_tokens
+from vespera_agents.front.http.wishes import HttpWish
 
 PING = json.dumps(request("ping")).encode()
 ALICE, BOB = "a" * 32, "b" * 32
 
 
-def post(body: bytes, *headers: str, path: str = "/mcp") -> bytes:
-    lines = [f"POST {path} HTTP/1.1", *headers, f"Content-Length: {len(body)}", "Connection: close"]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-def status_of(answer: bytes) -> int:
-    found = re.match(rb"HTTP/1.1 (\d+)", answer)
-    assert found is not None, answer
-    return int(found[1])
+@pytest.fixture(autouse=True, params=[False, True], ids=["in process", "behind a front"])
+def _both(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds with a front and without one."""
+    token = BEHIND.set(request.param)
+    yield
+    BEHIND.reset(token)
 
 
 def secret(path: Path, text: str) -> Path:
@@ -114,8 +122,34 @@ async def test_who_does_not_mean_us_is_refused(tmp_path: Path, headers: list[str
         assert status_of(answer) == status
         if status != 400:  # hypercorn's own answer has no body
             assert "/mcp" in answer.decode() or "--allowed-host" in answer.decode()
-            assert opened.door.tree_detail()["refused"] == 1
+            assert (opened.front or opened.door).tree_detail()["refused"] == 1
         assert opened.door.tree_detail()["requests"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/mcp", {}, 401),
+        ("/mcp", {"authorization": f"Bearer {BOB}"}, 401),
+        ("/mcp", {"authorization": f"Bearer {ALICE}", "host": "evil.example"}, 421),
+        ("/mcp", {"authorization": f"Bearer {ALICE}", "origin": "http://evil.example"}, 403),
+        ("/other", {"authorization": f"Bearer {ALICE}"}, 404),
+    ],
+)
+async def test_who_may_not_come_in_is_told_so_before_its_body_is_read(
+    tmp_path: Path, path: str, headers: dict[str, str], status: int
+) -> None:
+    """Of a body that never comes: whoever waits for it does not answer."""
+    tokens = secret(tmp_path / "tokens", f"alice:{ALICE}\n")
+    async with open_door(tmp_path, Limits(body_seconds=600.0), token_file=tokens) as opened:
+        about = {"host": "localhost", "content-length": "1000000"} | headers
+        lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in about.items())]
+        with trio.fail_after(20):
+            async with await trio.open_tcp_stream("127.0.0.1", opened.port) as stream:
+                await stream.send_all("\r\n".join(lines).encode() + b"\r\n\r\n" + b"x" * 10_000)
+                assert status_of(bytes(await stream.receive_some())) == status
+                if opened.front is not None:
+                    assert opened.front.statistics().bodies_bytes == 0
 
 
 async def test_a_token_opens_and_names_its_principal(tmp_path: Path) -> None:
@@ -183,8 +217,9 @@ def test_an_address_that_others_reach_wants_a_token(tmp_path: Path) -> None:
     with pytest.raises(AddressRefused, match="--token-file"), listen(HttpWish("0.0.0.0:0")):
         pass
     with listen(HttpWish("0.0.0.0:0", secret(tmp_path / "tokens", ALICE))) as listening:
-        assert listening.tokens is not None
-        assert listening.tokens.count == 1
+        assert listening.entrance is not None
+        assert listening.entrance.tokens is not None
+        assert listening.entrance.tokens.count == 1
 
 
 def test_a_taken_port_is_refused() -> None:
@@ -336,17 +371,11 @@ async def test_a_peer_that_reads_nothing_holds_up_nobody_and_not_the_end(tmp_pat
 
 
 async def test_a_modern_client_that_hangs_up_cancels_its_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    meta = {
-        "io.modelcontextprotocol/protocolVersion": MODERN,
-        "io.modelcontextprotocol/clientCapabilities": {},
-        "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
-    }
-    about = {"mcp-protocol-version": MODERN, "mcp-method": "tools/call", "mcp-name": "wait"}
     async with open_door(tmp_path) as opened, opened.client() as client:
         async with trio.open_nursery() as nursery:
 
             async def ask() -> None:
-                await client.post("", json=call("wait", **meta), headers=about)
+                await client.post("", json=call("wait", **MODERN_META), headers=modern("wait"))
 
             nursery.start_soon(ask)
             await opened.bench.until(opened.bench.begun, 1)

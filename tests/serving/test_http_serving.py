@@ -18,6 +18,8 @@ from tests.serving.kit import ERAS, Place, connected, http_client, http_server, 
 
 CLIENTS = 50
 TASKS = CLIENTS + 2
+HOW = ([], ["--in-process"])
+"""Through a front, and without one."""
 END_SECONDS = 10.0
 """A loaded machine measures coverage while it ends; alone it takes 0.1 s, and 1.2 s with requests under way."""
 
@@ -29,8 +31,9 @@ def a_place() -> Iterator[Place]:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_client_is_served_over_http(place: Place, era: str) -> None:
-    async with http_server(place) as server:
+@pytest.mark.parametrize("how", HOW)
+async def test_a_client_is_served_over_http(place: Place, era: str, how: list[str]) -> None:
+    async with http_server(place, *how) as server:
         assert server.url.startswith("http://127.0.0.1:")
         async with http_client(server.url, era) as client:
             session = await succeed(client, "orchestrator_initialize_session", name="Over HTTP")
@@ -44,8 +47,11 @@ async def test_a_client_is_served_over_http(place: Place, era: str) -> None:
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_server_ends_in_good_order_while_streams_are_open(place: Place, era: str, number: int) -> None:
-    async with http_server(place) as server, trio.open_nursery() as nursery:
+@pytest.mark.parametrize("how", HOW)
+async def test_a_server_ends_in_good_order_while_streams_are_open(
+    place: Place, era: str, number: int, how: list[str]
+) -> None:
+    async with http_server(place, *how) as server, trio.open_nursery() as nursery:
 
         async def listen(*, task_status: trio.TaskStatus[None]) -> None:
             # What the end of the server does to its clients is their library's business.
@@ -74,9 +80,10 @@ async def test_a_server_ends_in_good_order_while_streams_are_open(place: Place, 
     assert server.errors == []
 
 
-async def test_a_cancelled_call_leaves_no_traceback(place: Place) -> None:
+@pytest.mark.parametrize("how", HOW)
+async def test_a_cancelled_call_leaves_no_traceback(place: Place, how: list[str]) -> None:
     """In both eras, cancelled in mid-call and by a client that is killed."""
-    async with http_server(place) as server:
+    async with http_server(place, *how) as server:
         for era in ERAS:
             async with http_client(server.url, era) as client:
                 for _ in range(5):

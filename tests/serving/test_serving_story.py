@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -56,9 +57,12 @@ async def test_a_client_carries_a_piece_of_work_from_plan_to_synthesis(era: str)
             digest = await _the_results_are_synthesized(place, client, ids["whole"])
         async with connected(place, era, "another") as client:
             await _another_server_goes_on(place, client, session, digest)
-        # One registry in the state directory is all that was written outside of `.vespera`.
+        # One registry and the logs in the state directory are all that was written outside of `.vespera`.
         written = place.files() - before - {"project/lexer.py"}
-        assert written <= {"state/vespera", "state/vespera/workspaces.json", "state/vespera/workspaces.lock"}
+        logs = {path for path in written if re.fullmatch(r"state/vespera/logs/srv_[0-9a-f]{12}\.log", path)}
+        assert len(logs) == 2, "one of each server"
+        registry = {"state/vespera/workspaces.json", "state/vespera/workspaces.lock"}
+        assert written - logs <= {"state/vespera", "state/vespera/logs", *registry}
         assert place.rows("PRAGMA integrity_check") == [("ok",)]
         actors = {row[0] for row in place.rows("SELECT DISTINCT actor FROM event")}
         assert (

@@ -57,9 +57,10 @@ def test_a_tool_says_what_it_takes_gives_and_changes(name: str) -> None:
 
 SPEAKING = {
     "add_dependencies", "artifact_type", "clear", "complexity", "context_tokens_max", "created_after", "created_before",
-    "cursor", "description", "detail", "dry_run", "estimated_effort", "include_artifacts", "limit", "older_than_days",
+    "cursor", "description", "detail", "dry_run", "estimated_effort", "include_artifacts",
+    "include_history", "limit", "older_than_days",
     "ready", "reason", "scope", "session", "session_id", "specialist", "status", "subtasks", "task_id", "task_type",
-    "title", "updated_after", "updated_before",
+    "title", "undo", "updated_after", "updated_before",
 }  # fmt: skip
 """Parameters whose names say what they are, beside what the tool says of itself."""
 

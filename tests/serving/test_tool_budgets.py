@@ -12,9 +12,9 @@ from mcp_types import ListToolsResult
 
 from benchmarks.serving.listing import PUBLISHED_TOKENS, listed_tokens
 from tests.serving.contract.all_rows import ROWS
-from tests.serving.contract.table import OK
+from tests.serving.contract.table import OK, Row
 from tests.serving.contract.world import World, new_world
-from tests.serving.kit import ERAS, in_memory, new_place, text_of
+from tests.serving.kit import ERAS, connected, in_memory, new_place, text_of
 from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.serving.tools.catalogue import CORE, TOOLS, tool_set
 from vespera_agents.serving.tools.results import Status
@@ -184,6 +184,18 @@ FURTHER: tuple[tuple[tuple[str, dict[str, Any]], ...], ...] = (
 """Calls of one client, one after the other, that lead to what no single row of the contract leads to."""
 
 
+async def _answer(row: Row, world: World, found: dict[str, list[dict[str, Any]]]) -> None:
+    """Carry out one row and keep what came back."""
+    for client, calls in ((world.two, row.first), (world.one, row.before)):
+        for tool, arguments in calls:
+            await world.call(client, tool, arguments)
+    result = await world.call(world.one, row.tool, row.arguments)
+    for tool, arguments in row.after:
+        await world.call(world.one, tool, arguments)
+    assert isinstance(result.structured_content, dict), (row.name, text_of(result))
+    found[f"orchestrator_{row.tool}"].append(result.structured_content)
+
+
 async def _answers() -> dict[str, list[dict[str, Any]]]:
     """Carry out every row of the contract that succeeds, and keep what came back, by tool."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in TOOLS}
@@ -193,14 +205,9 @@ async def _answers() -> dict[str, list[dict[str, Any]]]:
                 await client.call_tool("orchestrator_initialize_session", {"name": "beside it"})
             place.trust('[commands]\nallow = ["test -f"]\n')
             shared: World = await new_world(place, one, two)
-            for row in [row for row in ROWS if row.outcome == OK and not row.empty]:
+            for row in [row for row in ROWS if row.outcome == OK and not row.empty and not row.front]:
                 reads = TOOLS[f"orchestrator_{row.tool}"].effects.read_only and not row.first
-                world = shared if reads else await new_world(place, one, two)
-                for tool, arguments in row.first:
-                    await world.call(two, tool, arguments)
-                result = await world.call(one, row.tool, row.arguments)
-                assert isinstance(result.structured_content, dict), row.name
-                found[f"orchestrator_{row.tool}"].append(result.structured_content)
+                await _answer(row, shared if reads else await new_world(place, one, two), found)
             for calls in FURTHER:
                 world = await new_world(place, one, two)
                 for tool, arguments in calls:
@@ -208,12 +215,17 @@ async def _answers() -> dict[str, list[dict[str, Any]]]:
                     result = await world.call(one, tool, given)
                     assert isinstance(result.structured_content, dict), (tool, arguments, text_of(result))
                     found[f"orchestrator_{tool}"].append(result.structured_content)
+        # Some have no answer, and some have one key more, behind a front.
+        async with connected(place) as one, connected(place) as two:
+            for row in [row for row in ROWS if row.front or row.tool in {"health_check", "restart_status"}]:
+                await _answer(row, await new_world(place, one, two), found)
     return found
 
 
 SELDOM = {
     "orchestrator_list_sessions": {".unreadable"},
     "orchestrator_execute_task": {".outcome"},
+    "orchestrator_restart_status": {".error"},
 }
 """Keys that no row of the contract leads to; other tests do."""
 

@@ -15,6 +15,7 @@ from trio.testing import MockClock
 
 from vespera_agents.specialists import Call, Holder, Orchestrator, PlanRun, RunEvent, RunOptions, RunResult, Runtime
 from vespera_agents.specialists.claims import LEASE_SECONDS
+from vespera_agents.specialists.front import Front
 from vespera_agents.specialists.runtime import open_runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store import CommandKey
@@ -111,8 +112,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def house(home: Path) -> Callable[..., AbstractAsyncContextManager[House]]:
     @asynccontextmanager
-    async def opened(directory: Path = home, lease_seconds: float = LEASE_SECONDS, **options) -> AsyncIterator[House]:
-        async with open_runtime("serve", lease_seconds=lease_seconds) as runtime:
+    async def opened(
+        directory: Path = home, lease_seconds: float = LEASE_SECONDS, front: Front | None = None, **options
+    ) -> AsyncIterator[House]:
+        async with open_runtime("serve", lease_seconds=lease_seconds, front=front) as runtime:
             workspace = await runtime.workspace(directory)
             yield House(runtime, Orchestrator(runtime, workspace.workspace.directory, **options), workspace, directory)
 

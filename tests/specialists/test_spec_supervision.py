@@ -17,7 +17,7 @@ import trio
 from supervisors import ChildNotFound, ChildState, TreeNode
 from vespera_agents.specialists import PlanRun, RunOptions, claims, sessions, specialist
 from vespera_agents.specialists.runtime import open_runtime
-from vespera_agents.store import Store, StoreClosed, StoreError, StoreUnavailable, queries
+from vespera_agents.store import Store, StoreClosed, StoreError, StoreLost, queries
 from vespera_agents.work.errors import Conflict
 from vespera_agents.work.models import TaskStatus
 from vespera_agents.work.plans import read_plan
@@ -79,6 +79,7 @@ async def test_the_tree_at_run_time_is_the_designed_one(house, home, eventually)
                     "sessions": {session: {"specialists": {name: {}}, "conductor": {}}},
                     "jobs": {},
                     "claims": {},
+                    "records": {},
                 }
             },
             "doors": {},
@@ -87,7 +88,8 @@ async def test_the_tree_at_run_time_is_the_designed_one(house, home, eventually)
         (workspace,) = workspaces.children
         strategies = [node.detail["strategy"] for node in (root, workspaces, workspace, doors)]
         assert strategies == ["one_for_one", "one_for_one", "rest_for_one", "rest_for_one"]
-        store, live, _, claims_child = workspace.children
+        store, live, _, claims_child, records = workspace.children
+        assert records.detail == {"removed": 0}
         assert claims_child.detail == {"clients": 0, "released": 0}
         assert set(store.detail) >= {"waiting", "commits"}
         assert live.children[0].children[1].detail == {"at_work": 1, "concurrency": 4}
@@ -148,7 +150,7 @@ async def test_thirty_two_tasks_whose_specialists_crash_fail_and_nothing_else_do
         restarted = sum(node.restarts for node in live.specialists.snapshot().children)
         assert restarted == 96
         workspace = h.runtime.root.snapshot().children[0].children[0]
-        assert [child.restarts for child in workspace.children] == [0, 0, 0, 0]
+        assert [child.restarts for child in workspace.children] == [0] * 5
         assert live.supervisor.snapshot().children[0].restarts == 0
         assert not h.opened.sessions[other].ended.is_set()
 
@@ -212,6 +214,7 @@ async def test_a_store_that_crashes_under_a_running_plan_is_restarted_and_the_ru
             ("sessions", 1),
             ("jobs", 1),
             ("claims", 1),
+            ("records", 1),
         ]
 
 
@@ -233,7 +236,7 @@ async def test_a_database_that_vanishes_under_a_running_plan_ends_the_run_with_a
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(take_it)
-                with pytest.raises(StoreUnavailable, match="removed or replaced"):
+                with pytest.raises(StoreLost, match="removed or replaced"):
                     await h.run(text)
 
 

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import trio
 
+from vespera_agents.store.artifacts import ArtifactFiles
 from vespera_agents.store.commands import OpenSession, PlanTasks
 from vespera_agents.store.derived import index_words
+from vespera_agents.store.records import apply_once
 from vespera_agents.store.schema import migrate
 from vespera_agents.store.store import Store
 from vespera_agents.store.transaction import Command, CommandKey, Transaction
-from vespera_agents.store.writer import Submission, apply_once, connect
+from vespera_agents.store.writer import connect
 from vespera_agents.work.drafts import DependencyDraft, TaskDraft
 
 
@@ -26,6 +28,7 @@ class Bench:
 
     def __init__(self, database: Path) -> None:
         self.connection = connect(database)
+        self.files = ArtifactFiles(database.parent)
         # Power cuts are not what these tests are about, and thousands of commits are.
         self.connection.execute("PRAGMA synchronous=OFF")
         migrate(self.connection)
@@ -38,10 +41,10 @@ class Bench:
         """Apply it and commit; a refusal is rolled back and raised."""
         self.now += 1
         transaction = Transaction(self.connection, self.now, lambda: f"{next(self.numbers):012x}")
-        submission = Submission(command, CommandKey("test", key or f"key {next(self.numbers)}"), None)
+        named = CommandKey("test", key or f"key {next(self.numbers)}")
         self.connection.execute("BEGIN IMMEDIATE")
         try:
-            result = apply_once(transaction, submission)
+            result = apply_once(transaction, command, named, self.files)
         except BaseException:
             self.connection.execute("ROLLBACK")
             raise

@@ -75,8 +75,15 @@ async def test_more_bytes_than_an_artifact_holds_are_refused_and_not_kept(files,
 
 
 async def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnavailable, match="Free some space"):
-        await ArtifactFiles(tmp_path / "missing").save(b"x")
+    (tmp_path / "a file").touch()
+    for directory in (tmp_path / "a file", tmp_path / "missing" / "artifacts"):
+        with pytest.raises(StoreUnavailable, match=r"Look at \.vespera/artifacts"):
+            await ArtifactFiles(directory).save(b"x")
+
+
+async def test_a_directory_of_artifacts_that_was_removed_is_made_anew(tmp_path: Path) -> None:
+    files = ArtifactFiles(tmp_path / "artifacts")
+    assert await files.read(await files.save(b"x")) == b"x"
 
 
 FULL = """

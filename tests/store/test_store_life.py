@@ -179,7 +179,7 @@ async def test_callers_wait_through_a_start_that_failed(database, running, monke
     store = Store(database, database.parent)
     results: dict[str, Any] = {}
 
-    def fail(_: object) -> int:
+    def fail(*_: object) -> int:
         raise StoreUnavailable("not now")
 
     async with trio.open_nursery() as callers:
@@ -207,10 +207,10 @@ async def test_a_store_that_is_stopped_while_it_opens_stays_closed(database, mon
     begun, go = threading.Event(), threading.Event()
     migrate = writer_module.migrate
 
-    def slowly(connection: Any) -> int:
+    def slowly(*arguments: Any) -> int:
         begun.set()
         assert go.wait(30)
-        return migrate(connection)
+        return migrate(*arguments)
 
     monkeypatch.setattr(writer_module, "migrate", slowly)
     monkeypatch.setattr(store_module, "OPEN_WAIT_SECONDS", 0.01)

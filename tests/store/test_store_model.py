@@ -275,6 +275,8 @@ class StoreMachine(RuleBasedStateMachine):
             else:
                 expected.move(name, status, claimed_by=server)
                 expected.settle()
+        elif status is S.IN_PROGRESS and not self.model.children(name) and item.claimed_by != server:
+            expected = REFUSED
         self.apply(command, expected)
 
     @precondition(lambda self: self.model.items)

@@ -23,6 +23,7 @@ from vespera_agents.store.commands import (
     SetSessionStatus,
     UpdateTask,
 )
+from vespera_agents.store.records import recorded_result
 from vespera_agents.store.transaction import CommandKey
 from vespera_agents.work.drafts import DependencyDraft
 from vespera_agents.work.errors import BadTransition, Conflict, Cycle, InvalidInput, NotFound, Refusal, StaleVersion
@@ -173,7 +174,7 @@ def test_a_container_cannot_come_to_wait_for_what_is_in_it(bench, draft) -> None
 
 def test_a_claim_is_one_servers_until_it_ends(bench, draft) -> None:
     (one,) = bench.plan(draft("one"))
-    assert claim(bench, one) == {"task_id": one, "version": 2, "already": False}
+    assert claim(bench, one) == {"task_id": one, "version": 2, "already": False, "reason": None}
     assert claim(bench, one[:-1])["already"]
     with pytest.raises(Conflict, match="already being worked on by srv"):
         claim(bench, one, "other")
@@ -274,8 +275,8 @@ def test_a_note_says_why_work_does_not_go_on_without_ending_it(bench, draft) -> 
     (kept,) = bench.apply(NoteTask("test", one, "gates_failed", "ruff found 3 faults", (artifact(),)), "note")
     assert (task(bench, one).status, task(bench, one).status_reason) == (S.IN_PROGRESS, "ruff found 3 faults")
     assert queries.events_of(bench.connection, bench.session_id)[-2].what == "gates_failed"
-    assert queries.recorded_result(bench.connection, CommandKey("test", "note")) == [kept]
-    assert queries.recorded_result(bench.connection, CommandKey("test", "never")) is None
+    assert recorded_result(bench.connection, CommandKey("test", "note"), bench.files) == [kept]
+    assert recorded_result(bench.connection, CommandKey("test", "never"), bench.files) is None
     with pytest.raises(NotFound):
         bench.apply(NoteTask("test", "task_no", "gates_failed", "x"))
 

@@ -1,7 +1,7 @@
 """OTP's own cases, by name: start, stop and the calls. Each checks what the case of that name in OTP's suite checks.
 
 The other groups are in test_otp_strategies, test_otp_termination, test_otp_significant and test_otp_others; the table
-in docs/semantics.md lists all names, and test_otp_table compares it with the tests.
+in docs/supervision.md lists all names, and test_otp_table compares it with the tests.
 """
 
 from __future__ import annotations

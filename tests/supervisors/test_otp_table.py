@@ -1,4 +1,4 @@
-"""The table in docs/semantics.md lists every case of OTP's suite, and says of each what is true."""
+"""The table in docs/supervision.md lists every case of OTP's suite, and says of each what is true."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent.parent / "docs" / "semantics.md"
+PAGE = HERE.parent.parent / "docs" / "supervision.md"
 ROW = re.compile(r"^\| [a-zA-Z]+ \| (\w+) \| (.+) \|$", re.MULTILINE)
 ERLANG_ONLY = {"external_start_no_progress_log", "get_callback_module", "format_log_1", "format_log_2"}
 

@@ -126,6 +126,8 @@ def run(
     metavar="N",
     help="With --http: how long a client that is not heard of keeps its tasks; 60 unless given.",
 )
+@click.option("--no-spare", is_flag=True, help="Keep no second process ready: less memory, a second to recover.")
+@click.option("--in-process", is_flag=True, help="Serve in this one process: when it dies, so does the connection.")
 def serve(
     *,
     workspace: Path,
@@ -137,19 +139,27 @@ def serve(
     tls_key: Path | None,
     allowed_hosts: tuple[str, ...],
     lease_minutes: float,
+    no_spare: bool,
+    in_process: bool,
 ) -> int:
     """Serve a workspace to an MCP client over standard input and output, or to many over HTTP.
 
     An MCP client starts this itself; typed by hand without --http it waits for JSON-RPC lines until its input ends.
     With --http it prints its address on standard error and serves until SIGTERM or Ctrl-C.
+
+    The client talks to a small process that replaces the worker behind it when that dies: calls then take longer, and
+    none is lost or carried out twice.
     """
-    from vespera_agents.cli.serving import ServeWish, serve_workspace
-    from vespera_agents.serving.transports.http.wishes import HttpWish
+    from vespera_agents.cli.serving import serve_workspace
+    from vespera_agents.front.http.wishes import HttpWish
+    from vespera_agents.serving.wishes import ServeWish
 
     if http is None and (token_file or tls_cert or tls_key or allowed_hosts):
         raise click.UsageError("--token-file, --tls-cert, --tls-key and --allowed-host go with --http HOST:PORT.")
     wish = None if http is None else HttpWish(http, token_file, tls_cert, tls_key, allowed_hosts)
-    return serve_workspace(ServeWish(workspace, metrics, tools, wish, lease_minutes))
+    return serve_workspace(
+        ServeWish(workspace, metrics, tools, wish, lease_minutes, in_process=in_process, spare=not no_spare)
+    )
 
 
 @app.command(epilog="Exit status: 0 done, 1 the tool refused, 2 bad input.")
@@ -216,6 +226,25 @@ def tree(workspace: Path, as_json: bool) -> int:
     from vespera_agents.cli.looking import show_tree
 
     return show_tree(workspace, as_json=as_json)
+
+
+@app.command(epilog="Exit status: 0 shown, 2 there is no such log, 130 --follow was ended by Ctrl-C.")
+@_WORKSPACE
+@click.option("--server", metavar="ID", help="Which server; the newest one of the workspace unless given.")
+@click.option("--list", "listing", is_flag=True, help="List the servers that have left a log, the newest first.")
+@click.option(
+    "--lines", type=click.IntRange(0, 1_000_000), default=100, metavar="N", help="How many; 100 unless given."
+)
+@click.option("--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
+@click.option("--crashes", is_flag=True, help="Only the processes that died, each with what was printed before it.")
+def logs(*, workspace: Path, server: str | None, listing: bool, lines: int, follow: bool, crashes: bool) -> int:
+    """Show what a server has written down: starts, deaths with their tracebacks, restarts.
+
+    The log of `vespera serve`, which also lives on after it. It is kept in your state directory.
+    """
+    from vespera_agents.cli.logs import LogsWish, show_logs
+
+    return show_logs(LogsWish(workspace, server, lines, follow, crashes, listing))
 
 
 @app.command(epilog="Exit status: 0 written, 2 there is no such artifact or it cannot be written.")

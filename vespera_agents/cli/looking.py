@@ -35,12 +35,14 @@ from vespera_agents.workspace import (
     ServerRecord,
     Workspace,
     WorkspaceError,
+    leader_of,
     live_servers,
     open_workspace,
 )
 
 __all__ = ["show_artifact", "show_status", "show_tree"]
 
+_TOLD_ELSEWHERE: Final = {"next_action", "servers"}
 _SHOWN: Final = 20
 """Tasks of a kind, and sessions, that are listed for people."""
 
@@ -60,6 +62,7 @@ def show_status(directory: Path, reference: str | None, *, as_json: bool) -> int
     """
     workspace = open_workspace(directory, make=False)
     servers = live_servers(workspace)
+    leader = leader_of(workspace)
     answer: StatusAnswer | None = None
     tasks: list[Task] = []
     lines: list[SessionLine] = []
@@ -77,13 +80,13 @@ def show_status(directory: Path, reference: str | None, *, as_json: bool) -> int
     if as_json:
         document = {
             "workspace": str(workspace.directory),
-            "servers": [_server(server) for server in servers],
+            "servers": [_server(server) | {"leads": server.id == leader} for server in servers],
             "sessions": [line.model_dump(mode="json") for line in lines],
-            "status": answer.model_dump(mode="json", exclude={"next_action"}) if answer is not None else None,
+            "status": answer.model_dump(mode="json", exclude=_TOLD_ELSEWHERE) if answer is not None else None,
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
     else:
-        click.echo("\n".join(_status_lines(workspace, servers, lines, answer, tasks)))
+        click.echo("\n".join(_status_lines(workspace, _serving(servers, leader), lines, answer, tasks)))
     return EXIT_DONE
 
 
@@ -171,15 +174,19 @@ def _server(server: ServerRecord) -> dict[str, object]:
     return {"id": server.id, "kind": server.kind, "pid": server.pid}
 
 
+def _serving(servers: Sequence[ServerRecord], leader: str | None) -> str:
+    leads = {server.id: ", leads" if server.id == leader and len(servers) > 1 else "" for server in servers}
+    return ", ".join(f"vespera {one.kind} (process {one.pid}{leads[one.id]})" for one in servers) or "nobody now"
+
+
 def _status_lines(
     workspace: Workspace,
-    servers: Sequence[ServerRecord],
+    serving: str,
     sessions: Sequence[SessionLine],
     answer: StatusAnswer | None,
     tasks: Sequence[Task],
 ) -> Iterator[str]:
     yield f"Workspace {workspace.directory}"
-    serving = ", ".join(f"vespera {server.kind} (process {server.pid})" for server in servers) or "nobody now"
     yield f"Served by {serving}"
     if answer is None:
         yield "No session yet. Run a plan: vespera run PLAN"

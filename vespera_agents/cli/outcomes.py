@@ -7,10 +7,11 @@ Neighbours: `__main__` runs every command through `ended`.
 
 from __future__ import annotations
 
-import sys
 import traceback
-from collections.abc import Callable, Iterator
-from typing import Final, cast
+from collections.abc import Callable
+from typing import Final
+
+from vespera_agents.serving.faults import EXIT_BAD_INPUT, EXIT_INTERNAL, caused_by_users, causes_of, complain
 
 __all__ = [
     "EXIT_BAD_INPUT",
@@ -26,10 +27,6 @@ __all__ = [
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
 """The command was carried out, and what it looked at is not well."""
-EXIT_BAD_INPUT: Final = 2
-"""The command was not carried out; the message says what to do next."""
-EXIT_INTERNAL: Final = 70
-"""A fault of ours. BSD's EX_SOFTWARE."""
 EXIT_INTERRUPTED: Final = 130
 """128 and SIGINT, as shells report it."""
 
@@ -41,37 +38,10 @@ def ended(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the outermost boundary: whatever it is becomes an exit status.
-        causes = list(_leaves(error))
+        causes = list(causes_of(error))
         if all(isinstance(cause, caused_by_users()) for cause in causes):
             complain(str(causes[0]))
             return EXIT_BAD_INPUT
         traceback.print_exception(error)
         complain("this is a fault of Vespera Agents. Please report it with the lines above.")
         return EXIT_INTERNAL
-
-
-def caused_by_users() -> tuple[type[Exception], ...]:
-    """Give what a person can put right; each message says how."""
-    # Only now, when something was raised: most commands end well, and some begin and end in a tenth of a second.
-    from supervisors.guardian import GuardianError  # noqa: PLC0415
-    from vespera_agents.serving.transports.http.errors import HttpError  # noqa: PLC0415
-    from vespera_agents.store.errors import StoreError  # noqa: PLC0415
-    from vespera_agents.work.errors import WorkError  # noqa: PLC0415
-    from vespera_agents.workspace.errors import WorkspaceError  # noqa: PLC0415
-
-    return (WorkError, WorkspaceError, StoreError, GuardianError, HttpError)
-
-
-def complain(message: str) -> None:
-    """Print an error on standard error, as click does."""
-    sys.stderr.write(f"Error: {message}\n")
-    sys.stderr.flush()
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """Give what a nursery has wrapped; a single error is its own leaf."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error

@@ -39,6 +39,11 @@ class Printer:
         """Whether a display can be drawn over and over."""
         return self._console.is_terminal and not self._console.is_dumb_terminal
 
+    @property
+    def gone(self) -> bool:
+        """Whether nobody reads any more."""
+        return self._gone
+
     def line(self, text: str = "") -> None:
         """Print one line at once."""
         self._write(f"{text}\n")

@@ -1,112 +1,95 @@
-"""`vespera serve`: from its arguments to the MCP server. No click here: a client waits while this starts.
+"""`vespera serve`: from its arguments to the server, behind a front or in this process. No click here: a client waits.
 
-Whatever these few lines do not understand, `--help` and mistakes included, goes the long way through `commands`.
-Neighbours: `__main__` asks `plain_serve` first; `vespera_agents.serving` serves.
+Neighbours: `__main__` starts the first worker of a plain `serve` before this is imported; `vespera_agents.front` relays
+and `vespera_agents.serving` serves.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import sys
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Final, final
+from typing import TYPE_CHECKING
 
-from vespera_agents.cli.outcomes import EXIT_BAD_INPUT, EXIT_DONE, complain
-from vespera_agents.serving.transports.http.wishes import HttpWish
+from vespera_agents.front.launch import Launch, launch, module_command
+from vespera_agents.front.words import read_words
 
-__all__ = ["GC_THRESHOLDS", "ServeWish", "plain_serve", "serve_workspace"]
+if TYPE_CHECKING:
+    from vespera_agents.front.http.listening import Listening
+    from vespera_agents.serving.wishes import ServeWish
 
-_OPTIONS: Final = (
-    "--workspace",
-    "--metrics",
-    "--tools",
-    "--http",
-    "--token-file",
-    "--tls-cert",
-    "--tls-key",
-    "--allowed-host",
-)
-_REPEATED: Final = "--allowed-host"
-_ONLY_HTTP: Final = ("--token-file", "--tls-cert", "--tls-key", "--allowed-host")
-GC_THRESHOLDS: Final = (20_000, 20, 50)
-"""What `gc.set_threshold` takes: 20,000 new objects, some megabytes, between two collections of the youngest ones.
-A call makes some hundreds, nearly none of which only a collection would find; with the default of 700 nearly every call
-paid for one."""
+__all__ = ["WORKER", "serve_behind_front", "serve_workspace"]
+
+EXIT_DONE = 0
+WORKER = "vespera_agents.serving.worker"
+"""The program behind a front."""
+_FORKER = "vespera_agents.serving.forker"
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class ServeWish:
-    """What to serve."""
+def serve_behind_front(
+    words: Sequence[str], *, spare: bool, launched: Launch | None = None, listening: Listening | None = None
+) -> int:
+    """Serve through workers until the client closes its end, SIGTERM or SIGINT; give the exit status.
 
-    workspace: Path
-    metrics: str | None = None
-    """HOST:PORT."""
-    tools: str = "core"
-    """`core`, `full`, or names between commas."""
-    http: HttpWish | None = None
-    """Serve HTTP instead of standard input and output."""
-    lease_minutes: float = 60.0
-    """How long one of several clients that is not heard of keeps its claims."""
+    Args:
+        words: the words of a worker.
+        spare: whether a process waits for a worker's death.
+        launched: the first worker, if it runs already.
+        listening: where HTTP clients connect; None is the client at the other end of our pipe.
+    """
+    worker = tuple(module_command(WORKER, words))
+    if launched is None:
+        launched = launch(worker)
+    # What is imported stays for ever: looking through it for garbage, now and later, takes a tenth of the start.
+    gc.disable()
+    from vespera_agents.front.front import Settings, run_front  # noqa: PLC0415 - the first worker starts before trio
 
+    gc.freeze()
+    gc.enable()
+    # Elsewhere a process that has imported as much as ours may not fork.
+    forker = tuple(module_command(_FORKER, words)) if sys.platform.startswith("linux") else None
+    workspace = (read_words(["serve", *words]) or {}).get("--workspace", ["."])[0]
+    serves = os.path.realpath(os.path.expanduser(workspace))  # noqa: PTH111 - the front has no path objects
+    settings = Settings(worker=worker, forker=forker, spare=spare, serves=serves)
+    if listening is None:
+        return run_front(settings, launched)
+    from vespera_agents.front.http.side import http_side  # noqa: PLC0415 - only who serves HTTP pays for it
 
-def plain_serve(words: Sequence[str]) -> ServeWish | None:
-    """Read the arguments of the process when they are a plain `serve`; None sends them the long way."""
-    if not words or words[0] != "serve":
-        return None
-    given: dict[str, str] = {}
-    hosts: list[str] = []
-    rest = iter(words[1:])
-    for word in rest:
-        name, equals, value = word.partition("=")
-        text = value if equals else next(rest, "")
-        repeated = name in given and name != _REPEATED
-        if name not in _OPTIONS or repeated or not text or text.startswith("-"):
-            return None
-        given[name] = text
-        if name == _REPEATED:
-            hosts.append(text)
-    address = given.get("--http")
-    if address is None and any(name in given for name in _ONLY_HTTP):
-        return None
-    certificate, key, tokens = (_path(given.get(name)) for name in ("--tls-cert", "--tls-key", "--token-file"))
-    http = None if address is None else HttpWish(address, tokens, certificate, key, tuple(hosts))
-    return ServeWish(Path(given.get("--workspace", ".")), given.get("--metrics"), given.get("--tools", "core"), http)
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
+    return run_front(settings, launched, http_side(listening))
 
 
 def serve_workspace(wish: ServeWish) -> int:
-    """Serve until the client closes its end, SIGTERM or SIGINT; give the exit status."""
-    # What is imported stays for ever: looking through it for garbage, now and later, took a tenth of the start.
-    gc.disable()
+    """Serve as wished until the client closes its end, SIGTERM or SIGINT; give the exit status."""
+    if not wish.in_process:
+        if hasattr(os, "posix_spawn"):
+            return _serve_http(wish) if wish.http is not None else serve_behind_front(wish.words(), spare=wish.spare)
+        sys.stderr.write(
+            "Note: on this system the server runs in one process. When it is killed, its connection is lost.\n"
+        )
+    from vespera_agents.serving.wishes import imported  # noqa: PLC0415 - as below
+
+    serving = imported(partial(_load, wish))
+    serving()
+    return EXIT_DONE
+
+
+def _serve_http(wish: ServeWish) -> int:
+    # Only who serves HTTP pays for importing what does; and what cannot be listened on needs no worker.
+    from vespera_agents.front.http.listening import allow_descriptors, listen  # noqa: PLC0415
+    from vespera_agents.front.words import HTTP_VARIABLE  # noqa: PLC0415
+
+    assert wish.http is not None, "somebody wished for HTTP"
+    allow_descriptors()
+    with listen(wish.http) as listening:
+        os.environ[HTTP_VARIABLE] = listening.url
+        return serve_behind_front(wish.words(), spare=wish.spare, listening=listening)
+
+
+def _load(wish: ServeWish) -> Callable[[], None]:
     import trio  # noqa: PLC0415 - as below
 
     from vespera_agents.serving.serve import serve  # noqa: PLC0415 - loads mcp, which no other command needs
 
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-    gc.enable()
-    run = partial(
-        serve,
-        wish.workspace,
-        metrics=wish.metrics,
-        tools=wish.tools,
-        http=wish.http,
-        lease_seconds=wish.lease_minutes * 60,
-    )
-    if wish.metrics is None:
-        trio.run(run)
-        return EXIT_DONE
-    from vespera_agents.health.errors import HealthError  # noqa: PLC0415 - loads prometheus_client
-
-    try:
-        trio.run(run)
-    except HealthError as error:
-        complain(str(error))
-        return EXIT_BAD_INPUT
-    return EXIT_DONE
+    return lambda: trio.run(serve, wish)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, final
+
+from vespera_agents.context.sources import Source
 
 __all__ = ["ContextBudget", "Dropped", "Section", "estimate_tokens"]
 
@@ -34,6 +36,8 @@ class Section:
     text: str
     rank: int = PINNED
     """0 is pinned; a higher rank is dropped earlier."""
+    sources: tuple[Source, ...] = ()
+    """What it was made of."""
 
 
 @final
@@ -60,11 +64,13 @@ class ContextBudget:
         self.context_tokens_max = context_tokens_max
         self.count = count
         self._sections: list[Section] = []
+        self.kept: tuple[Section, ...] = ()
+        """What the last rendering holds, shortened where it shortened something."""
 
-    def add(self, name: str, text: str, *, rank: int = PINNED) -> None:
+    def add(self, name: str, text: str, *, rank: int = PINNED, sources: tuple[Source, ...] = ()) -> None:
         """Add a section at the end; an empty text adds nothing."""
         if text.strip():
-            self._sections.append(Section(name, text.strip(), rank))
+            self._sections.append(Section(name, text.strip(), rank, sources))
 
     def render(self) -> tuple[str, list[Dropped]]:
         """Give the text that fits, in the order of adding, and what was left out.
@@ -77,6 +83,7 @@ class ContextBudget:
         dropped: list[Dropped] = []
         while self.count(text := _text(kept, dropped)) > self.context_tokens_max:
             if not kept:
+                self.kept = ()
                 return "", dropped
             last = max(reversed(kept), key=lambda section: section.rank)
             if last.rank > PINNED:
@@ -84,6 +91,7 @@ class ContextBudget:
                 dropped.append(Dropped(last.name, self.count(last.text)))
             else:
                 self._shorten(kept, dropped)
+        self.kept = tuple(kept)
         return text, dropped
 
     def _shorten(self, kept: list[Section], dropped: list[Dropped]) -> None:
@@ -94,7 +102,7 @@ class ContextBudget:
         fits, over = 0, len(longest.text)
         while over - fits > 1:
             middle = (fits + over) // 2
-            shorter = Section(longest.name, longest.text[:middle], longest.rank)
+            shorter = replace(longest, text=longest.text[:middle])
             tried = _text([*kept[:place], shorter, *kept[place + 1 :]], [*dropped, Dropped(name, 0)])
             if self.count(tried) <= self.context_tokens_max:
                 fits = middle
@@ -102,7 +110,7 @@ class ContextBudget:
                 over = middle
         beginning = longest.text[:fits].rstrip()
         if beginning:
-            kept[place] = Section(longest.name, beginning, longest.rank)
+            kept[place] = replace(longest, text=beginning)
             dropped.append(Dropped(name, self.count(longest.text[fits:])))
         else:
             del kept[place]

@@ -13,6 +13,7 @@ from typing import Final, final
 
 __all__ = [
     "DiskVital",
+    "FrontVital",
     "Grade",
     "MailboxVital",
     "Measurements",
@@ -88,6 +89,23 @@ class DiskVital:
 
 @final
 @dataclass(frozen=True, slots=True)
+class FrontVital:
+    """The front that replaces this process when it has to be."""
+
+    generation: int
+    """Which of its workers we are."""
+    crashes_lately: int
+    """Workers that ended without being asked to, in the last minutes."""
+    spare: bool | None
+    """Whether a process waits to take over; None where it did not say."""
+    restarting: str | None
+    """The phase of a restart that is under way."""
+    failed: str | None
+    """Why the last restart came to nothing."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Measurements:
     """Everything that was measured, at one moment."""
 
@@ -98,6 +116,8 @@ class Measurements:
     disks: tuple[DiskVital, ...] = ()
     providers: Mapping[str, str] = field(default_factory=dict[str, str])
     """The circuit of each model provider: closed, half_open or open."""
+    front: FrontVital | None = None
+    """None without a front."""
 
 
 @final
@@ -111,6 +131,7 @@ class Thresholds:
     mailbox_fill_ratio: tuple[float, float] = (0.8, 1.0)
     intensity_used_ratio: tuple[float, float] = (0.7, 1.0)
     disk_free_bytes: tuple[float, float] = (512 * _MIB, 64 * _MIB)
+    crashes_lately: tuple[float, float] = (3, 10)
 
 
 @final
@@ -166,9 +187,18 @@ def _reasons(measured: Measurements, thresholds: Thresholds) -> Iterator[Reason]
         degraded, unhealthy = thresholds.disk_free_bytes
         what = f"{disk.free_bytes / _MIB:.0f} MiB are free"
         yield from _above(-disk.free_bytes, (-degraded, -unhealthy), f"disk {disk.workspace}", what)
+    if measured.front is not None:
+        yield from _front_reasons(measured.front, thresholds)
     for provider, circuit in measured.providers.items():
         if circuit != "closed":
             yield Reason(Grade.DEGRADED, f"provider {provider}", f"its circuit is {circuit}")
+
+
+def _front_reasons(front: FrontVital, thresholds: Thresholds) -> Iterator[Reason]:
+    what = f"{front.crashes_lately} workers died lately"
+    yield from _above(front.crashes_lately, thresholds.crashes_lately, "front", what)
+    if front.failed is not None:
+        yield Reason(Grade.DEGRADED, "front", f"the last restart failed: {front.failed}")
 
 
 def _above(value: float, limits: tuple[float, float], component: str, what: str) -> Iterator[Reason]:

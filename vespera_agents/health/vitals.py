@@ -68,7 +68,8 @@ async def _store_vital(opened: OpenWorkspace, limiter: trio.CapacityLimiter) -> 
     statistics = opened.store.statistics()
     errors = sum(statistics.errors.values())
     found: float | str
-    if opened.is_open:
+    # Of one that gave up because its file is gone, that is the reason to tell.
+    if opened.is_open or not await trio.Path(opened.store.database).exists():
         found = await _in_thread(partial(_commit_seconds, opened.store.database), limiter)
     else:
         found = "the workspace is not running: its part of the tree gave up. The next call to it starts it anew"
@@ -87,7 +88,9 @@ def _commit_seconds(database: Path) -> float | str:
     """Commit something that changes nothing, and say how long it took, or why it could not be done."""
     try:
         if not database.exists():
-            return "its database was removed"
+            return (
+                "its database was removed. The next call to it makes a new one, or takes the one that is there by then"
+            )
         with closing(connect(database)) as connection:
             connection.execute(f"PRAGMA busy_timeout={_PROBE_SECONDS * 1_000:.0f}")
             begun = time.perf_counter()

@@ -19,7 +19,14 @@ import trio
 from supervisors import ChildSpec, ChildType, TreeNode
 from vespera_agents.specialists.runtime import Runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
-from vespera_agents.workspace import ServerNotFound, ServerRecord, Workspace, WorkspaceError, live_servers
+from vespera_agents.workspace import (
+    ServerNotFound,
+    ServerRecord,
+    Workspace,
+    WorkspaceError,
+    is_announced,
+    live_servers,
+)
 
 __all__ = ["ControlSocket", "ask_server", "control_child", "control_spec", "tree_of"]
 
@@ -80,7 +87,10 @@ async def control_child(
                 await _replaced(opened, record)
                 nursery.cancel_scope.cancel(reason="the server has another record")
         finally:
-            _remove(record)
+            front = opened.front
+            # Behind a front another worker may listen there by now.
+            if front is None or (front.is_gone() and is_announced(opened.workspace, record)):
+                _remove(record)
         record = opened.record
         listener = _listen(record)
 

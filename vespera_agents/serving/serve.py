@@ -5,10 +5,12 @@
     ├─ workspaces
     └─ doors             rest_for_one
         ├─ mcp           the client's connection, whose end is the end of the program; or the HTTP door
+        ├─ life          behind a front: what a worker owes it
         └─ control       the private socket
 
 The client closing its end, SIGTERM and SIGINT end it the same way: in-flight work is cancelled, everything is closed.
-Not the requests (`protocol`), not the framing (`transports`).
+Behind a front the client's connection is the link to it. Not the requests (`protocol`), not the framing (`transports`),
+not how a worker comes to serve (`worker`).
 """
 
 from __future__ import annotations
@@ -17,29 +19,36 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 import trio
 from mcp.server.lowlevel.server import Server
+from mcp.shared.message import SessionMessage
 
 from supervisors import ChildSpec, Restart
+from vespera_agents.serving.behind import drain_when_told, go_on, greet
 from vespera_agents.serving.control import control_spec
+from vespera_agents.serving.lifecycle.life import Told, admit_as_before, life_spec
+from vespera_agents.serving.lifecycle.surface import surface_of
+from vespera_agents.serving.protocol.callers import call_key
 from vespera_agents.serving.protocol.eras import converse
-from vespera_agents.serving.protocol.server import OrchestratorServer, build_server
+from vespera_agents.serving.protocol.server import OrchestratorServer, build_server, server_version
 from vespera_agents.serving.tools.catalogue import tool_set
 from vespera_agents.serving.tools.tool import Tool
 from vespera_agents.serving.transports.ends import ReadEnd, WriteEnd
-from vespera_agents.serving.transports.stdio import StdioWire, open_stdio
-from vespera_agents.specialists.claims import LEASE_SECONDS
+from vespera_agents.serving.transports.link import LinkWire
+from vespera_agents.serving.transports.stdio import open_stdio
+from vespera_agents.serving.wishes import ServeWish
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import Runtime, open_runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
 
 if TYPE_CHECKING:
-    from vespera_agents.serving.transports.http.wishes import HttpWish
+    from vespera_agents.front.http.wishes import HttpWish
+    from vespera_agents.serving.front_link import FrontLink
 
 __all__ = ["SWITCH_INTERVAL_SECONDS", "StdioDoor", "build_server", "serve"]
 
@@ -47,6 +56,8 @@ SWITCH_INTERVAL_SECONDS: Final = 5e-5
 """How long a thread may keep the interpreter: the store's writer gives it up at each step of SQLite, and with the
 default of 5 ms a busy loop made a durable call nine times slower (114 ms against 13.5 ms)."""
 _DOOR_SECONDS: Final = 2.0
+_GO_ON_SECONDS: Final = 0.25
+"""How long requests that are repeated have the loop for themselves."""
 
 
 class Door(Protocol):
@@ -63,16 +74,67 @@ class Door(Protocol):
         """End soon; `ended` tells when."""
         ...
 
+    async def drained(self) -> list[str]:
+        """Wait until no request is under way, or the time that the front gives for it is up; name those that are."""
+        ...
+
 
 MakeDoor = Callable[[OrchestratorServer, OpenWorkspace], Door]
+
+
+class Wire(Protocol):
+    """The messages of one client."""
+
+    @property
+    def requests(self) -> int:
+        """Requests so far."""
+        ...
+
+    @property
+    def refused(self) -> int:
+        """Lines that were no messages."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were read and not answered yet."""
+        ...
+
+    async def receive(self) -> SessionMessage | None:
+        """Read the next message, None at the end."""
+        ...
+
+    async def send(self, message: SessionMessage) -> None:
+        """Write a message."""
+        ...
+
+    def restart(self) -> None:
+        """Begin to be read by somebody else."""
+        ...
+
+    def hasten(self) -> None:
+        """Give writers a last moment."""
+        ...
 
 
 @final
 class StdioDoor:
     """The connection of the client that started us. A restart goes on with the client's next line."""
 
-    def __init__(self, server: Server[dict[str, object]], wire: StdioWire) -> None:
-        """Say who answers on which wire."""
+    def __init__(
+        self,
+        server: Server[dict[str, object]],
+        wire: Wire,
+        drained: Callable[[], Awaitable[list[str]]] | None = None,
+    ) -> None:
+        """Say who answers on which wire.
+
+        Args:
+            server: who answers.
+            wire: where the messages come from.
+            drained: behind a front, waits until no request is under way.
+        """
+        self._drained = drained
         self.ended = trio.Event()
         """Set when the client closed its end, or somebody asked us to stop."""
         self._server = server
@@ -91,39 +153,22 @@ class StdioDoor:
         self._wire.hasten()
         self.ended.set()
 
+    async def drained(self) -> list[str]:
+        """Wait until no request is under way."""
+        return [] if self._drained is None else await self._drained()
+
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""
         wire = self._wire
         return {"requests": wire.requests, "in_flight": wire.in_flight, "refused_lines": wire.refused}
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """What to serve, whatever the transport."""
-
-    workspace: Path
-    metrics: str | None
-    tools: Mapping[str, Tool]
-    lease_seconds: float
-
-
-async def serve(
-    workspace: Path,
-    *,
-    metrics: str | None = None,
-    tools: str = "core",
-    http: HttpWish | None = None,
-    lease_seconds: float = LEASE_SECONDS,
-) -> None:
+async def serve(wish: ServeWish, wire: LinkWire | None = None) -> None:
     """Serve a workspace until the client closes its end of standard input and output, SIGTERM or SIGINT.
 
     Args:
-        workspace: the directory that is meant where a client names none.
-        metrics: HOST:PORT to serve metrics on.
-        tools: which are served: `core`, `full`, or names between commas.
-        http: serve HTTP as wished there instead of standard input and output.
-        lease_seconds: how long one of several clients that is not heard of keeps its claims.
+        wish: what to serve, and how.
+        wire: the link of a worker to its front, whose end is the end of the client.
 
     Raises:
         InvalidInput: there are no such tools.
@@ -133,36 +178,63 @@ async def serve(
         HttpError: HTTP cannot be served as wished.
         MaxRestartsExceeded: the tree gave up.
     """
-    wish = _Wish(workspace, metrics, tool_set(tools), lease_seconds)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            if http is None:
-                with open_stdio() as wire:
-                    await _run(wish, lambda server, _: StdioDoor(server, wire), signals)
+            serving = _Serving(wish, tool_set(wish.tools), signals, wire)
+            if wish.http is not None:
+                await _serve_http(serving, wish.http)
+            elif wire is not None and wish.behind is not None:
+                await _serve_http_behind(serving, wire.front, wish.behind)
+            elif wire is not None:
+                await serving.behind_a_front(lambda server, _: StdioDoor(server, wire, wire.drained))
             else:
-                await _serve_http(wish, http, signals)
+                with open_stdio() as stdio:
+                    await serving.run(lambda server, _: StdioDoor(server, stdio))
     finally:
         # The process ends now, and whoever started it waits: without its last collection of garbage it is gone in
         # 20 ms instead of 220.
         gc.freeze()
 
 
-async def _serve_http(wish: _Wish, http: HttpWish, signals: AsyncIterator[int]) -> None:
+async def _serve_http(serving: _Serving, http: HttpWish) -> None:
     # Only who serves HTTP pays for importing what does.
+    from vespera_agents.front.http.listening import listen  # noqa: PLC0415
     from vespera_agents.serving.transports.http.door import HttpDoor  # noqa: PLC0415
-    from vespera_agents.serving.transports.http.listening import listen  # noqa: PLC0415
 
     with listen(http) as listening:
-        await _run(
-            wish,
+        await serving.run(
             lambda server, opened: HttpDoor(
-                server, listening, opened.store, announce=_announce, at_stop=server.at_stop
+                server,
+                listening,
+                opened.store,
+                name=opened.record.id,
+                announce=_announce,
+                at_stop=server.at_stop,
             ),
-            signals,
+        )
+
+
+async def _serve_http_behind(serving: _Serving, front: FrontLink, url: str) -> None:
+    from vespera_agents.front.http.limits import BEHIND_A_FRONT  # noqa: PLC0415
+    from vespera_agents.serving.transports.http.door import HttpDoor  # noqa: PLC0415
+    from vespera_agents.serving.transports.http.private import listen_privately  # noqa: PLC0415
+
+    front.brings_http = True
+    with listen_privately(url) as listening:
+        await replace(serving, private=listening.private).behind_a_front(
+            lambda server, opened: HttpDoor(
+                server,
+                listening,
+                opened.store,
+                name=front.server,
+                front=front,
+                at_stop=server.at_stop,
+                limits=BEHIND_A_FRONT,
+            ),
         )
 
 
@@ -172,33 +244,91 @@ def _announce(url: str) -> None:
     sys.stderr.flush()
 
 
-async def _run(wish: _Wish, make_door: MakeDoor, signals: AsyncIterator[int]) -> None:
-    if wish.metrics is None:
-        async with open_runtime("serve", lease_seconds=wish.lease_seconds) as runtime:
-            await _serve(runtime, wish, make_door, signals)
-        return
-    # Only who asks for metrics pays for importing what shows them.
-    from vespera_agents.health import SupervisionFigures, start_health  # noqa: PLC0415
+@final
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """What to serve, whatever the transport."""
 
-    figures = SupervisionFigures()
-    async with open_runtime("serve", listener=figures, lease_seconds=wish.lease_seconds) as runtime:
-        await start_health(runtime, figures, wish.metrics)
-        await _serve(runtime, wish, make_door, signals)
+    wish: ServeWish
+    tools: Mapping[str, Tool]
+    signals: AsyncIterator[int]
+    wire: LinkWire | None
+    private: str | None = None
+    """Where the front brings HTTP requests."""
+
+    async def behind_a_front(self, make_door: MakeDoor) -> None:
+        """Serve, and answer the front from the beginning."""
+        assert self.wire is not None, "there is no front without a link to it"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.wire.attend)
+            await self.run(make_door)
+            nursery.cancel_scope.cancel("the client is gone")
+
+    async def run(self, make_door: MakeDoor) -> None:
+        """Open the tree and serve until the door has ended."""
+        lease_seconds = self.wish.lease_minutes * 60
+        front = None if self.wire is None else self.wire.front
+        if self.wish.metrics is None:
+            async with open_runtime("serve", lease_seconds=lease_seconds, front=front) as runtime:
+                await self._serve(runtime, make_door)
+            return
+        # Only who asks for metrics pays for importing what shows them.
+        from vespera_agents.health import SupervisionFigures, start_health  # noqa: PLC0415
+
+        figures = SupervisionFigures()
+        async with open_runtime("serve", listener=figures, lease_seconds=lease_seconds, front=front) as runtime:
+            await start_health(runtime, figures, self.wish.metrics)
+            await self._serve(runtime, make_door)
+
+    async def _serve(self, runtime: Runtime, make_door: MakeDoor) -> None:
+        if self.wire is not None:
+            self.wire.front.at_written = partial(_forget, runtime)
+        opened = await runtime.workspace(self.wish.workspace)
+        orchestrator = Orchestrator(runtime, opened.workspace.directory)
+        server = build_server(orchestrator, self.tools)
+        door = make_door(server, opened)
+        await admit_as_before(orchestrator)
+        # The door comes first: under rest_for_one nothing that follows it can take it down.
+        spec = ChildSpec("mcp", door.run, restart=Restart.TRANSIENT, shutdown_seconds=_DOOR_SECONDS)
+        await runtime.doors.start_child(spec)
+        if self.wire is not None:
+            front = self.wire.front
+            told = Told(front.activation.reason, server_version(), surface_of(self.tools), front.activation.restart)
+            life = life_spec(orchestrator, front, told, server.renew)
+            await greet(front, self.tools, self.private)
+            await runtime.doors.start_child(life)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_at_signal, self.signals, door)
+            if self.wire is None or self.wire.front.generation == 1:
+                await runtime.doors.start_child(control_spec(runtime, opened))
+            else:
+                nursery.start_soon(self._go_on, orchestrator, opened)
+            if self.wire is not None:
+                nursery.start_soon(drain_when_told, self.wire.front, door.drained, orchestrator)
+                if self.private is not None:
+                    nursery.start_soon(_stop_with_front, self.wire.front, door)
+            await door.ended.wait()
+            door.stop()
+            nursery.cancel_scope.cancel()
+
+    async def _go_on(self, orchestrator: Orchestrator, opened: OpenWorkspace) -> None:
+        """Do what can wait a moment when clients wait for what an earlier worker did not answer."""
+        assert self.wire is not None, "there is no earlier worker without a front"
+        await trio.sleep(_GO_ON_SECONDS)
+        await orchestrator.runtime.doors.start_child(control_spec(orchestrator.runtime, opened))
+        await go_on(self.wire.front, orchestrator)
 
 
-async def _serve(runtime: Runtime, wish: _Wish, make_door: MakeDoor, signals: AsyncIterator[int]) -> None:
-    opened = await runtime.workspace(wish.workspace)
-    orchestrator = Orchestrator(runtime, opened.workspace.directory)
-    door = make_door(build_server(orchestrator, wish.tools), opened)
-    # The door comes first: under rest_for_one nothing that follows it can take it down.
-    spec = ChildSpec("mcp", door.run, restart=Restart.TRANSIENT, shutdown_seconds=_DOOR_SECONDS)
-    await runtime.doors.start_child(spec)
-    await runtime.doors.start_child(control_spec(runtime, opened))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_stop_at_signal, signals, door)
-        await door.ended.wait()
-        door.stop()
-        nursery.cancel_scope.cancel()
+async def _stop_with_front(front: FrontLink, door: Door) -> None:
+    """End when the front does: over the private socket nobody says so."""
+    await front.gone.wait()
+    door.stop()
+
+
+def _forget(runtime: Runtime, numbers: list[str]) -> None:
+    """Hear that these calls were answered: nobody asks again for what they came to."""
+    for opened in runtime.workspaces.values():
+        opened.store.forget(map(call_key, numbers))
 
 
 async def _stop_at_signal(signals: AsyncIterator[int], door: Door) -> None:

@@ -43,6 +43,7 @@ class Agents:
         self._lookup = lookup
         self._jobs = jobs
         jobs.decide(EXECUTE_KIND, _judge)
+        jobs.begin_anew(EXECUTE_KIND, self._begin_anew)
 
     async def execute(self, call: Call, task_id: str, session: str | None = None) -> ClaimAnswer:
         """Begin to carry out a task, with everything below it, and answer at once.
@@ -53,7 +54,7 @@ class Agents:
             Conflict: nothing of it can begin, a command of it is not allowed, or somebody works on this session.
         """
         opened, root = await self._lookup.task(task_id, session)
-        recorded = await opened.store.read(queries.recorded_result, call.key.step(1))
+        recorded = await opened.store.recorded(call.key.step(1))
         with contextlib.ExitStack() as refused:
             work = _Work(self._lookup, opened, root, contextlib.ExitStack())
             if recorded is None:
@@ -71,6 +72,7 @@ class Agents:
                 session_id=root.session_id,
                 task_id=root.id,
                 total=work.total,
+                intent=call.intent(),
             )
             refused.pop_all()
         call.job = job.id
@@ -80,6 +82,19 @@ class Agents:
             "The specialists of this server work on it. Look after it with orchestrator_get_status; "
             f"orchestrator_cancel_task(task_id={root.id!r}) ends it.",
         )
+
+    async def _begin_anew(self, opened: OpenWorkspace, job: Job) -> bool:
+        """Go on with what an earlier process of this server carried out."""
+        assert job.task_id is not None, "these jobs work on a task"
+        root = await opened.store.read(queries.task, job.task_id)
+        found = await opened.store.read(queries.session, root.session_id)
+        with contextlib.ExitStack() as refused:
+            work = _Work(self._lookup, opened, root, contextlib.ExitStack(), int(job.total or 0), int(job.done))
+            refused.callback(work.abandon)
+            _enter(work, found.name)
+            await opened.jobs.resume(job, work.carry_out)
+            refused.pop_all()
+        return True
 
     def _check(self, opened: OpenWorkspace, root: Task, tasks: Sequence[Task]) -> None:
         label = f"task {root.id} ({root.title})"

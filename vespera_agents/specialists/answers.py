@@ -208,6 +208,7 @@ class StatusAnswer(Answer):
     """The newest long work: `<task id> <status> <done>/<total>: <what>`."""
     oldest_waiting_seconds: dict[str, float]
     """For each live status, how long its oldest task has stood there."""
+    servers: list[str]
     at: str | None
     next_action: str
 

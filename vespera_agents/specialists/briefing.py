@@ -7,15 +7,17 @@ asked to; `context` keeps it within the limit.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from vespera_agents.context.budget import ContextBudget, Dropped
+from vespera_agents.context.budget import ContextBudget, Dropped, Section
+from vespera_agents.context.sources import Source
 from vespera_agents.specialists.roles import Role
 from vespera_agents.work.models import Artifact, Dependency, Task
 
-__all__ = ["Briefing", "Surroundings", "brief"]
+__all__ = ["Briefing", "Surroundings", "brief", "role_source"]
 
 _SUMMARIES, _ARTIFACTS, _CONTAINER = 1, 2, 3
 
@@ -42,22 +44,36 @@ class Briefing:
     """An estimate."""
     context_tokens_max: int
     dropped: tuple[Dropped, ...]
+    sections: tuple[Section, ...]
+    """The prompt's parts, each with what it was made of."""
 
 
 def brief(role: Role, task: Task, around: Surroundings) -> Briefing:
     """Write the briefing for a task."""
     budget = ContextBudget(role.context_tokens_max)
-    budget.add("Your role", _role_text(role))
-    budget.add("Your task", _task_text(task))
-    budget.add("Gates", _gates_text(task))
-    budget.add("What this builds on", _dependencies_text(around), rank=_SUMMARIES)
-    budget.add("Artifacts", _artifacts_text(around), rank=_ARTIFACTS)
+    itself, named = (_task_source(task),), (role_source(role),)
+    budget.add("Your role", _role_text(role), sources=named)
+    budget.add("Your task", _task_text(task), sources=itself)
+    budget.add("Gates", _gates_text(task), sources=itself)
+    builds_on = tuple(map(_task_source, around.depends_on.values()))
+    budget.add("What this builds on", _dependencies_text(around), rank=_SUMMARIES, sources=builds_on)
+    shown = tuple(Source("artifact", one.id, one.sha256) for one in around.artifacts)
+    budget.add("Artifacts", _artifacts_text(around), rank=_ARTIFACTS, sources=shown)
     if around.parent is not None:
         parent = f"{around.parent.title}\n\n{around.parent.description}"
-        budget.add("The larger piece of work", parent, rank=_CONTAINER)
-    budget.add("When you are done", _closing_text(role, task))
+        budget.add("The larger piece of work", parent, rank=_CONTAINER, sources=(_task_source(around.parent),))
+    budget.add("When you are done", _closing_text(role, task), sources=(*named, *itself))
     prompt, dropped = budget.render()
-    return Briefing(prompt, budget.count(prompt), role.context_tokens_max, tuple(dropped))
+    return Briefing(prompt, budget.count(prompt), role.context_tokens_max, tuple(dropped), budget.kept)
+
+
+def role_source(role: Role) -> Source:
+    """Name a role as it is now."""
+    return Source("role", role.name, hashlib.sha256(role.model_dump_json().encode()).hexdigest()[:16])
+
+
+def _task_source(task: Task) -> Source:
+    return Source("task", task.id, str(task.version))
 
 
 def _role_text(role: Role) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, cast, final
 
 import trio
 
@@ -23,14 +24,14 @@ from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, Session, Task
 from vespera_agents.workspace import Workspace
 
-__all__ = ["Call", "Lookup"]
+__all__ = ["Call", "Lookup", "deleted_since"]
 
 
 @final
 class Call:
     """One wish of a client."""
 
-    __slots__ = ("_steps", "by", "confirmed", "holder", "job", "key", "report")
+    __slots__ = ("_steps", "by", "confirmed", "holder", "job", "key", "repeated", "report", "request")
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class Call:
         *,
         holder: Holder | None = None,
         report: Callable[[float, float | None, str], None] | None = None,
+        repeated: bool = True,
     ) -> None:
         """Name a call.
 
@@ -47,16 +49,32 @@ class Call:
             key: the same for a repeated call, another for a new one.
             holder: who among the clients of this server holds what it claims; None for a server with one client.
             report: hears how far a long call is: done, total if it is known, and what is being done.
+            repeated: whether it may have been made before: then what was recorded is looked for first.
         """
         self.by = by
         self.key = key
         self.holder: Final = holder
         self.report = report or _unheard
+        self.repeated: Final = repeated
         self.confirmed = False
         """The user was asked and wants it."""
         self.job: str | None = None
         """The job that goes on when the call was answered; set by the tool that began it."""
+        self.request: str | None = None
+        """The number under which a front knows the request, and repeats it to another worker."""
         self._steps = 0
+
+    def intent(self, **more: object) -> dict[str, object]:
+        """Write down what `again` needs to go on with this call in another process, as JSON can carry it."""
+        holder = None if self.holder is None else asdict(self.holder)
+        return {"by": self.by, "origin": self.key.origin, "key": self.key.key, "holder": holder, **more}
+
+    @classmethod
+    def again(cls, intent: Mapping[str, object]) -> Call:
+        """Make the call anew that `intent` was written of."""
+        holder = cast("dict[str, Any] | None", intent["holder"])
+        key = CommandKey(str(intent["origin"]), str(intent["key"]))
+        return cls(str(intent["by"]), key, holder=None if holder is None else Holder(**holder))
 
     def step(self) -> CommandKey:
         """Name the next command of this call."""
@@ -159,10 +177,37 @@ class Lookup:
     async def recorded(self, key: CommandKey) -> object:
         """Give the result of a command by its key from the workspaces that are open, None if there is none."""
         for opened in await self.open_ones():
-            result = await opened.store.read(queries.recorded_result, key)
+            result = await opened.store.recorded(key)
             if result is not None:
                 return result
         return None
+
+    async def task_of(self, call: Call, reference: str, session: str | None) -> tuple[OpenWorkspace, Task]:
+        """Find the task that a call is about.
+
+        Raises:
+            NotFound: there is none; says so if the call was carried out before.
+        """
+        try:
+            return await self.task(reference, session)
+        except NotFound as missing:
+            await self.done_before(call, missing)
+            raise deleted_since(reference) from missing
+
+    async def done_before(self, call: Call, missing: NotFound) -> object:
+        """Give what a call came to that was made before and whose task was deleted since.
+
+        Args:
+            call: which.
+            missing: that the task is not there.
+
+        Raises:
+            NotFound: it was not made before.
+        """
+        recorded = await self.recorded(call.key.step(1))
+        if recorded is None:
+            raise missing
+        return recorded
 
     async def open_ones(self) -> list[OpenWorkspace]:
         """List the workspaces that are open, that of the server first."""
@@ -186,6 +231,14 @@ class Lookup:
             f"there is no session {reference!r} in any known workspace",
             "List them with orchestrator_list_sessions, or leave `session` out for the only open one.",
         )
+
+
+def deleted_since(task_id: str) -> NotFound:
+    """Say to a repeated call that was carried out why it cannot be answered as it was."""
+    return NotFound(
+        f"this call was carried out when it came first, and task {task_id!r} was deleted since",
+        "There is nothing left to do.",
+    )
 
 
 def _holds_session(workspace: Workspace, session_id: str) -> bool:

@@ -74,6 +74,7 @@ class Claims:
         server: Callable[[], str],
         key: Callable[[], CommandKey],
         worked_on: Callable[[], frozenset[str]],
+        leads: Callable[[], bool],
         lease_seconds: float,
     ) -> None:
         """Say whose claims they are.
@@ -84,6 +85,7 @@ class Claims:
             server: gives the id under which this process serves the workspace now.
             key: mints command keys of our own.
             worked_on: gives the tasks that this process works on for a client now.
+            leads: says whether this server looks after what the dead had claimed, unless a client asks.
             lease_seconds: how long a client that is not heard of keeps its claims.
         """
         self._workspace = workspace
@@ -91,6 +93,7 @@ class Claims:
         self._server = server
         self._key = key
         self._worked_on = worked_on
+        self._leads = leads
         self._lease_seconds = lease_seconds
         self._heard: dict[str, float] = {}
         self._released = 0
@@ -103,7 +106,10 @@ class Claims:
         while True:
             await trio.sleep(pause)
             try:
-                await self.release_abandoned()
+                if self._leads():
+                    await self.release_abandoned()
+                else:
+                    await self.release_silent()
             except (StoreError, WorkspaceError) as problem:
                 # The next look tries again; whoever needs one of the claims before then is told.
                 log.warning("claims of the dead could not be released: %s", problem)
@@ -152,7 +158,8 @@ class Claims:
     async def release_abandoned(self) -> list[str]:
         """Give back what those had claimed who are gone; lists the tasks.
 
-        Gone are servers that no longer live, once their commands are gone, and holders whose lease has ended.
+        Gone are servers that no longer live, once their commands are gone, and holders whose lease has ended. Only the
+        leader looks for them from time to time; for a client that asks how things stand, any server does.
 
         Raises:
             WorkspaceError: commands of a dead server could not be killed in time.
@@ -168,6 +175,17 @@ class Claims:
         leased = {lease.holder for lease in leases}
         released += await self._release_dead([name for name in claims if name not in leased])
         released += await self._release_silent(claims)
+        self._released += len(released)
+        return released
+
+    async def release_silent(self) -> list[str]:
+        """Give back what clients of this server had claimed that are not heard of any more, for nobody else knows.
+
+        Raises:
+            StoreError: the store did not take it.
+        """
+        released = await self._release_silent(await self._store.read(queries.claims))
+        self._looks += 1
         self._released += len(released)
         return released
 
@@ -188,6 +206,12 @@ class Claims:
         """Give back what clients of ours had claimed that were not heard of for a lease."""
         worked_on = self._worked_on()
         now = trio.current_time()
+        if self._looks == 1:
+            # Claimed through an earlier worker of our front: the client that holds it may still be there. What a
+            # conductor of ours holds, it gives back itself.
+            ours = f"{self._server()}/"
+            mine = [one for one in claims if one.startswith(ours) and not one.startswith(f"{ours}conductor/")]
+            self._heard = {**dict.fromkeys(mine, now), **self._heard}
         released: list[str] = []
         for name in tuple(self._heard):
             # Looked up anew: it may have been heard of while the claims of another were released.

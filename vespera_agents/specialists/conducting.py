@@ -19,14 +19,15 @@ from vespera_agents.specialists.sessions import OpenSession, OpenWorkspace
 from vespera_agents.store import StoreError
 from vespera_agents.workspace import WorkspaceError, session_lock
 
-__all__ = ["CONCURRENCY_DEFAULT", "CONCURRENCY_MAX", "conduct", "run_lock"]
+__all__ = ["CONCURRENCY_DEFAULT", "CONCURRENCY_MAX", "CONDUCTOR_CHILD", "conduct", "run_lock"]
 
 CONCURRENCY_DEFAULT: Final = 4
 CONCURRENCY_MAX: Final = 64
 _STARTS_MAX: Final = 4
 """How often a conductor is started: the first time, and when it was lost with its subtree."""
 _PAUSE_SECONDS: Final = 0.1
-_CONDUCTOR: Final = "conductor"
+CONDUCTOR_CHILD: Final = "conductor"
+"""The name of a session's child that conducts it."""
 
 
 def run_lock(opened: OpenWorkspace, name: str) -> contextlib.AbstractContextManager[None]:
@@ -64,7 +65,7 @@ async def conduct(opened: OpenWorkspace, session_id: str, make: Callable[[OpenSe
         if conductor is None:
             return
         try:
-            spec = ChildSpec(_CONDUCTOR, conductor.run, restart=Restart.TRANSIENT, shutdown_seconds=15.0)
+            spec = ChildSpec(CONDUCTOR_CHILD, conductor.run, restart=Restart.TRANSIENT, shutdown_seconds=15.0)
             # A start that has begun is finished: cancelled here, the conductor would go on and nobody would stop it.
             with trio.CancelScope(shield=True):
                 await live.supervisor.start_child(spec)
@@ -90,8 +91,8 @@ async def conduct(opened: OpenWorkspace, session_id: str, make: Callable[[OpenSe
 async def _forget_conductor(live: OpenSession) -> None:
     """Stop the conductor and take it out of the session's tree."""
     with contextlib.suppress(SupervisorError):
-        await live.supervisor.terminate_child(_CONDUCTOR)
-        await live.supervisor.delete_child(_CONDUCTOR)
+        await live.supervisor.terminate_child(CONDUCTOR_CHILD)
+        await live.supervisor.delete_child(CONDUCTOR_CHILD)
 
 
 async def _either(one: trio.Event, other: trio.Event) -> None:
@@ -109,7 +110,7 @@ async def _either(one: trio.Event, other: trio.Event) -> None:
 def _last_crash(live: OpenSession) -> WorkspaceError | None:
     """Say what the conductor of a session that has ended died of, if it died."""
     with contextlib.suppress(SupervisorError):
-        history = live.supervisor.crash_history(_CONDUCTOR)
+        history = live.supervisor.crash_history(CONDUCTOR_CHILD)
         if history:
             return WorkspaceError(history[-1].reason)
     return None

@@ -111,6 +111,7 @@ class Conductor:
         # One for each session: a conductor that begins gives back what its own name holds.
         self._name = f"{session.opened.record.id}/conductor/{session.session_id}"
         self._at_work: dict[str, trio.CancelScope] = {}
+        self._claiming: set[str] = set()
         self._prepared: set[str] = set()
         self._crashes: Counter[str] = Counter()
         self._draining = False
@@ -118,6 +119,11 @@ class Conductor:
         self._wake = trio.Event()
         self.done = trio.Event()
         """Set when nothing more can be done here."""
+
+    @property
+    def at_work(self) -> list[str]:
+        """The tasks that it has claimed, or is about to, and whose outcome is not committed yet."""
+        return sorted({*self._at_work, *self._claiming})
 
     def drain(self) -> None:
         """Begin nothing new; what is at work ends by itself."""
@@ -158,9 +164,15 @@ class Conductor:
             self._wake = trio.Event()
             # Asked before looking: work that ends while we look may have made something ready that we did not see.
             idle = not self._at_work
-            begun = 0 if self._draining else await self._begin_ready(workers)
+            admitted = self._opened.admission.is_open
+            begun = await self._begin_ready(workers) if admitted and not self._draining else 0
             if idle and not begun:
-                return
+                if admitted or self._draining:
+                    return
+                # What is left is for later: for this process, or for the one that replaces it.
+                with trio.move_on_after(POLL_SECONDS):
+                    await self._opened.admission.until_open()
+                continue
             with trio.move_on_after(POLL_SECONDS):
                 await self._wake.wait()
             await self._call_off_cancelled()
@@ -190,12 +202,17 @@ class Conductor:
         return await self._opened.store.read(queries.ready_tasks, self._session.session_id, limit)
 
     async def _claim(self, task: Task) -> bool:
+        if not self._opened.admission.is_open:
+            return False
         self._listener(RunEvent(RunEventKind.CLAIMING, task))
+        self._claiming.add(task.id)
         try:
             await self._opened.store.execute(ClaimTask("conductor", task.id, self._name), self._opened.key())
         except Refusal:
             # Another process was faster, or changed the task meanwhile; what is ready is read again anyway.
             return False
+        finally:
+            self._claiming.discard(task.id)
         self._listener(RunEvent(RunEventKind.CLAIMED, task))
         return True
 

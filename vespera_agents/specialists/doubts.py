@@ -73,6 +73,8 @@ class Doubts:
         return found[:_CHOICES_MAX] if len(found) > 1 else []
 
     async def _made_before(self, call: Call) -> bool:
+        if not call.repeated:
+            return False
         try:
             return await self._lookup.recorded(call.key.step(1)) is not None
         except Refusal:

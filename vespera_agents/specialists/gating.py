@@ -8,9 +8,9 @@ Not the rules of who may hand in what (`work_tools`), not the running of a comma
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Final, final
+from typing import Any, Final, cast, final
 
 import trio
 
@@ -23,15 +23,29 @@ from vespera_agents.specialists.sessions import GATES_CHILD, OpenWorkspace
 from vespera_agents.specialists.specialist import CheckGates, GateReport
 from vespera_agents.store import StoreError, queries
 from vespera_agents.store.commands import Finished, FinishTask, NewArtifact, NoteTask, StartJob
-from vespera_agents.work.errors import Conflict, NotFound, Refusal
-from vespera_agents.work.models import CommandLine, Task, TaskStatus
+from vespera_agents.store.jobs import Job
+from vespera_agents.store.jobs import job as job_of
+from vespera_agents.work.errors import BadTransition, Conflict, NotFound, Refusal
+from vespera_agents.work.machine import TERMINAL, TRANSITIONS
+from vespera_agents.work.models import ArtifactKind, CommandLine, Task, TaskStatus
 
-__all__ = ["GATES_KIND", "HandedIn", "finish", "gates_running", "pass_gates"]
+__all__ = [
+    "GATES_KIND",
+    "HandedIn",
+    "check_may_finish",
+    "finish",
+    "gates_anew",
+    "gates_running",
+    "interrupted",
+    "joined",
+    "pass_gates",
+]
 
 GATE_GRACE_SECONDS: Final = 60.0
 """What a gate may take beyond its own timeout, the wait for a free specialist included."""
 LOOK_SECONDS: Final = 0.5
 """How often we look whether the task was cancelled or taken away while its gates run."""
+_BEGINNING_SECONDS: Final = 0.005
 KILL_SECONDS: Final = 10.0
 """How long we wait for the command of gates that were called off to be gone."""
 GATES_KIND: Final = "orchestrator_complete_task"
@@ -55,12 +69,36 @@ class HandedIn:
     artifacts: tuple[NewArtifact, ...]
     answer: Callable[[Finished], Awaitable[CompleteAnswer]]
     """Makes the answer of what was finished, for whoever asks for it later."""
+    begun: Job | None = None
+    """The job of these gates, where an earlier process had begun it."""
 
 
 def gates_running(opened: OpenWorkspace, task: Task) -> bool:
     """Say whether gates of earlier handed-in work still run for a task."""
     live = opened.sessions.get(task.session_id)
     return live is not None and _name(task) in {info.id for info in live.supervisor.which_children()}
+
+
+def check_may_finish(holder: str, task: Task, status: TaskStatus) -> None:
+    """Refuse early what the store would refuse after the gates have run."""
+    label = f"task {task.id} ({task.title})"
+    if task.is_container:
+        raise Conflict(f"{label} has subtasks: its status follows them", "Complete its subtasks instead.")
+    if task.status is TaskStatus.PENDING:
+        what = "was given back, and is claimed by nobody" if task.attempts else "was not claimed"
+        raise Conflict(f"{label} {what}", "Call orchestrator_execute_task first, then complete it.")
+    if task.status in TERMINAL or status not in TRANSITIONS[task.status]:
+        raise BadTransition(label, task.status, status, TRANSITIONS[task.status])
+    if task.status is TaskStatus.IN_PROGRESS and task.claimed_by not in {None, holder}:
+        raise Conflict(
+            f"{label} is held by {task.claimed_by}, not by you",
+            "Nothing was recorded. Take a ready task instead (orchestrator_query_tasks ready=true).",
+        )
+    if status is TaskStatus.COMPLETED and task.open_dependencies:
+        raise Conflict(
+            f"{label} came to wait for other tasks",
+            "Finish or waive its dependencies first; orchestrator_query_tasks(detail=full) shows them.",
+        )
 
 
 async def finish(work: HandedIn, more: tuple[NewArtifact, ...] = ()) -> Finished:
@@ -101,25 +139,82 @@ async def pass_gates(work: HandedIn, wait_seconds: float) -> Finished | None:
     live = await work.opened.session(work.task.session_id)
     send, receive = trio.open_memory_channel[_Outcome](1)
     spec = ChildSpec(_name(work.task), partial(_gate, work, send), restart=Restart.TEMPORARY, shutdown_seconds=10.0)
-    interrupted = Conflict(
-        f"the gates of task {work.task.id} were interrupted: they were cancelled, or the session was restarted",
-        "Nothing was recorded. Call orchestrator_complete_task again.",
-    )
     try:
         await live.supervisor.start_child(spec)
     except (AlreadyPresent, AlreadyStarted):
         raise
     except SupervisorError as error:
-        raise interrupted from error
+        raise interrupted(work.task) from error
     with trio.move_on_after(wait_seconds):
         try:
             outcome = await receive.receive()
         except trio.EndOfChannel:
-            raise interrupted from None
+            raise interrupted(work.task) from None
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
     return None
+
+
+def interrupted(task: Task) -> Conflict:
+    """Say that gates came to no outcome."""
+    return Conflict(
+        f"the gates of task {task.id} were interrupted: they were cancelled, or the session was restarted",
+        "Nothing was recorded. Call orchestrator_complete_task again.",
+    )
+
+
+async def gates_anew(
+    opened: OpenWorkspace,
+    job: Job,
+    answer: Callable[[OpenWorkspace, Task, Finished], Awaitable[CompleteAnswer]],
+) -> bool:
+    """Run gates again that an earlier process of this server had begun; False if the task was completed by them.
+
+    Args:
+        opened: where.
+        job: theirs.
+        answer: makes the answer of what was finished.
+
+    Raises:
+        Refusal: the task is no longer what it was when the work was handed in.
+        StoreError: the rows could not be read.
+    """
+    assert job.task_id is not None, "these jobs run the gates of a task"
+    intent = job.intent or {}
+    task = await opened.store.read(queries.task, job.task_id)
+    call = Call.again(intent)
+    if task.status is TaskStatus.COMPLETED:
+        # That process died between this and the end of the job: two transactions.
+        return False
+    check_may_finish(opened.claims.name(call.holder), task, TaskStatus.COMPLETED)
+    kept = cast("list[dict[str, Any]]", intent["artifacts"])
+    artifacts = tuple(replace(NewArtifact(**one), kind=ArtifactKind(one["kind"])) for one in kept)
+    summary = str(intent["summary"])
+    work = HandedIn(call, opened, task, TaskStatus.COMPLETED, summary, artifacts, partial(answer, opened, task), job)
+    try:
+        await pass_gates(work, 0.0)
+    except (AlreadyPresent, AlreadyStarted) as error:
+        raise Conflict(f"other gates of task {task.id} run already", "Wait for their outcome.") from error
+    return True
+
+
+async def joined(call: Call, opened: OpenWorkspace, task: Task, wait_seconds: float) -> bool:
+    """Wait for gates that this very call had begun; say whether they have ended. Not for those of another call."""
+    with trio.move_on_after(wait_seconds):
+        while gates_running(opened, task):
+            identifier = opened.jobs.working_on(GATES_KIND, task.id)
+            running = None if identifier is None else opened.jobs.running(identifier)
+            if identifier is None or running is None:
+                # Their child has begun, and the row of their job is just being written.
+                await trio.sleep(_BEGINNING_SECONDS)
+                continue
+            intent = (await opened.store.read(job_of, identifier)).intent or {}
+            if (intent.get("origin"), intent.get("key")) != (call.key.origin, call.key.key):
+                return False
+            await running.ended.wait()
+            return True
+    return False
 
 
 async def _gate(
@@ -148,10 +243,20 @@ async def _gate(
     # Closed however this ends, so that nobody waits for what will not come.
     with answer:
         begun = StartJob(
-            work.call.by, opened.record.id, GATES_KIND, task.session_id, task.id, len(task.gates), "running its gates"
+            work.call.by,
+            opened.record.id,
+            GATES_KIND,
+            task.session_id,
+            task.id,
+            len(task.gates),
+            "running its gates",
+            intent=work.call.intent(summary=work.summary, artifacts=[asdict(one) for one in work.artifacts]),
         )
         try:
-            await opened.jobs.run_here(begun, opened.key(), pass_them)
+            if work.begun is None:
+                await opened.jobs.run_here(begun, opened.key(), pass_them)
+            else:
+                await opened.jobs.resume_here(work.begun, pass_them)
         except (Refusal, StoreError) as error:
             outcome = error
         if outcome is not None:

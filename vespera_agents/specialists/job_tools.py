@@ -1,11 +1,13 @@
 """The facade's part on jobs: begin one, look at one, answer its questions, cancel it.
 
 A job whose server is gone is decided from the rows, by whoever looks next: what it asked for may have happened all the
-same. Neighbours: `jobs` runs them, `agents` and the faces say what a job does.
+same. One whose server goes on in another process is begun anew: what it does is done at least once. Neighbours: `jobs`
+runs them, `agents` and the faces say what a job does.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, cast, final
 
@@ -15,18 +17,21 @@ from vespera_agents.specialists.calls import Call, Lookup
 from vespera_agents.specialists.jobs import RunningJob
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store import jobs as job_queries
-from vespera_agents.store import queries
 from vespera_agents.store.commands import AnswerJob, EndJob, JobState, StartJob, StopJob
 from vespera_agents.store.jobs import Job, JobStatus
-from vespera_agents.work.errors import NotFound
-from vespera_agents.workspace import server_alive
+from vespera_agents.work.errors import NotFound, Refusal
+from vespera_agents.workspace import WorkspaceError, server_alive
 
 __all__ = ["JobTools", "job_line"]
+
+log = logging.getLogger(__name__)
 
 STOP_SECONDS: Final = 15.0
 """How long cancelling waits until the work has really ended: killed commands, tasks given back."""
 _SHOWN: Final = 20
 
+Beginner = Callable[[OpenWorkspace, Job], Awaitable[bool]]
+"""Begins the work of a job anew, whose process has ended; False where its last change was made already."""
 Verdict = Callable[[OpenWorkspace, Job], Awaitable[Mapping[str, object] | None]]
 """Says from the rows what a job came to whose server is gone; None when it did not come to its end."""
 
@@ -38,6 +43,24 @@ class JobTools:
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
         self._verdicts: dict[str, Verdict] = {}
+        self._beginners: dict[str, Beginner] = {}
+        self._adopting = trio.Lock()
+
+    def begin_anew(self, kind: str, beginner: Beginner) -> None:
+        """Say how a kind of job is begun anew whose process has ended while its server goes on."""
+        self._beginners[kind] = beginner
+
+    async def adopt_all(self, opened: OpenWorkspace) -> None:
+        """Begin anew what an earlier process of this server worked on, or end what came to its end."""
+        for one in await opened.store.read(job_queries.live_jobs):
+            if await opened.jobs.abandoned(one):
+                await self._settled(opened, one)
+
+    async def adopt_work_on(self, opened: OpenWorkspace, kind: str, task_id: str) -> None:
+        """Begin anew what an earlier process of this server did for a task, or end what came to its end."""
+        for one in await opened.store.read(job_queries.live_jobs):
+            if (one.kind, one.task_id) == (kind, task_id) and await opened.jobs.abandoned(one):
+                await self._settled(opened, one)
 
     def decide(self, kind: str, verdict: Verdict) -> None:
         """Say how a kind of job is judged when its server is gone."""
@@ -54,6 +77,7 @@ class JobTools:
         task_id: str | None = None,
         total: float | None = None,
         poll_seconds: float = 1.0,
+        intent: Mapping[str, object] | None = None,
     ) -> Job:
         """Begin a job, or give the one that this call began before.
 
@@ -66,6 +90,7 @@ class JobTools:
             task_id: the task that it works on.
             total: how much there is to do, if that is known.
             poll_seconds: how often it is worth asking for it.
+            intent: what another process needs to begin it anew.
 
         Raises:
             Conflict: too many jobs are at work.
@@ -73,10 +98,12 @@ class JobTools:
         """
         place = opened or await self._lookup.home_workspace()
         key = call.step()
-        recorded = await place.store.read(queries.recorded_result, key)
+        recorded = await place.store.recorded(key)
         if isinstance(recorded, dict):
             return await self.get(cast("JobState", recorded)["job_id"])
-        new = StartJob(call.by, place.record.id, kind, session_id, task_id, total, poll_seconds=poll_seconds)
+        new = StartJob(
+            call.by, place.record.id, kind, session_id, task_id, total, None, poll_seconds=poll_seconds, intent=intent
+        )
         running = await place.jobs.start(new, key, work)
         return await place.store.read(job_queries.job, running.id)
 
@@ -170,13 +197,30 @@ class JobTools:
         if found.ended:
             return found
         gone = not server_alive(opened.workspace, found.server)
-        if not gone and not opened.jobs.abandoned(found):
+        if not gone and not await opened.jobs.abandoned(found):
             return found
-        # First what it had begun is over: then the rows say what came of it.
         if gone:
+            # First what it had begun is over: then the rows say what came of it.
             await opened.release_dead_claims()
+        elif await self._adopted(opened, found):
+            return await opened.store.read(job_queries.job, found.id)
         await opened.store.execute(await self._verdict(opened, found), opened.key())
         return await opened.store.read(job_queries.job, found.id)
+
+    async def _adopted(self, opened: OpenWorkspace, found: Job) -> bool:
+        """Begin a job anew that an earlier process of this server had begun; say whether it goes on."""
+        beginner = self._beginners.get(found.kind)
+        if beginner is None or found.intent is None or found.stop is not None:
+            return False
+        async with self._adopting:
+            if (await opened.store.read(job_queries.job, found.id)).ended or not await opened.jobs.abandoned(found):
+                return True
+            try:
+                await opened.jobs.adopt(found)
+                return await beginner(opened, found)
+            except (Refusal, WorkspaceError) as error:
+                log.warning("job %s could not be begun anew: %s", found.id, error)
+                return False
 
     async def _verdict(self, opened: OpenWorkspace, found: Job) -> EndJob:
         verdict = self._verdicts.get(found.kind)

@@ -18,9 +18,10 @@ import trio
 
 from supervisors import AnySupervisor, ChildSpec, Restart, Supervisor, SupervisorError
 from vespera_agents.store import CommandKey, Store, StoreError
-from vespera_agents.store.commands import AskJob, EndJob, NoteJob, StartJob
+from vespera_agents.store.commands import AdoptJob, AskJob, EndJob, NoteJob, StartJob
 from vespera_agents.store.jobs import Job, JobStatus, job
 from vespera_agents.work.errors import Conflict, NotFound, Refusal
+from vespera_agents.workspace import Workspace
 
 __all__ = ["REFUSED", "JobFailed", "JobStopped", "Jobs", "RunningJob"]
 
@@ -30,6 +31,8 @@ ANSWER_SECONDS: Final = 3_600.0
 """How long a job waits for the answers to its questions."""
 JOBS_MAX: Final = 64
 """Jobs of one workspace at work in one server."""
+ATTEMPTS_MAX: Final = 3
+"""How often a job is begun whose process ends again and again: it may be the one that ends it."""
 RESULT_BYTES_MAX: Final = 1024 * 1024
 _END_SECONDS: Final = 2.0
 """How long a job that is being stopped tries to write its end; else it is found by its server's absence."""
@@ -60,6 +63,8 @@ class JobStopped(Exception):
 class _Place(Protocol):
     """What jobs need of the workspace they run in."""
 
+    workspace: Workspace
+
     @property
     def store(self) -> Store: ...
 
@@ -67,6 +72,8 @@ class _Place(Protocol):
     def server(self) -> str: ...
 
     def key(self) -> CommandKey: ...
+
+    def goes_on(self) -> bool: ...
 
 
 @final
@@ -91,7 +98,7 @@ class RunningJob:
     """A job at work in this server."""
 
     def __init__(
-        self, job_id: str, new: StartJob, place: _Place, work: Callable[[RunningJob], Awaitable[Result]]
+        self, job_id: str, new: StartJob | Job, place: _Place, work: Callable[[RunningJob], Awaitable[Result]]
     ) -> None:
         self.id: Final = job_id
         self.kind: Final = new.kind
@@ -102,7 +109,8 @@ class RunningJob:
         self._work = work
         self._scope = trio.CancelScope()
         self._stopped: str | None = None
-        self._progress: tuple[float, float | None, str | None] = (0.0, new.total, new.message)
+        done = new.done if isinstance(new, Job) else 0.0
+        self._progress: tuple[float, float | None, str | None] = (done, new.total, new.message)
         self._written = self._progress
         self._asking = trio.Lock()
         self._answered: trio.Event | None = None
@@ -171,7 +179,9 @@ class RunningJob:
             # Without an outcome and without a wish: somebody above stops us, or the work has crashed.
             above_stops = trio.current_effective_deadline() == -math.inf
             try:
-                await self._write_end(end or (_INTERRUPTED if above_stops else _FAULT))
+                # Behind a front the next process goes on with it.
+                if end is not None or not above_stops or not self._place.goes_on():
+                    await self._write_end(end or (_INTERRUPTED if above_stops else _FAULT))
             finally:
                 self.ended.set()
 
@@ -244,12 +254,12 @@ class Jobs:
     def __init__(self, place: _Place) -> None:
         self._place = place
         self._running: dict[str, RunningJob] = {}
-        self._beginning = 0
+        self._beginning: dict[object, trio.Event] = {}
         self._supervisor: Supervisor | None = None
 
     def supervisor(self) -> AnySupervisor:
         """Make the dynamic supervisor below which the jobs run, once for each incarnation."""
-        self._supervisor = Supervisor(name=f"jobs of {self._place.store.database.parent.parent}")
+        self._supervisor = Supervisor(name=f"jobs of {self._place.workspace.directory}")
         return self._supervisor
 
     def running(self, job_id: str) -> RunningJob | None:
@@ -262,9 +272,14 @@ class Jobs:
         mine = (one for one in self._running.values() if (one.kind, one.task_id) == (kind, task_id))
         return next((one.id for one in mine if not one.ended.is_set()), None)
 
-    def abandoned(self, found: Job) -> bool:
-        """Say whether a job is in this server's name although nobody works on it here."""
-        return found.server == self._place.server and not self._beginning and self.running(found.id) is None
+    async def abandoned(self, found: Job) -> bool:
+        """Say whether a job is in this server's name although nobody works on it here, as of when its row was read."""
+        if found.server != self._place.server:
+            return False
+        # A row is there a moment before its job is known here; one that begins later is not the one that was read.
+        for known in [*self._beginning.values()]:
+            await known.wait()
+        return self.running(found.id) is None
 
     async def start(
         self, new: StartJob, key: CommandKey, work: Callable[[RunningJob], Awaitable[Result]]
@@ -281,6 +296,34 @@ class Jobs:
             StoreError: it could not be written.
         """
         running = await self._begin(new, key, work)
+        await self._start(running)
+        return running
+
+    async def resume(self, found: Job, work: Callable[[RunningJob], Awaitable[Result]]) -> None:
+        """Begin a job anew that `adopt` took over.
+
+        Raises:
+            Conflict: the workspace is being restarted.
+        """
+        running = self._running[found.id] = RunningJob(found.id, found, self._place, work)
+        await self._start(running)
+
+    async def resume_here(self, found: Job, work: Callable[[RunningJob], Awaitable[Result]]) -> None:
+        """Do the work of a job that `adopt` took over in the calling task."""
+        running = self._running[found.id] = RunningJob(found.id, found, self._place, work)
+        await running.run()
+
+    async def adopt(self, found: Job) -> None:
+        """Commit that a job whose process has ended begins anew here.
+
+        Raises:
+            Conflict: it was begun too often.
+            StoreError: it could not be written.
+        """
+        command = AdoptJob("supervision", found.id, self._place.server, ATTEMPTS_MAX)
+        await self._place.store.execute(command, self._place.key())
+
+    async def _start(self, running: RunningJob) -> None:
         spec = ChildSpec(running.id, running.run, restart=Restart.TEMPORARY, shutdown_seconds=20.0)
         try:
             supervisor = cast("Supervisor", self._supervisor)
@@ -292,7 +335,6 @@ class Jobs:
             raise Conflict(
                 "the workspace is just being restarted", "Call again; what was begun is told as failed."
             ) from error
-        return running
 
     async def run_here(self, new: StartJob, key: CommandKey, work: Callable[[RunningJob], Awaitable[Result]]) -> None:
         """Commit that a job begins, and do its work in the calling task, which is somewhere else in the tree.
@@ -306,14 +348,16 @@ class Jobs:
         self, new: StartJob, key: CommandKey, work: Callable[[RunningJob], Awaitable[Result]]
     ) -> RunningJob:
         self._running = {name: one for name, one in self._running.items() if not one.ended.is_set()}
-        if len(self._running) + self._beginning >= JOBS_MAX:
+        if len(self._running) + len(self._beginning) >= JOBS_MAX:
             raise Conflict(
                 f"{JOBS_MAX} jobs are at work in this workspace already", "Wait until one of them has ended."
             )
-        self._beginning += 1
+        begins = object()
+        known = self._beginning[begins] = trio.Event()
         try:
             started = await self._place.store.execute(new, key)
             running = self._running[started["job_id"]] = RunningJob(started["job_id"], new, self._place, work)
         finally:
-            self._beginning -= 1
+            del self._beginning[begins]
+            known.set()
         return running

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, final
 
 from vespera_agents.specialists.agents import Agents
-from vespera_agents.specialists.calls import Lookup
+from vespera_agents.specialists.calls import Call, Lookup
 from vespera_agents.specialists.claims import Holder
 from vespera_agents.specialists.doubts import Doubts
 from vespera_agents.specialists.job_tools import JobTools
@@ -21,6 +21,7 @@ from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.specialists.task_tools import TaskTools
 from vespera_agents.specialists.upkeep.tools import UpkeepTools
 from vespera_agents.specialists.work_tools import GATES_WAIT_SECONDS, WorkTools
+from vespera_agents.store.records import was_begun
 from vespera_agents.work.models import Artifact
 
 __all__ = ["Orchestrator"]
@@ -74,6 +75,29 @@ class Orchestrator:
         for opened in list(self.runtime.workspaces.values()):
             if opened.is_open:
                 await opened.claims.heard(holder)
+
+    async def admit(self, call: Call, what: str, *, begins: bool) -> None:
+        """Note that the client of a call is there, and refuse what may not begin now.
+
+        Args:
+            call: the call.
+            what: what it calls.
+            begins: whether that begins new work; not if it is repeated, and was begun before.
+
+        Raises:
+            Conflict: it begins new work, and a shutdown is prepared.
+            StoreError: the lease of the client could not be written, or the records not read.
+        """
+        if call.holder is not None:
+            await self.heard(call.holder)
+        admission = self.runtime.admission
+        if not begins or admission.prepared_since is None:
+            return
+        if call.repeated:
+            for opened in await self.lookup.open_ones():
+                if await opened.store.read(was_begun, call.key):
+                    return
+        admission.refuse_if_prepared(what)
 
     async def artifact(self, reference: str) -> tuple[Artifact, OpenWorkspace]:
         """Find an artifact by id or content hash, or a unique prefix of either, with the workspace that holds it.

@@ -10,6 +10,7 @@ below a workspace, `orchestrator` is the facade that works on a runtime.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,8 +30,11 @@ from supervisors import (
     supervisor_spec,
 )
 from vespera_agents.actors import ActorSystem, open_system
+from vespera_agents.specialists.admission import Admission
 from vespera_agents.specialists.claims import LEASE_SECONDS
+from vespera_agents.specialists.front import Front
 from vespera_agents.specialists.sessions import OpenWorkspace
+from vespera_agents.store.holding import lost as lost_file
 from vespera_agents.workspace import Registry, Workspace, WorkspaceError, open_workspace
 
 __all__ = ["Runtime", "first_cause", "open_runtime"]
@@ -40,9 +44,15 @@ __all__ = ["Runtime", "first_cause", "open_runtime"]
 class Runtime:
     """A running tree. Made by `open_runtime`."""
 
-    def __init__(self, system: ActorSystem, kind: str, registry: Registry, lease_seconds: float) -> None:
+    def __init__(
+        self, system: ActorSystem, kind: str, registry: Registry, lease_seconds: float, front: Front | None = None
+    ) -> None:
         self.system = system
+        self.front: Final = front
+        """The front before us, if there is one."""
         self.registry: Final = registry
+        self.admission: Final = Admission()
+        """Whether new work may begin in this process."""
         self._kind = kind
         self._lease_seconds = lease_seconds
         self._workspaces: dict[Path, OpenWorkspace] = {}
@@ -69,15 +79,24 @@ class Runtime:
         Raises:
             WorkspaceError: the directory cannot be a workspace.
             SchemaTooNew, StoreUnavailable: its database cannot be used.
+            StoreLost: its database was removed or replaced; it has been opened anew with what is there now.
         """
         workspace = open_workspace(directory)
         async with self._opening:
             opened = self._workspaces.get(workspace.directory)
             if opened is None or not opened.is_open:
+                lost = None if opened is None or opened.store.holds_its_file() else lost_file(str(workspace.database))
                 # The same object again, so that whoever holds it goes on.
                 opened = await self._open(
-                    workspace, opened or OpenWorkspace(workspace, self.system, self._kind, self._lease_seconds)
+                    workspace,
+                    opened
+                    or OpenWorkspace(
+                        workspace, self.system, self._kind, self._lease_seconds, self.admission, self.front
+                    ),
                 )
+                if lost is not None:
+                    # Whoever comes first after it happened shall know, even if we are the ones who noticed it.
+                    raise lost
         return opened
 
     async def _open(self, workspace: Workspace, opened: OpenWorkspace) -> OpenWorkspace:
@@ -85,6 +104,10 @@ class Runtime:
         spec = ChildSpec(str(workspace.directory), opened.run, type=ChildType.SUPERVISOR, restart=Restart.TEMPORARY)
         try:
             supervisor = cast("Supervisor", self.root.child_value("workspaces"))
+            if opened is self._workspaces.get(workspace.directory):
+                # It may still be ending; a temporary child that has ended is no child any more.
+                with contextlib.suppress(SupervisorError):
+                    await supervisor.terminate_child(spec.id)
             # A start that has begun is finished whoever waits for it; cancelled, it would go on without being known.
             with trio.CancelScope(shield=True):
                 await supervisor.start_child(spec)
@@ -96,7 +119,8 @@ class Runtime:
                 ) from cause
             raise cause from None
         self._workspaces[workspace.directory] = opened
-        await opened.release_dead_claims()
+        if self.front is None or self.front.generation == 1:
+            await opened.release_dead_claims()
         return opened
 
 
@@ -107,6 +131,7 @@ async def open_runtime(
     registry: Registry | None = None,
     listener: Listener | None = None,
     lease_seconds: float = LEASE_SECONDS,
+    front: Front | None = None,
 ) -> AsyncGenerator[Runtime]:
     """Run a tree for the length of an `async with` block.
 
@@ -115,6 +140,7 @@ async def open_runtime(
         registry: where known workspaces are listed; the user's own unless given.
         listener: hears every event of supervision.
         lease_seconds: how long a client that is not heard of keeps its claims.
+        front: the front before this process, if there is one.
 
     Raises:
         MaxRestartsExceeded: the root gave up; the block was cancelled.
@@ -124,7 +150,7 @@ async def open_runtime(
         await system.supervisor.start_child(
             supervisor_spec("doors", lambda: Supervisor(name="doors", strategy=Strategy.REST_FOR_ONE))
         )
-        yield Runtime(system, kind, registry or Registry(), lease_seconds)
+        yield Runtime(system, kind, registry or Registry(), lease_seconds, front)
 
 
 def first_cause(error: BaseException) -> BaseException:

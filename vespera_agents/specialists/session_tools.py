@@ -10,8 +10,9 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal, final
+from typing import Final, Literal, cast, final
 
 import trio
 from pydantic import BaseModel
@@ -34,13 +35,14 @@ from vespera_agents.specialists.gathering import Standing, counts_in, read_stand
 from vespera_agents.specialists.job_tools import JobTools, job_line
 from vespera_agents.specialists.sessions import OpenSession, OpenWorkspace
 from vespera_agents.specialists.task_tools import LIMIT_MAX
-from vespera_agents.store import StoreError, queries
+from vespera_agents.store import KeyConflict, StoreError, queries
+from vespera_agents.store.commands import OpenedSession
 from vespera_agents.store.commands import OpenSession as OpenSessionCommand
 from vespera_agents.store.writer import connect
 from vespera_agents.work.cursors import cursor_of, place_of, unknown_cursor
 from vespera_agents.work.errors import InvalidInput
 from vespera_agents.work.models import Session
-from vespera_agents.workspace import Workspace
+from vespera_agents.workspace import Workspace, leader_of, live_servers
 
 __all__ = ["SessionTools", "read_sessions", "status_answer"]
 
@@ -91,8 +93,17 @@ class SessionTools:
         # A role file that cannot be read is found before anything is written.
         opened.roles()
         released = await opened.release_dead_claims()
+        key = call.step()
         command = OpenSessionCommand(call.by, str(opened.workspace.directory), name, session_id)
-        result = await opened.store.execute(command, call.step())
+        try:
+            result = await opened.store.execute(command, key)
+        except KeyConflict:
+            recorded = await opened.store.recorded(key)
+            if session_id is not None or not isinstance(recorded, dict) or "created" not in recorded:
+                raise
+            # Which session was meant, the user may have chosen when the call was made first.
+            chosen = str(cast("OpenedSession", recorded)["session_id"])
+            result = await opened.store.execute(replace(command, session_id=chosen), key)
         await opened.session(result["session_id"])
         call.report(2, 3, f"session {result['session_id']} is open")
         session = await opened.store.read(queries.session, result["session_id"])
@@ -193,6 +204,9 @@ class SessionTools:
         specialists = _specialists(open_session) if open_session is not None else []
         answer = status_answer(found, standing, now=time.time(), specialists=specialists, limit=limit)
         answer.jobs = [job_line(job) for job in jobs[:limit]]
+        # Asking whether we lead makes us the leader where nobody is.
+        leader = opened.server if opened.leads() else None
+        answer.servers = server_lines(opened.workspace, leader, opened.server)
         return answer
 
     async def _answer(
@@ -233,9 +247,25 @@ def status_answer(
         specialists=list(specialists),
         jobs=[],
         oldest_waiting_seconds={status: max(0.0, round(now - since, 3)) for status, since in standing.oldest.items()},
+        servers=[],
         at=iso(now),
         next_action=_next_action(standing),
     )
+
+
+def server_lines(workspace: Workspace, leader: str | None, this: str | None = None) -> list[str]:
+    """Say who serves a workspace.
+
+    Args:
+        workspace: which.
+        leader: who leads, None if that is to be found out.
+        this: the one that answers.
+    """
+    leader = leader or leader_of(workspace)
+    return [
+        " ".join([one.id, one.kind, str(one.pid), *["this"] * (one.id == this), *["leads"] * (one.id == leader)])
+        for one in live_servers(workspace)
+    ]
 
 
 def _line(session: Session, counts: dict[str, int]) -> SessionLine:

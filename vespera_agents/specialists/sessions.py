@@ -8,7 +8,8 @@
     │       ├─ conductor         only while a plan is being run
     │       └─ gates-<task>      only while the gates of handed-in work run
     ├─ jobs                      dynamic: what goes on after the call that asked for it
-    └─ claims                    gives back what the dead had claimed
+    ├─ claims                    gives back what the dead had claimed
+    └─ records                   removes the records of old commands
 
 Not the rows of a session (`store`), not its rules (`work`). Workspaces and sessions are temporary children: one that
 gives up takes none of its neighbours with it, and is started anew when it is needed next. Neighbours: `runtime` opens
@@ -26,6 +27,7 @@ import trio
 
 from supervisors import (
     AnySupervisor,
+    AutoShutdown,
     ChildInfo,
     ChildSpec,
     ChildState,
@@ -36,17 +38,25 @@ from supervisors import (
     SupervisorError,
     supervisor_spec,
 )
-from supervisors.guardian import Guardian, open_guardian
+from supervisors.guardian import LateGuardian, open_guardian_late
 from vespera_agents.actors import ActorRef, ActorStopped, ActorSystem, MailboxSpec, Overflow
+from vespera_agents.specialists.admission import Admission
 from vespera_agents.specialists.claims import Claims
+from vespera_agents.specialists.front import Front
 from vespera_agents.specialists.jobs import Jobs
+from vespera_agents.specialists.pruning import Pruning
 from vespera_agents.specialists.roles import Role, load_roles
 from vespera_agents.specialists.specialist import Specialist, Workbench
-from vespera_agents.store import CommandKey, Store, StoreClosed
+from vespera_agents.store import CommandKey, Owner, Store, StoreClosed
+from vespera_agents.store.holding import lost
+from vespera_agents.store.schema import MIGRATIONS
 from vespera_agents.workspace import (
+    Fronted,
+    Leadership,
     ServerRecord,
     Workspace,
     announce_server,
+    elder_server,
     guardian_lock,
 )
 
@@ -114,6 +124,15 @@ class OpenSession:
         """Count, for each specialist that somebody has, by how many."""
         return self._busy
 
+    def running_specialists(self) -> list[tuple[str, ActorRef[Specialist]]]:
+        """List the specialists that are there now, lent or idle, by name."""
+        try:
+            children = [child.id for child in self.specialists.which_children() if child.state is ChildState.RUNNING]
+            return [(name, cast("ActorRef[Specialist]", self.specialists.child_value(name))) for name in children]
+        except SupervisorError:
+            # The session has just gone: nobody in it has anything to say any more.
+            return []
+
     @asynccontextmanager
     async def borrow(self, role: Role) -> AsyncGenerator[ActorRef[Specialist]]:
         """Have a specialist of a role while the block lasts: an idle one if there is one, else a new one.
@@ -176,7 +195,15 @@ class OpenSession:
 class OpenWorkspace:
     """The live subtree of one workspace, and who we are to the other processes that serve it."""
 
-    def __init__(self, workspace: Workspace, system: ActorSystem, kind: str, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        system: ActorSystem,
+        kind: str,
+        lease_seconds: float,
+        admission: Admission,
+        front: Front | None = None,
+    ) -> None:
         """Name the workspace; `run` opens it.
 
         Args:
@@ -184,15 +211,22 @@ class OpenWorkspace:
             system: where its actors live.
             kind: `run` or `serve`: shown to the other servers.
             lease_seconds: how long a client that is not heard of keeps its claims.
+            admission: whether new work may begin.
+            front: under whose name we serve, if we have one.
         """
         self.workspace = workspace
         self.system = system
-        self.store: Final = Store(workspace.database, workspace.artifacts)
+        self.admission: Final = admission
+        self.front: Final = front
+        owner = None if front is None else Owner(front.server, front.generation, front.give_way)
+        self.store: Final = Store(workspace.database, workspace.artifacts, owner=owner, elder=self._elder)
         self.jobs: Final = Jobs(self)
         """The long work that goes on here; last in the tree, because it works in the sessions."""
+        self.leadership: Final = Leadership(workspace)
+        """Whether we lead among the servers of this workspace."""
         self._kind = kind
         self._record: ServerRecord | None = None
-        self._guardian: Guardian | None = None
+        self._guardian: LateGuardian | None = None
         self._supervisor: Supervisor | None = None
         self._sessions: dict[str, OpenSession] = {}
         self._opening = trio.Lock()
@@ -203,37 +237,65 @@ class OpenWorkspace:
             server=lambda: self.record.id,
             key=self.key,
             worked_on=self.worked_on,
+            leads=self.leads,
             lease_seconds=lease_seconds,
         )
-        self.is_open = False
-        """Whether its subtree runs; `Runtime.workspace` starts it anew when it does not."""
+        self._pruning = Pruning(workspace, self.store, leads=self.leads, key=self.key)
+        self._runs = False
 
     async def run(self, *, task_status: trio.TaskStatus[AnySupervisor]) -> None:
         """Be the workspace's supervisor: a child for the dynamic supervisor of workspaces.
 
         Raises:
             WorkspaceError: the server's record cannot be written.
-            GuardianError: the guardian did not start.
         """
+        front, locks = self.front, list[tuple[str, int]]()
+        fronted = None
+        if front is not None:
+            fronted = Fronted(front.server, lambda name, lock: locks.append((name, lock)), front.is_gone)
         try:
-            with announce_server(self.workspace, self._kind) as record:
-                async with open_guardian(guardian_lock(self.workspace, record.id)) as guardian:
+            with announce_server(self.workspace, self._kind, fronted, schema=len(MIGRATIONS)) as record:
+                for name, lock in locks:
+                    assert front is not None, "only a front keeps locks"
+                    await front.keep_lock(name, lock)
+                async with open_guardian_late(guardian_lock(self.workspace, record.id)) as guardian:
                     self._record, self._guardian = record, guardian
                     self._supervisor = Supervisor(
                         [
-                            ChildSpec("store", self.store.run, shutdown_seconds=15.0),
+                            self._store_spec(),
                             supervisor_spec("sessions", self._sessions_supervisor),
                             supervisor_spec("jobs", self.jobs.supervisor),
-                            # Last, so that its crash restarts nobody else.
+                            # Last, so that their crashes restart nobody else.
                             ChildSpec("claims", self.claims.run),
+                            ChildSpec("records", self._pruning.run),
                         ],
                         name=str(self.workspace.directory),
                         strategy=Strategy.REST_FOR_ONE,
+                        auto_shutdown=AutoShutdown.ANY_SIGNIFICANT,
                     )
-                    self.is_open = True
+                    self._runs = True
                     await self._supervisor.run(task_status=task_status)
         finally:
-            self.is_open = False
+            self._runs = False
+            self.leadership.resign()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its subtree runs on the database that is there; `Runtime.workspace` starts it anew when not."""
+        return self._runs and self.store.holds_its_file()
+
+    def leads(self) -> bool:
+        """Say whether we lead among the servers of this workspace; where nobody does, we do from now on."""
+        return self._runs and self._record is not None and self.leadership.lead(self._record.id)
+
+    def _elder(self, schema: int) -> str | None:
+        """Name another server on this workspace that knows only an older schema."""
+        return elder_server(self.workspace, schema, None if self._record is None else self._record.id)
+
+    def _store_spec(self) -> ChildSpec:
+        # A store that ends by itself has lost its file, and with it everything around it.
+        transient = Restart.TRANSIENT
+        return ChildSpec("store", self.store.run, shutdown_seconds=15.0, restart=transient, significant=True)
 
     def _sessions_supervisor(self) -> Supervisor:
         return Supervisor(name=f"sessions of {self.workspace.directory}")
@@ -271,7 +333,13 @@ class OpenWorkspace:
     def key(self) -> CommandKey:
         """Name a command of our own, one that no client asked for."""
         self._keys += 1
-        return CommandKey(self.record.id, f"own/{self._keys}")
+        # Every worker of a front has its name.
+        generation = 1 if self.front is None else self.front.generation
+        return CommandKey(self.record.id, f"own/{generation}/{self._keys}")
+
+    def goes_on(self) -> bool:
+        """Say whether another process goes on here when this one ends."""
+        return self.front is not None and not self.front.is_gone()
 
     @property
     def sessions(self) -> Mapping[str, OpenSession]:
@@ -283,6 +351,7 @@ class OpenWorkspace:
 
         Raises:
             StoreClosed: the workspace's subtree did not come back in time.
+            StoreLost: its database was removed or replaced.
         """
         async with self._opening:
             with trio.move_on_after(RESTART_WAIT_SECONDS):
@@ -294,6 +363,8 @@ class OpenWorkspace:
                         return await self._start_session(session_id)
                     except SupervisorError:
                         await trio.sleep(_LOOK_SECONDS)
+        if not self.store.holds_its_file():
+            raise lost(str(self.workspace.database))
         raise StoreClosed(
             f"the workspace {self.workspace.directory} is not running. Try again; if it stays so, restart the server."
         )

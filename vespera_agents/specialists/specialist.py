@@ -14,10 +14,11 @@ from typing import Final, final
 
 import trio
 
-from supervisors.guardian import Guardian
+from supervisors.guardian import LateGuardian
 from vespera_agents.actors import Actor, Request, receives
 from vespera_agents.capabilities import CommandOutcome, command_environment, run_command
 from vespera_agents.context.budget import estimate_tokens
+from vespera_agents.context.packing import HeldContext
 from vespera_agents.specialists.briefing import Briefing, Surroundings, brief
 from vespera_agents.specialists.roles import Role
 from vespera_agents.store import ArtifactWriter, Store
@@ -25,7 +26,17 @@ from vespera_agents.store.commands import NewArtifact
 from vespera_agents.work.models import ArtifactKind, CommandLine, Task, TaskStatus, TaskType
 from vespera_agents.workspace import Workspace
 
-__all__ = ["CarryOut", "CheckGates", "GateReport", "Specialist", "WorkOutcome", "Workbench", "WriteBriefing"]
+__all__ = [
+    "CarryOut",
+    "CheckGates",
+    "GateReport",
+    "HandOver",
+    "Specialist",
+    "TakeOver",
+    "WorkOutcome",
+    "Workbench",
+    "WriteBriefing",
+]
 
 OUTPUT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Output of one command that is kept; the rest is counted and dropped."""
@@ -41,7 +52,7 @@ class Workbench:
 
     workspace: Workspace
     store: Store
-    guardian: Guardian
+    guardian: LateGuardian
     base_environment: dict[str, str] = field(repr=False)
     """The environment that commands get, before the workspace's own programs are put in front."""
 
@@ -105,6 +116,20 @@ class WriteBriefing(Request[Briefing]):
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class HandOver(Request[HeldContext | None]):
+    """Say what the context holds, for a specialist in another process; None where it holds nothing of a task."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TakeOver(Request[None]):
+    """Go on with what a specialist of the same role had built up in another process."""
+
+    held: HeldContext
+
+
+@final
 class Specialist(Actor):
     """A role at work."""
 
@@ -113,6 +138,7 @@ class Specialist(Actor):
         self._bench = bench
         self._context_tokens = 0
         self._current: str | None = None
+        self._held: HeldContext | None = None
 
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it: its context fill and what it works on."""
@@ -127,7 +153,20 @@ class Specialist(Actor):
         """Write a prompt; it is what this specialist's context holds from now on."""
         briefing = brief(self._role, message.task, message.around)
         self._context_tokens = briefing.context_tokens
+        task = message.task
+        self._held = HeldContext(task.session_id, task.id, self._role.name, briefing.context_tokens, briefing.sections)
         return briefing
+
+    @receives
+    def hand_over(self, _: HandOver) -> HeldContext | None:
+        """Give what this specialist's context holds."""
+        return self._held
+
+    @receives
+    def take_over(self, message: TakeOver) -> None:
+        """Hold what another one held."""
+        self._held = message.held
+        self._context_tokens = message.held.context_tokens
 
     @receives
     async def carry_out(self, message: CarryOut) -> WorkOutcome:
@@ -152,6 +191,7 @@ class Specialist(Actor):
         """Hold what the task says of itself as the context, and show the task in the tree, while the block lasts."""
         self._current = task.id
         # The output of commands goes to an artifact, not into the context.
+        self._held = None
         self._context_tokens = min(estimate_tokens(task.description), self._role.context_tokens_max)
         try:
             yield
@@ -197,7 +237,7 @@ class Specialist(Actor):
             line,
             directory=bench.workspace.directory,
             environment=command_environment(bench.workspace.directory, bench.base_environment, {}),
-            guardian=bench.guardian,
+            guardian=await bench.guardian.guardian(),
             sink=log.write,
             output_bytes_max=OUTPUT_BYTES_MAX,
         )

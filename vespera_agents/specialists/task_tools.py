@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Literal, final
+from typing import Final, Literal, cast, final
 
 from vespera_agents.specialists.agents import EXECUTE_KIND
 from vespera_agents.specialists.answers import (
@@ -24,7 +24,15 @@ from vespera_agents.specialists.answers import (
 from vespera_agents.specialists.calls import Call, Lookup
 from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.store import queries
-from vespera_agents.store.commands import CancelTask, DeleteTask, PlannedTasks, PlanTasks, TaskEdit, UpdateTask
+from vespera_agents.store.commands import (
+    Cancelled,
+    CancelTask,
+    DeleteTask,
+    PlannedTasks,
+    PlanTasks,
+    TaskEdit,
+    UpdateTask,
+)
 from vespera_agents.work.drafts import DependencyDraft, TaskDraft, walk_drafts
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, CommandLine, Dependency, TaskStatus
@@ -71,14 +79,18 @@ class TaskTools:
         # The reader of plans takes as long to import as a fifth of all the rest, and a client waits for its server.
         from vespera_agents.specialists.plan_files import in_the_way, plan_container, read_plan_in  # noqa: PLC0415
 
-        opened, found = await self._lookup.session(session)
+        # What a call that was made before had found then need not be there any more.
+        recorded = await self._lookup.recorded(call.key.step(1)) if call.repeated else None
+        made = cast("PlannedTasks", recorded) if isinstance(recorded, dict) and "replaced" in recorded else None
+        opened, found = await self._lookup.session(session if made is None else made["session_id"])
         call.report(0, 3, f"reading {plan_path}")
         plan = await read_plan_in(opened, plan_path)
         notes = [note.text if note.line is None else f"line {note.line}: {note.text}" for note in plan.notes]
         container = plan_container(plan)
         call.report(1, 3, f"creating the tasks of {container.title}")
         # Without a word of the user the command itself refuses what is there already.
-        there = await in_the_way(opened, found.id, container) if call.confirmed else None
+        there = await in_the_way(opened, found.id, container) if call.confirmed and made is None else None
+        replaces = made["replaced"] if made is not None else None if there is None else there.id
         answer = await self._create(
             call,
             (container,),
@@ -86,7 +98,7 @@ class TaskTools:
             None,
             notes=notes,
             unplaced=len(plan.unplaced),
-            replaces=None if there is None else there.id,
+            replaces=replaces,
             alone=True,
         )
         call.report(2, 3, f"{len(answer.tasks)} tasks created")
@@ -138,7 +150,7 @@ class TaskTools:
         """
         if not (edit or status or gates is not None or add or remove or waive):
             raise InvalidInput("there is nothing to change", "Give at least one field to set.")
-        opened, task = await self._lookup.task(task_id, session)
+        opened, task = await self._lookup.task_of(call, task_id, session)
         claims = status is TaskStatus.IN_PROGRESS
         holder = await opened.claims.begin(call.holder) if claims else opened.claims.name(call.holder)
         command = UpdateTask(
@@ -226,10 +238,18 @@ class TaskTools:
         """
         if not reason.strip():
             raise InvalidInput("a task is cancelled only with a reason", "Say why in `reason`.")
-        opened, task = await self._lookup.task(task_id, session)
-        command = CancelTask(call.by, task.id, reason, None, cascade, preserve_work)
-        result = await opened.store.execute(command, call.step())
-        await self._jobs.cancel_work_on(call.by, opened, EXECUTE_KIND, {task.id, *result["task_ids"]}, reason)
+        try:
+            opened, task = await self._lookup.task(task_id, session)
+        except NotFound as missing:
+            recorded = await self._lookup.done_before(call, missing)
+            if not isinstance(recorded, dict) or "dropped_artifacts" not in recorded:
+                raise
+            # Nothing is at work any more on what was deleted.
+            result = cast("Cancelled", recorded)
+        else:
+            command = CancelTask(call.by, task.id, reason, None, cascade, preserve_work)
+            result = await opened.store.execute(command, call.step())
+            await self._jobs.cancel_work_on(call.by, opened, EXECUTE_KIND, {task.id, *result["task_ids"]}, reason)
         blocked = result["blocked_dependents"]
         return CancelAnswer(
             cancelled=result["task_ids"],
@@ -259,9 +279,9 @@ class TaskTools:
         """
         try:
             opened, task = await self._lookup.task(task_id, session)
-        except NotFound:
+        except NotFound as missing:
             # A repeated call finds the task deleted by the first one, and gets that one's answer.
-            recorded = await self._lookup.recorded(call.key.step(1))
+            recorded = await self._lookup.done_before(call, missing)
             if isinstance(recorded, dict) and "deleted" in recorded:
                 return DeleteAnswer.model_validate(recorded)
             raise

@@ -6,7 +6,6 @@ the gates before a task completes, `specialist` writes briefings, `gathering` re
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -24,20 +23,30 @@ from vespera_agents.specialists.answers import (
     task_view,
 )
 from vespera_agents.specialists.briefing import Briefing, Surroundings
-from vespera_agents.specialists.calls import Call, Lookup
+from vespera_agents.specialists.calls import Call, Lookup, deleted_since
 from vespera_agents.specialists.gathering import SYNTHESIS_NAME, read_rows, surroundings_of
-from vespera_agents.specialists.gating import GATES_KIND, HandedIn, finish, gates_running, pass_gates
+from vespera_agents.specialists.gating import (
+    GATES_KIND,
+    HandedIn,
+    check_may_finish,
+    finish,
+    gates_anew,
+    gates_running,
+    interrupted,
+    joined,
+    pass_gates,
+)
 from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.specialists.keeping import keep_work
+from vespera_agents.specialists.recalling import check_same_work, recorded_work, used_for_something_else
 from vespera_agents.specialists.roles import Role
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.specialists.specialist import WriteBriefing
 from vespera_agents.specialists.synthesis import synthesize
-from vespera_agents.store import KeyConflict, queries
+from vespera_agents.store import queries
 from vespera_agents.store.commands import AddArtifacts, ClaimTask, Finished, NewArtifact
 from vespera_agents.store.jobs import Job
-from vespera_agents.work.errors import BadTransition, Conflict, InvalidInput, NotFound
-from vespera_agents.work.machine import TERMINAL, TRANSITIONS
+from vespera_agents.work.errors import Conflict, InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, ArtifactKind, Task, TaskStatus
 from vespera_agents.workspace import load_settings
 
@@ -81,6 +90,8 @@ class WorkTools:
     def __init__(self, lookup: Lookup, jobs: JobTools, *, gates_wait_seconds: float = GATES_WAIT_SECONDS) -> None:
         self._lookup = lookup
         jobs.decide(GATES_KIND, _judge)
+        jobs.begin_anew(GATES_KIND, partial(gates_anew, answer=_finished))
+        self._jobs = jobs
         self._gates_wait_seconds = gates_wait_seconds
 
     async def execute(self, call: Call, task_id: str, session: str | None = None) -> ClaimAnswer:
@@ -91,23 +102,24 @@ class WorkTools:
             Conflict: it is not ready, or another server works on it.
             InvalidInput: a role file of the workspace is not valid.
         """
-        opened, task = await self._lookup.task(task_id, session)
+        opened, task = await self._lookup.task_of(call, task_id, session)
         # What may be wrong with the role or the session is found before the task is taken.
         role = opened.role(task.specialist)
         await opened.session(task.session_id)
         name = await opened.claims.begin(call.holder)
         claim = ClaimTask(call.by, task.id, name, certain=call.holder is None or call.holder.certain)
+        # Both tries are the same wish; what is refused is not recorded.
+        key = call.step()
         try:
-            claimed = await opened.store.execute(claim, call.step())
+            claimed = await opened.store.execute(claim, key)
         except Conflict:
             # Whoever holds it may have died since this server began.
             if task.id not in await opened.release_dead_claims():
                 raise
-            claimed = await opened.store.execute(claim, call.step())
-        # The claim clears the reason for which the task waited; whoever takes it must know that reason.
-        reason = task.status_reason
+            claimed = await opened.store.execute(claim, key)
         task, around = await opened.store.read(surroundings_of, task.id)
-        told = task.model_copy(update={"status_reason": task.status_reason or reason})
+        # The claim clears the reason for which the task waited; whoever takes it must know that reason.
+        told = task.model_copy(update={"status_reason": task.status_reason or claimed["reason"]})
         briefing = await _brief(opened, role, told, around)
         return ClaimAnswer(
             task=task_view(task, full=True, dependencies=around.dependencies),
@@ -146,11 +158,30 @@ class WorkTools:
         status = _STATUS[next_action]
         if not summary.strip():
             raise InvalidInput("work is handed in with a summary", "Say in `summary` what was done.")
-        opened, task = await self._lookup.task(task_id, session)
-        finished = await _recorded(opened, call, task, status)
+        try:
+            opened, task = await self._lookup.task(task_id, session)
+        except NotFound as missing:
+            return _deleted(task_id, status, await self._lookup.done_before(call, missing))
+        handed_in = (summary, detailed_work, tuple(file_paths))
+        return await self._hand_in(call, opened, task, status, handed_in, artifact_type)
+
+    async def _hand_in(
+        self,
+        call: Call,
+        opened: OpenWorkspace,
+        task: Task,
+        status: TaskStatus,
+        given: tuple[str, str, tuple[str, ...]],
+        artifact_type: ArtifactKind,
+    ) -> CompleteAnswer:
+        finished = await recorded_work(opened, call, task, status)
         if finished is not None:
-            await _check_same_work(opened, task, finished, (summary, detailed_work, tuple(file_paths)))
+            await check_same_work(opened, task, finished, given)
             return await _finished(opened, task, finished)
+        if call.repeated:
+            await self._jobs.adopt_work_on(opened, GATES_KIND, task.id)
+            if await joined(call, opened, task, self._gates_wait_seconds):
+                return await self._recall(call, opened, task, status)
         if gates_running(opened, task):
             if status is TaskStatus.COMPLETED:
                 return await _gating(call, opened, task, _FIRST_COUNTS)
@@ -158,10 +189,11 @@ class WorkTools:
                 f"the gates of task {task.id} ({task.title}) still run on what was handed in before",
                 "Wait for their outcome (orchestrator_query_tasks), or cancel the task.",
             )
-        _check_may_finish(opened.claims.name(call.holder), task, status)
+        check_may_finish(opened.claims.name(call.holder), task, status)
         runs_gates = status is TaskStatus.COMPLETED and bool(task.gates)
         if runs_gates:
             self._check_gates_allowed(opened, task)
+        summary, detailed_work, file_paths = given
         artifacts = await keep_work(opened, task, detailed_work, file_paths, artifact_type)
         work = HandedIn(call, opened, task, status, summary, artifacts, partial(_finished, opened, task))
         if not runs_gates:
@@ -173,6 +205,14 @@ class WorkTools:
             return await _gating(call, opened, task, _FIRST_COUNTS)
         return await (_gating(call, opened, task) if passed is None else _finished(opened, task, passed))
 
+    async def _recall(self, call: Call, opened: OpenWorkspace, task: Task, status: TaskStatus) -> CompleteAnswer:
+        """Answer a call that was made before with what its gates came to."""
+        now = await opened.store.read(queries.task, task.id)
+        finished = await recorded_work(opened, call, now, status)
+        if finished is None:
+            raise interrupted(task)
+        return await _finished(opened, now, finished)
+
     async def synthesize(
         self, call: Call, parent_task_id: str | None = None, session: str | None = None
     ) -> SynthesisAnswer:
@@ -183,7 +223,14 @@ class WorkTools:
             KeyConflict: the call's key was used for another call.
             StoreUnavailable: the disk is full.
         """
+        key = call.step()
+        recorded = await self._lookup.recorded(key) if call.repeated else None
+        ids = cast("list[str]", recorded) if isinstance(recorded, list) else []
         if parent_task_id is None:
+            if ids and session is None:
+                # Meanwhile others may have been opened: it is about the one that it was about.
+                opened, made = await self._lookup.artifact(ids[0])
+                session = made.session_id
             opened, found = await self._lookup.session(session)
             session_id, root, title = found.id, None, found.name
         else:
@@ -194,18 +241,16 @@ class WorkTools:
         call.report(1, 3, f"gathering {len(rows.tasks)} tasks")
         # In a thread, because a hundred thousand tasks take seconds, and nobody else shall wait for them.
         result = await trio.to_thread.run_sync(synthesize, rows)
-        recorded = await opened.store.read(queries.recorded_result, call.key.step(1))
-        ids = cast("list[str]", recorded) if isinstance(recorded, list) else []
         if not ids:
             data = result.text.encode()
             sha256 = await opened.store.artifacts.save(data)
             name = f"{SYNTHESIS_NAME}{title}"
             new = NewArtifact(ArtifactKind.DOCUMENTATION, name, "text/markdown", len(data), sha256)
-            ids = await opened.store.execute(AddArtifacts(call.by, session_id, root, (new,)), call.step())
+            ids = await opened.store.execute(AddArtifacts(call.by, session_id, root, (new,)), key)
         call.report(2, 3, "keeping the text")
         artifact = await opened.store.read(queries.artifact, ids[0])
         if (artifact.session_id, artifact.task_id) != (session_id, root):
-            raise _used_for_something_else()
+            raise used_for_something_else()
         return SynthesisAnswer(
             task_id=root,
             artifact=artifact_link(artifact),
@@ -248,74 +293,25 @@ async def _brief(opened: OpenWorkspace, role: Role, task: Task, around: Surround
     ) from problem
 
 
-async def _recorded(opened: OpenWorkspace, call: Call, task: Task, status: TaskStatus) -> Finished | None:
-    """Give what a call that was made before came to then; None for a new one.
-
-    Raises:
-        Conflict: a gate did not succeed then.
-        KeyConflict: the key was used for something else.
-    """
-    recorded = await opened.store.read(queries.recorded_result, call.key.step(1))
-    if isinstance(recorded, list) and status is TaskStatus.COMPLETED:
-        raise Conflict(
-            f"task {task.id} did not complete: {task.status_reason or 'a gate did not succeed'}",
-            "Correct the work and hand it in again, as a new call.",
-        )
-    if recorded is None:
-        return None
+def _deleted(task_id: str, status: TaskStatus, recorded: object) -> CompleteAnswer:
+    """Answer a call that was made before, whose task was deleted since."""
     finished = cast("Finished", recorded)
-    if not isinstance(recorded, dict) or finished.get("task_id") != task.id or finished.get("status") != status:
-        raise _used_for_something_else()
-    return finished
-
-
-async def _check_same_work(
-    opened: OpenWorkspace, task: Task, finished: Finished, given: tuple[str, str, tuple[str, ...]]
-) -> None:
-    """Compare a repeated call's summary, work and file names with what was handed in the first time.
-
-    Raises:
-        KeyConflict: it hands in something else.
-    """
-    summary, detailed_work, file_paths = given
-    everything = await opened.store.read(queries.artifacts_of, [task.id])
-    kept = [one for one in everything if one.id in finished["artifact_ids"]]
-    work = [hashlib.sha256(detailed_work.encode()).hexdigest()] if detailed_work.strip() else []
-    handed_in = len(work) + len(file_paths)
-    same = [one.sha256 for one in kept[: len(work)]] == work
-    same = same and [one.name for one in kept[len(work) : handed_in]] == list(file_paths)
-    if task.version == finished["version"]:
-        # Nothing changed since: the summary is that call's, and gates left one artifact behind the work.
-        gated = bool(task.gates) and finished["status"] == TaskStatus.COMPLETED
-        same = same and task.summary == summary and len(kept) == handed_in + gated
-    if not same:
-        raise _used_for_something_else()
-
-
-def _used_for_something_else() -> KeyConflict:
-    return KeyConflict("this command key was used for another call before. Use a new key for a new call.")
-
-
-def _check_may_finish(holder: str, task: Task, status: TaskStatus) -> None:
-    """Refuse early what the store would refuse after the gates have run."""
-    label = f"task {task.id} ({task.title})"
-    if task.is_container:
-        raise Conflict(f"{label} has subtasks: its status follows them", "Complete its subtasks instead.")
-    if task.status is TaskStatus.PENDING:
-        what = "was given back, and is claimed by nobody" if task.attempts else "was not claimed"
-        raise Conflict(f"{label} {what}", "Call orchestrator_execute_task first, then complete it.")
-    if task.status in TERMINAL or status not in TRANSITIONS[task.status]:
-        raise BadTransition(label, task.status, status, TRANSITIONS[task.status])
-    if task.status is TaskStatus.IN_PROGRESS and task.claimed_by not in {None, holder}:
-        raise Conflict(
-            f"{label} is held by {task.claimed_by}, not by you",
-            "Nothing was recorded. Take a ready task instead (orchestrator_query_tasks ready=true).",
-        )
-    if status is TaskStatus.COMPLETED and task.open_dependencies:
-        raise Conflict(
-            f"{label} came to wait for other tasks",
-            "Finish or waive its dependencies first; orchestrator_query_tasks(detail=full) shows them.",
-        )
+    if not isinstance(recorded, dict) or not str(finished.get("task_id")).startswith(task_id):
+        raise deleted_since(task_id)
+    if finished["status"] != status:
+        raise used_for_something_else()
+    return CompleteAnswer(
+        task_id=finished["task_id"],
+        outcome=_OUTCOMES[status],
+        version=finished["version"],
+        artifacts=[],
+        ready=[],
+        parent_task_id=None,
+        parent_status=None,
+        parent_done=0,
+        parent_total=0,
+        next_action="The task was deleted since: there is nothing left to do.",
+    )
 
 
 async def _finished(opened: OpenWorkspace, task: Task, finished: Finished) -> CompleteAnswer:

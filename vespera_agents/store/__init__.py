@@ -11,9 +11,12 @@ checks       what must be true of the rows
 artifacts    files by content hash, durable before the row that names them
 strays       files that no row names, and when they may go
 writer       the one writing thread and its group commit
+holding      what it must still have in order to write: its file, its schema, the ownership of its front
+figures      what a store tells of itself
+records      what commands gave, for those that are sent again
 transaction  what a command sees; command keys
 changes      what follows from a status, shared by commands
-stream_events  messages to HTTP clients, for those who lost them
+stream_events  messages to HTTP clients, for those who lost them; http_sessions: their sessions, for the next worker
 visiting     a store that is opened for a moment only
 schema, rows tables and their migrations; rows to models
 """
@@ -21,13 +24,18 @@ schema, rows tables and their migrations; rows to models
 from vespera_agents.store.artifacts import ArtifactFiles, ArtifactWriter
 from vespera_agents.store.errors import (
     ArtifactMissing,
+    Fenced,
     KeyConflict,
+    KeyMissing,
     SchemaTooNew,
     StoreClosed,
     StoreError,
+    StoreLost,
     StoreUnavailable,
 )
-from vespera_agents.store.store import Store, StoreStatistics
+from vespera_agents.store.figures import StoreStatistics
+from vespera_agents.store.holding import Owner
+from vespera_agents.store.store import Store
 from vespera_agents.store.transaction import Command, CommandKey, StatusChange
 
 __all__ = [
@@ -36,12 +44,16 @@ __all__ = [
     "ArtifactWriter",
     "Command",
     "CommandKey",
+    "Fenced",
     "KeyConflict",
+    "KeyMissing",
+    "Owner",
     "SchemaTooNew",
     "StatusChange",
     "Store",
     "StoreClosed",
     "StoreError",
+    "StoreLost",
     "StoreStatistics",
     "StoreUnavailable",
 ]

@@ -8,6 +8,7 @@ names is harmless, and `strays` finds and removes it. Neighbours: `commands.clai
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -56,6 +57,12 @@ class ArtifactFiles:
             writer.write(data)
             return (await writer.finish())[0]
 
+    def keep(self, data: bytes) -> str:
+        """Do what `save` does, in a thread that may wait for the disk."""
+        with self.writer() as writer:
+            writer.write(data)
+            return writer.settle()
+
     def writer(self) -> ArtifactWriter:
         """Begin an artifact that arrives in pieces."""
         return ArtifactWriter(self._directory)
@@ -66,9 +73,10 @@ class ArtifactFiles:
         Raises:
             ArtifactMissing: the file is gone, or, where all of it is read, damaged.
         """
-        return await trio.to_thread.run_sync(self._read, sha256, offset, limit)
+        return await trio.to_thread.run_sync(self.load, sha256, offset, limit)
 
-    def _read(self, sha256: str, offset: int, limit: int) -> bytes:
+    def load(self, sha256: str, offset: int = 0, limit: int = ARTIFACT_BYTES_MAX) -> bytes:
+        """Do what `read` does, in a thread that may wait for the disk."""
         try:
             with open_inside(self._directory, self.path(sha256)) as file:
                 file.seek(offset)
@@ -101,13 +109,21 @@ class ArtifactWriter:
 
     def __enter__(self) -> ArtifactWriter:
         try:
-            self._file = self._path.open("xb")
+            self._file = self._open()
         except OSError as error:
             raise _unavailable(error) from error
         # A command may say nothing for hours: its file is old then, and yet nobody's to remove.
         with contextlib.suppress(OSError):
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return self
+
+    def _open(self) -> BinaryIO:
+        try:
+            return self._path.open("xb")
+        except FileNotFoundError:
+            # Somebody removed the folder of artifacts, but not the one that holds it: that would be another workspace.
+            self._directory.mkdir(mode=0o700)
+            return self._path.open("xb")
 
     def __exit__(self, *_: object) -> None:
         self._close()
@@ -138,17 +154,17 @@ class ArtifactWriter:
             InvalidInput: it is larger than ARTIFACT_BYTES_MAX.
             StoreUnavailable: the disk is full or cannot be written.
         """
+        return await trio.to_thread.run_sync(self.settle), self._size
+
+    def settle(self) -> str:
+        """Do what `finish` does, in a thread that may wait for the disk."""
+        assert self._file is not None, "finish() belongs inside the with block"
         if self._size > ARTIFACT_BYTES_MAX:
             raise InvalidInput(
                 f"{self._size} bytes are more than an artifact may hold ({ARTIFACT_BYTES_MAX})",
                 "Keep a part of it, or several artifacts.",
             )
         digest = self._hash.hexdigest()
-        await trio.to_thread.run_sync(self._settle, digest)
-        return digest, self._size
-
-    def _settle(self, digest: str) -> None:
-        assert self._file is not None, "finish() belongs inside the with block"
         target = self._directory / digest[:2] / digest
         try:
             if self._failure is not None:
@@ -164,6 +180,7 @@ class ArtifactWriter:
             _move_into(self._path, target)
         except OSError as error:
             raise _unavailable(error) from error
+        return digest
 
     def _close(self) -> None:
         if self._file is not None and not self._file.closed:
@@ -192,6 +209,15 @@ def _sync_directory(path: Path) -> None:
 
 
 def _unavailable(error: OSError) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"an artifact cannot be written ({error.strerror}). Free some space under .vespera/artifacts and try again."
-    )
+    return StoreUnavailable(f"an artifact cannot be written ({error.strerror}). {advice_of(error)}; nothing was kept.")
+
+
+def advice_of(error: OSError) -> str:
+    """Say what to do about a file that cannot be written."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return "Free some disk space and try again"
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return "Too many files are open: try again, or raise the limit (ulimit -n)"
+    if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+        return "Make .vespera writable and try again"
+    return "Look at .vespera/artifacts and try again"

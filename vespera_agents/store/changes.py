@@ -122,7 +122,9 @@ def _move(
     transaction.execute(
         "UPDATE task SET status=?, status_reason=?, waived=?, claimed_by=?, summary=coalesce(?, summary),"
         " attempts=attempts+?, started=CASE WHEN ? THEN ? ELSE started END,"
-        " finished=CASE WHEN ? THEN ? WHEN ? THEN finished ELSE NULL END, updated=?, version=version+1 WHERE id=?",
+        # Never before it began, even when the clock was set back.
+        " finished=CASE WHEN ? THEN max(?, coalesce(started, 0)) WHEN ? THEN finished ELSE NULL END,"
+        " updated=?, version=version+1 WHERE id=?",
         (
             wanted, reason, waived, claimed_by if begins else None, summary,
             begins, begins, now,
@@ -156,7 +158,8 @@ def _refresh(transaction: Transaction, container_id: str) -> str | None:
     now, begun, ended = transaction.now, status is TaskStatus.IN_PROGRESS, status in TERMINAL
     transaction.execute(
         "UPDATE task SET status=?, waived=?, status_reason=NULL, updated=?, version=version+1,"
-        " started=coalesce(started, CASE WHEN ? THEN ? END), finished=CASE WHEN ? THEN coalesce(finished, ?) END"
+        " started=coalesce(started, CASE WHEN ? THEN ? END),"
+        " finished=CASE WHEN ? THEN coalesce(finished, max(?, coalesce(started, 0))) END"
         " WHERE id=?",
         (status, waived, now, begun, now, ended, now, container_id),
     )
@@ -170,9 +173,9 @@ def _follow(transaction: Transaction, task: Task, status: TaskStatus, *, waived:
         "status", session_id=task.session_id, task_id=task.id, before=task.status, after=status, detail=detail
     )
     ended = status in TERMINAL and task.status in _WORKED_ON
-    worked = transaction.now - task.started if task.started is not None and ended else None
+    worked = max(0.0, transaction.now - task.started) if task.started is not None and ended else None
     claimed = status is TaskStatus.IN_PROGRESS and not task.attempts and not task.is_container
-    queued = transaction.now - task.created if claimed else None
+    queued = max(0.0, transaction.now - task.created) if claimed else None
     transaction.changed.append(
         StatusChange(task.session_id, task.id, task.specialist, task.status, status, waived, queued, worked)
     )

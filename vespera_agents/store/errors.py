@@ -2,8 +2,11 @@
 
 StoreError
 ├── StoreClosed         it is not running, or was stopped meanwhile
-├── StoreUnavailable    the disk is full, the file is locked or was replaced: nothing of the batch was written
+├── StoreUnavailable    the disk is full, or the file is locked: nothing of the batch was written
+├── StoreLost           the file was removed or replaced; who opens the store again begins with what is there
+├── Fenced              a newer generation of this server writes: this process does so never again
 ├── SchemaTooNew        the database was written by a newer version
+├── KeyMissing          a command came without a name
 ├── KeyConflict         a command key that came back with another command
 └── ArtifactMissing     the bytes of an artifact are not there, or are not what they were
 """
@@ -12,7 +15,17 @@ from __future__ import annotations
 
 from typing import final
 
-__all__ = ["ArtifactMissing", "KeyConflict", "SchemaTooNew", "StoreClosed", "StoreError", "StoreUnavailable"]
+__all__ = [
+    "ArtifactMissing",
+    "Fenced",
+    "KeyConflict",
+    "KeyMissing",
+    "SchemaTooNew",
+    "StoreClosed",
+    "StoreError",
+    "StoreLost",
+    "StoreUnavailable",
+]
 
 
 class StoreError(Exception):
@@ -30,8 +43,23 @@ class StoreUnavailable(StoreError):
 
 
 @final
+class StoreLost(StoreError):
+    """The database is not the file any more that was opened. Nothing of the command was kept."""
+
+
+@final
+class Fenced(StoreError):
+    """A newer generation of this server has taken over. Nothing of the command was kept."""
+
+
+@final
 class SchemaTooNew(StoreError):
     """A newer version of Vespera Agents wrote this database."""
+
+
+@final
+class KeyMissing(StoreError):
+    """A command that could not be told from itself when it is sent again."""
 
 
 @final

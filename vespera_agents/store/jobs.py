@@ -58,6 +58,10 @@ class Job:
     """Why somebody wants it to be cancelled."""
     result: Mapping[str, object] | None
     error: Mapping[str, object] | None
+    intent: Mapping[str, object] | None
+    """What another process needs to begin the work anew; None where nobody but the first can."""
+    attempts: int
+    """How often it was begun."""
     ttl_seconds: float
     """How long it can be asked for after its end."""
     poll_seconds: float
@@ -73,7 +77,7 @@ class Job:
 
 JOB_COLUMNS: Final = (
     "id, kind, principal, server, session_id, task_id, status, done, total, message, asked, answers, stop, result,"
-    " error, ttl_seconds, poll_seconds, created, updated"
+    " error, intent, attempts, ttl_seconds, poll_seconds, created, updated"
 )
 _LIVE: Final = "status IN ('working', 'input_required')"
 _LIVE_MAX: Final = 1_000
@@ -83,7 +87,7 @@ def job_of(row: Row) -> Job:
     """Read a row of JOB_COLUMNS."""
     values: dict[str, Any] = dict(zip(JOB_COLUMNS.split(", "), row, strict=True))
     values["status"] = JobStatus(values["status"])
-    for name in ("asked", "answers", "result", "error"):
+    for name in ("asked", "answers", "result", "error", "intent"):
         values[name] = _object(values[name])
     values["asked"] = values["asked"] or {}
     values["answers"] = values["answers"] or {}

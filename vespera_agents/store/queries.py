@@ -26,7 +26,7 @@ from vespera_agents.store.rows import (
     session_of,
     task_of,
 )
-from vespera_agents.store.transaction import CommandKey, only_open_session, resolve_task_id
+from vespera_agents.store.transaction import only_open_session, resolve_task_id
 from vespera_agents.work.errors import NotFound
 from vespera_agents.work.models import Artifact, Dependency, Event, Session, Task
 
@@ -50,7 +50,6 @@ __all__ = [
     "oldest_waiting",
     "open_session",
     "ready_tasks",
-    "recorded_result",
     "session",
     "session_tasks",
     "sessions",
@@ -309,12 +308,6 @@ def leaves_below(connection: sqlite3.Connection, container_id: str) -> tuple[int
         (container_id,),
     ).fetchone()
     return int(row[0]), int(row[1])
-
-
-def recorded_result(connection: sqlite3.Connection, key: CommandKey) -> object:
-    """Give the recorded result of a command by its key, None if there is none: whether a call was made before."""
-    row = connection.execute("SELECT result FROM command WHERE origin=? AND key=?", (key.origin, key.key)).fetchone()
-    return None if row is None else json.loads(row[0])
 
 
 def _by_ids(connection: sqlite3.Connection, select: str, ids: Sequence[str]) -> list[Row]:

@@ -15,6 +15,8 @@ from typing import Final, TypeVar, final
 import trio
 
 from vespera_agents.store.errors import StoreClosed
+from vespera_agents.store.holding import FileIdentity, identity_of, lost
+from vespera_agents.store.schema import check_version
 from vespera_agents.store.writer import connect
 
 __all__ = ["READERS_MAX", "Readers"]
@@ -33,14 +35,21 @@ class Readers:
 
     def __init__(self, database: Path) -> None:
         self._database = database
+        self._path = str(database)
+        self._file: FileIdentity | None = None
         self._limiter = trio.CapacityLimiter(READERS_MAX)
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._open = False
 
-    def open(self) -> None:
-        """Keep connections from now on."""
+    def open(self, file: FileIdentity | None) -> None:
+        """Keep connections from now on, to this file and no other."""
+        self._file = file
         self._open = True
+
+    def same_file(self) -> bool:
+        """Say whether the database is the file that was opened last; also before it was opened."""
+        return self._file is None or identity_of(self._path) == self._file
 
     def close(self) -> None:
         """Close the idle connections now, and each busy one as soon as its query ends."""
@@ -56,6 +65,8 @@ class Readers:
         Raises:
             sqlite3.Error: the database cannot be read.
             StoreUnavailable: it cannot be opened.
+            StoreLost: it was removed or replaced.
+            SchemaTooNew: a newer version has migrated it.
             StoreClosed: the readers were closed before the query began.
         """
         abandoned = threading.Event()
@@ -68,12 +79,15 @@ class Readers:
             abandoned.set()
 
     def _run(self, abandoned: threading.Event, query: Callable[..., R], arguments: tuple[object, ...]) -> R:
+        if not self.same_file():
+            raise lost(self._path)
         connection = self._take()
         try:
             # Not connection.interrupt(): between two statements it stops nothing, and it might come after the end.
             connection.set_progress_handler(abandoned.is_set, _STEPS_BETWEEN_LOOKS)
             # One transaction, so that several statements of a query see one state.
             connection.execute("BEGIN")
+            check_version(connection)
             return query(connection, *arguments)
         finally:
             connection.set_progress_handler(None, 0)

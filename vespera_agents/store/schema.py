@@ -9,13 +9,19 @@ rows mean (`rows`) and who may change them (`changes`). Source of the shape: DES
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator
+import threading
+import time
+from collections.abc import Callable, Generator
 from typing import Final
 
 from vespera_agents.store import derived
-from vespera_agents.store.errors import SchemaTooNew
+from vespera_agents.store.errors import SchemaTooNew, StoreUnavailable
 
-__all__ = ["MIGRATIONS", "migrate"]
+__all__ = ["MIGRATIONS", "check_version", "migrate"]
+
+MIGRATION_WAIT_SECONDS: Final = 5.0
+"""How long a migration waits for servers of an older version to leave; they end within two seconds when asked to."""
+_LOOK_SECONDS: Final = 0.05
 
 MIGRATIONS: Final = (
     """
@@ -109,7 +115,13 @@ MIGRATIONS: Final = (
         fingerprint BLOB NOT NULL,
         result TEXT NOT NULL,
         at REAL NOT NULL,
+        file TEXT,
         PRIMARY KEY (origin, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX command_file ON command(file) WHERE file IS NOT NULL;
+    CREATE TABLE owner (
+        front TEXT PRIMARY KEY,
+        generation INTEGER NOT NULL
     ) WITHOUT ROWID;
     CREATE TABLE stream_event (
         stream TEXT NOT NULL,
@@ -119,6 +131,14 @@ MIGRATIONS: Final = (
         PRIMARY KEY (stream, number)
     );
     CREATE INDEX stream_event_by_age ON stream_event(at);
+    CREATE TABLE http_session (
+        server TEXT NOT NULL,
+        name TEXT NOT NULL,
+        principal TEXT,
+        state TEXT NOT NULL,
+        used REAL NOT NULL,
+        PRIMARY KEY (server, name)
+    ) WITHOUT ROWID;
     CREATE TABLE lease (
         holder TEXT PRIMARY KEY,
         boot TEXT NOT NULL,
@@ -142,6 +162,8 @@ MIGRATIONS: Final = (
         stop TEXT,
         result TEXT,
         error TEXT,
+        intent TEXT,
+        attempts INTEGER NOT NULL DEFAULT 1,
         ttl_seconds REAL NOT NULL,
         poll_seconds REAL NOT NULL,
         created REAL NOT NULL,
@@ -150,26 +172,70 @@ MIGRATIONS: Final = (
     CREATE INDEX job_live ON job(server) WHERE status IN ('working', 'input_required');
     CREATE INDEX job_by_session ON job(session_id, seq) WHERE session_id IS NOT NULL;
     CREATE INDEX job_ended ON job(updated) WHERE status NOT IN ('working', 'input_required');
+    CREATE TABLE generation (
+        seq INTEGER PRIMARY KEY,
+        front TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        reason TEXT,
+        pid INTEGER,
+        version TEXT,
+        surface TEXT,
+        started REAL,
+        ended REAL,
+        ending TEXT,
+        UNIQUE (front, number)
+    );
+    CREATE TABLE restart (
+        seq INTEGER PRIMARY KEY,
+        front TEXT NOT NULL,
+        generation INTEGER NOT NULL,
+        actor TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        mode TEXT NOT NULL,
+        preserve_state INTEGER NOT NULL,
+        asked REAL NOT NULL,
+        status TEXT NOT NULL,
+        following INTEGER,
+        ended REAL,
+        phases TEXT NOT NULL DEFAULT '[]',
+        left_behind TEXT NOT NULL DEFAULT '{}',
+        handed_over TEXT NOT NULL DEFAULT '{}',
+        error TEXT
+    );
+    CREATE INDEX restart_open ON restart(front) WHERE status = 'asked';
+    CREATE TABLE shutdown (
+        server TEXT PRIMARY KEY,
+        actor TEXT NOT NULL,
+        at REAL NOT NULL
+    ) WITHOUT ROWID;
     """
     + derived.SCRIPT,
 )
 """Each entry brings a database from the version of its index to the next."""
 
 
-def migrate(connection: sqlite3.Connection) -> int:
+def _nobody(_: int) -> str | None:
+    """Know of no other server."""
+    return None
+
+
+def migrate(connection: sqlite3.Connection, elder: Callable[[int], str | None] = _nobody) -> int:
     """Bring a database to the newest schema and give the version it had before.
 
-    Each migration is one transaction; two processes that open a new workspace at once take turns.
+    Each migration is one transaction, so one that is cut off anywhere has done nothing; two processes that open a new
+    workspace at once take turns.
+
+    Args:
+        connection: to the database.
+        elder: given a version, names a server on this workspace that knows only an older one, None if none does.
 
     Raises:
         SchemaTooNew: the database is from a newer version.
+        StoreUnavailable: a server of an older version does not leave.
     """
-    before = _version(connection)
-    if before > len(MIGRATIONS):
-        raise SchemaTooNew(
-            f"the database has schema {before}, this version knows {len(MIGRATIONS)}. "
-            "Upgrade vespera-agents, or restart the server if it was upgraded meanwhile."
-        )
+    before = check_version(connection)
+    if 0 < before < len(MIGRATIONS):
+        _outwait(elder)
     for number, script in enumerate(MIGRATIONS, 1):
         if number <= before:
             continue
@@ -185,6 +251,34 @@ def migrate(connection: sqlite3.Connection) -> int:
             connection.execute("ROLLBACK")
             raise
     return before
+
+
+def _outwait(elder: Callable[[int], str | None]) -> None:
+    """Wait until nobody is at work who does not know the newest schema."""
+    deadline = time.monotonic() + MIGRATION_WAIT_SECONDS
+    pause = threading.Event()
+    while (name := elder(len(MIGRATIONS))) is not None:
+        if time.monotonic() > deadline:
+            raise StoreUnavailable(
+                f"the database has to be brought to schema {len(MIGRATIONS)}, and {name} of an older version still "
+                "works with it. End or restart that server, then try again."
+            )
+        pause.wait(_LOOK_SECONDS)
+
+
+def check_version(connection: sqlite3.Connection) -> int:
+    """Give the version of a database's schema.
+
+    Raises:
+        SchemaTooNew: it is newer than what we know.
+    """
+    found = _version(connection)
+    if found > len(MIGRATIONS):
+        raise SchemaTooNew(
+            f"the database has schema {found}, this server knows {len(MIGRATIONS)}. Restart this server if "
+            "vespera-agents was upgraded since it was started; else upgrade vespera-agents."
+        )
+    return found
 
 
 def _statements(script: str) -> Generator[str]:

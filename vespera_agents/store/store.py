@@ -13,8 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, TypeVar, cast, final
@@ -25,12 +24,15 @@ from trio.lowlevel import checkpoint, checkpoint_if_cancelled, current_task
 
 from supervisors import Histogram
 from vespera_agents.store.artifacts import ArtifactFiles
-from vespera_agents.store.errors import StoreClosed, StoreUnavailable
+from vespera_agents.store.errors import Fenced, KeyMissing, SchemaTooNew, StoreClosed, StoreLost, StoreUnavailable
+from vespera_agents.store.figures import BATCH_BOUNDS, COMMIT_BOUNDS, StoreStatistics
+from vespera_agents.store.holding import FileIdentity, Owner
 from vespera_agents.store.readers import Readers
+from vespera_agents.store.records import Forgettable, recorded_result
 from vespera_agents.store.transaction import Command, CommandKey, StatusChange
 from vespera_agents.store.writer import Submission, Writer, come_to_rest, unavailable
 
-__all__ = ["Store", "StoreStatistics"]
+__all__ = ["Store"]
 
 R = TypeVar("R")
 
@@ -40,7 +42,6 @@ OPEN_WAIT_SECONDS: Final = 5.0
 """How long a caller waits while the store is being restarted."""
 CLOSE_SECONDS: Final = 10.0
 """How long a stop waits for the last commit."""
-COMMIT_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5)
 GIVE_WAY_SECONDS: Final = 0.003
 """How long the loop stands aside at most for what was submitted in one round of it; a small commit takes a tenth of it.
 
@@ -50,21 +51,6 @@ in flight p99 was 40 ms, against 1 ms for a commit on the loop. A disk that take
 """
 _NOT_BEGUN: Final = object()
 """What a caller wakes up with when the store stopped before its command."""
-BATCH_BOUNDS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class StoreStatistics:
-    """What a store did so far, in plain numbers."""
-
-    queue_depth: int
-    commits: int
-    commands: int
-    errors: Mapping[tuple[str, str], int]
-    """By operation (commit, read) and reason (unavailable)."""
-    commit_duration_seconds: Histogram
-    commit_batch_size: Histogram
 
 
 @final
@@ -78,6 +64,8 @@ class Store:
         *,
         clock: Callable[[], float] = time.time,
         mint: Callable[[], str] = lambda: secrets.token_hex(6),
+        owner: Owner | None = None,
+        elder: Callable[[int], str | None] = lambda _: None,
     ) -> None:
         """Name the files; `run` opens them.
 
@@ -86,11 +74,20 @@ class Store:
             artifacts: the directory of artifact files; it exists.
             clock: wall-clock seconds since the epoch.
             mint: gives 12 new hex digits for an id.
+            owner: the front for which this process writes while no newer generation does; nobody asks without one.
+            elder: given a version of the schema, names a server on this workspace that knows only an older one; asked
+                in a thread, before the schema is changed.
         """
         self.artifacts: Final = ArtifactFiles(artifacts)
         self.database: Final = database
         self._clock = clock
         self._mint = mint
+        self._owner = owner
+        self._elder = elder
+        self._over: StoreLost | Fenced | None = None
+        """Why nobody is served: until it is opened anew, or for ever."""
+        self._served = False
+        self._forgettable = None if owner is None else Forgettable(owner.front)
         self._queue: SimpleQueue[Submission | None] = SimpleQueue()
         self._pending = 0
         self._at_rest = threading.Lock()
@@ -103,6 +100,8 @@ class Store:
         more, and commit that one alone."""
         self._delivered: deque[tuple[list[Submission], list[StatusChange], float]] = deque()
         self._opened = trio.Event()
+        self._ended = trio.Event()
+        """Set when this incarnation has ended, or is to."""
         self._subscribers: list[Callable[[list[StatusChange]], None]] = []
         self._commit_listeners: list[Callable[[], None]] = []
         self._readers = Readers(database)
@@ -115,12 +114,17 @@ class Store:
     async def run(self, *, task_status: trio.TaskStatus[Store] = trio.TASK_STATUS_IGNORED) -> None:
         """Be open until cancelled: a child for a supervisor. What is queued at the end is still committed.
 
+        It returns when the database is not the file any more that was opened. Fenced, it stays and refuses everything.
+
         Raises:
             SchemaTooNew: the database is from a newer version.
             StoreUnavailable: it cannot be opened.
+            Fenced: a newer generation of the owner writes.
         """
+        self._reopen()
         token = trio.lowlevel.current_trio_token()
         ready, ended = trio.Event(), trio.Event()
+        self._ended = ended
         ends: list[Outcome[None]] = []
 
         def soon(function: Callable[..., object], *arguments: object) -> None:
@@ -139,19 +143,24 @@ class Store:
         stopping = False
 
         def body() -> None:
-            writer = Writer(self.database, queue, clock=self._clock, mint=self._mint, at_rest=at_rest, deliver=deliver)
-            ends.append(capture(writer.run, lambda: soon(opened)))
+            writer = Writer(
+                self.database, queue, clock=self._clock, mint=self._mint, files=self.artifacts, owner=self._owner,
+                elder=self._elder, forgettable=self._forgettable, at_rest=at_rest, deliver=deliver,
+            )  # fmt: skip
+            ends.append(capture(writer.run, lambda file: soon(opened, file)))
             come_to_rest(at_rest)
             soon(over)
 
         def over() -> None:
+            self._over = self._over or _final_cause(ends[0])
             ended.set()
             ready.set()
 
-        def opened() -> None:
+        def opened(file: FileIdentity | None) -> None:
             if not stopping:
                 self._queue = queue
-                self._readers.open()
+                self._served = True
+                self._readers.open(file)
                 self._opened.set()
                 ready.set()
 
@@ -164,16 +173,35 @@ class Store:
                 await ended.wait()
         finally:
             stopping = True
-            if self._opened.is_set():
-                self._opened = trio.Event()
-            self._readers.close()
+            self._close()
             self._put_submitted(queue)
             queue.put(None)
             with trio.CancelScope(shield=True):
                 # Waiting in a thread bounds the stop in real time, whatever clock the run has.
                 await trio.to_thread.run_sync(thread.join, CLOSE_SECONDS, limiter=trio.CapacityLimiter(1))
             self._fail_rest(queue)
-        ends[0].unwrap()
+        await self._end(ends[0])
+
+    def _reopen(self) -> None:
+        if isinstance(self._over, Fenced):
+            raise self._over
+        self._over = None
+        self._served = False
+
+    def _close(self) -> None:
+        if self._opened.is_set():
+            self._opened = trio.Event()
+        self._readers.close()
+
+    async def _end(self, end: Outcome[None]) -> None:
+        """End as the writing thread has ended."""
+        if isinstance(self._over, Fenced) and self._owner is not None:
+            self._owner.on_fenced()
+            if self._served:
+                # A supervisor would only start it again.
+                await trio.sleep_forever()
+        if self._over is None or not self._served:
+            end.unwrap()
 
     async def execute(self, command: Command[R], key: CommandKey) -> R:
         """Apply a command durably and give its result; the same key again gives the first result.
@@ -187,10 +215,14 @@ class Store:
         Raises:
             Refusal: the rows do not allow it; nothing was kept.
             KeyConflict: the key was used for another command.
+            KeyMissing: the key is empty.
             StoreUnavailable: the disk is full, or the database is locked; nothing was kept.
+            StoreLost, SchemaTooNew, Fenced: it can be written no more; nothing was kept.
             StoreClosed: the store is not running, nor restarted within a few seconds.
         """
         await checkpoint_if_cancelled()
+        if not (key.origin and key.key):
+            raise KeyMissing(f"the command {type(command).__name__} came without a key. Name it by a CommandKey.")
         while True:
             if not self._opened.is_set():
                 await self._wait_open()
@@ -215,7 +247,7 @@ class Store:
             arguments: passed on.
 
         Raises:
-            StoreUnavailable: the database cannot be read.
+            StoreUnavailable, StoreLost, SchemaTooNew: the database cannot be read.
             StoreClosed: the store is not running, nor restarted within a few seconds.
         """
         while True:
@@ -223,17 +255,38 @@ class Store:
                 await self._wait_open()
             try:
                 return await self._readers.read(query, *arguments)
+            except StoreLost as error:
+                self._over = self._over or error
+                self._ended.set()
+                raise
             except StoreClosed:
                 # It stopped before the query began: wait for the next incarnation.
                 continue
-            except (sqlite3.Error, StoreUnavailable) as error:
+            except (sqlite3.Error, StoreUnavailable, SchemaTooNew) as error:
                 self._errors["read", "unavailable"] += 1
-                raise error if isinstance(error, StoreUnavailable) else unavailable(error) from error
+                raise unavailable(error) if isinstance(error, sqlite3.Error) else error from error
+
+    async def recorded(self, key: CommandKey) -> object:
+        """Give the recorded result of a command by its key, None if there is none: whether a call was made before.
+
+        Raises:
+            ArtifactMissing: the file of the result is gone; and what `read` raises.
+        """
+        return await self.read(recorded_result, key, self.artifacts)
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Remove, in a pause, the records of the front's calls with these keys: their answers were written."""
+        if self._forgettable is not None:
+            self._forgettable.forget(keys)
+
+    def holds_its_file(self) -> bool:
+        """Say whether the database is still the file that was opened, as far as it is open."""
+        return self._over is None and self._readers.same_file()
 
     def subscribe(self, listener: Callable[[list[StatusChange]], None]) -> Callable[[], None]:
-        """Call `listener` in the trio thread after each commit that changed a status; gives the way to stop.
+        """Call `listener` in the trio thread after each commit of ours that changed a status; gives the way to stop.
 
-        The listener must not raise. It hears only of this process's changes.
+        The listener must not raise.
         """
         self._subscribers.append(listener)
         return lambda: self._subscribers.remove(listener)
@@ -297,6 +350,8 @@ class Store:
             self._settle(*self._delivered.popleft())
 
     async def _wait_open(self) -> None:
+        if self._over is not None:
+            raise self._over
         with trio.move_on_after(OPEN_WAIT_SECONDS):
             await self._opened.wait()
             return
@@ -312,6 +367,8 @@ class Store:
         if isinstance(batch[0].outcome, Error) and isinstance(batch[0].outcome.error, StoreUnavailable):
             self._errors["commit", "unavailable"] += 1
         for submission in batch:
+            if self._forgettable is not None:
+                self._forgettable.note(submission.key)
             submission.tell()
         if changed:
             for listener in tuple(self._subscribers):
@@ -332,8 +389,12 @@ class Store:
         self._turn_away(rest)
 
     def _turn_away(self, submitted: list[Submission]) -> None:
-        """Let those whose command was not begun wait for the next incarnation."""
+        """Let those whose command was not begun wait for the next incarnation, if there will be one."""
         self._pending -= len(submitted)
         for submission in submitted:
-            submission.outcome = Value(_NOT_BEGUN)
+            submission.outcome = Value(_NOT_BEGUN) if self._over is None else Error(self._over)
             submission.tell()
+
+
+def _final_cause(end: Outcome[None]) -> StoreLost | Fenced | None:
+    return end.error if isinstance(end, Error) and isinstance(end.error, (StoreLost, Fenced)) else None

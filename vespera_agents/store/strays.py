@@ -64,7 +64,9 @@ def find_strays(
         named = {
             str(row[0])
             for row in connection.execute(
-                "SELECT DISTINCT sha256 FROM artifact WHERE sha256 >= ? AND sha256 < ?", (prefix, f"{prefix}g")
+                "SELECT sha256 FROM artifact WHERE sha256 >= ? AND sha256 < ?"
+                " UNION SELECT file FROM command WHERE file >= ? AND file < ?",
+                (prefix, f"{prefix}g") * 2,
             )
         }
         for name, size, written in _files(directory / prefix):
@@ -92,7 +94,7 @@ def remove_stray(connection: sqlite3.Connection, directory: Path, name: str, now
     """
     if not _HASH.fullmatch(name):
         return _remove_leftover(directory, name, now)
-    if connection.execute("SELECT 1 FROM artifact WHERE sha256=? LIMIT 1", (name,)).fetchone() is not None:
+    if _named(connection, name):
         return None
     before = safe_before(connection, now)
     path, aside = directory / name[:2] / name, directory / f"{_ASIDE}{name}"
@@ -118,12 +120,21 @@ def restore_aside(connection: sqlite3.Connection, directory: Path) -> list[str]:
         sha256 = name.removeprefix(_ASIDE)
         if name == sha256 or not _HASH.fullmatch(sha256):
             continue
-        named = connection.execute("SELECT 1 FROM artifact WHERE sha256=? LIMIT 1", (sha256,)).fetchone()
-        if named is not None:
+        if _named(connection, sha256):
             (directory / sha256[:2]).mkdir(exist_ok=True)
             (directory / name).rename(directory / sha256[:2] / sha256)
             restored.append(sha256)
     return restored
+
+
+def _named(connection: sqlite3.Connection, sha256: str) -> bool:
+    """Say whether a row names a file: an artifact, or the record of a command with a large result."""
+    return bool(
+        connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM artifact WHERE sha256=?) OR EXISTS (SELECT 1 FROM command WHERE file=?)",
+            (sha256, sha256),
+        ).fetchone()[0]
+    )
 
 
 def _old(written: float, before: float, now: float) -> bool:

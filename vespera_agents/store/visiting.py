@@ -7,26 +7,27 @@ serves a workspace has its store as a supervised child.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from functools import partial
 from typing import TypeVar
 
 import trio
 from outcome import Outcome, acapture
 
 from vespera_agents.store.store import Store
+from vespera_agents.workspace import Workspace, elder_server
 
 __all__ = ["visit"]
 
 R = TypeVar("R")
 
 
-async def visit(database: Path, artifacts: Path, act: Callable[[Store], Awaitable[R]]) -> R:
+async def visit(workspace: Workspace, act: Callable[[Store], Awaitable[R]]) -> R:
     """Open a store, let `act` use it, and close it.
 
     Raises:
         SchemaTooNew, StoreUnavailable: it cannot be opened; and whatever `act` raises.
     """
-    store = Store(database, artifacts)
+    store = Store(workspace.database, workspace.artifacts, elder=partial(elder_server, workspace))
 
     async def use(nursery: trio.Nursery) -> R:
         await nursery.start(store.run)

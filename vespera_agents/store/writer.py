@@ -11,22 +11,22 @@ thread with a SimpleQueue in and `TrioToken.run_sync_soon` out costs half of a t
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Final, cast, final
+from typing import Any, Final, final
 
 from outcome import Error, Outcome, Value
-from pydantic import TypeAdapter
 from trio.lowlevel import Abort, reschedule, wait_task_rescheduled
 
+from vespera_agents.store.artifacts import ArtifactFiles
 from vespera_agents.store.derived import index_words, spaced_words
-from vespera_agents.store.errors import KeyConflict, StoreUnavailable
+from vespera_agents.store.errors import Fenced, StoreError, StoreLost, StoreUnavailable
+from vespera_agents.store.holding import FileIdentity, Holding, Owner
+from vespera_agents.store.records import Forgettable, apply_once
 from vespera_agents.store.schema import migrate
 from vespera_agents.store.transaction import Command, CommandKey, StatusChange, Transaction
 
@@ -38,10 +38,8 @@ UNINDEXED_MAX: Final = 200
 """Commands after which the full-text index learns what they wrote, even when others wait."""
 PAUSE_SECONDS: Final = 0.1
 """A time without commands in which the index learns: a client that plans task after task leaves none."""
-BUSY_TIMEOUT_SECONDS: Final = 10.0
-"""How long a batch waits for another process's transaction."""
-COMMANDS_KEPT_SECONDS: Final = 24 * 3600.0
-"""How long a command key is remembered."""
+BUSY_TIMEOUT_SECONDS: Final = 20.0
+"""How long a batch waits for another process's transaction: twice what a backup or a person at a prompt may take."""
 _ONE_COMMANDS_FAULT: Final = (
     sqlite3.IntegrityError,
     sqlite3.ProgrammingError,
@@ -51,8 +49,6 @@ _ONE_COMMANDS_FAULT: Final = (
 """What SQLite says of a statement or a value; everything else it says is about the database."""
 
 
-_RESULT: Final = TypeAdapter[object](object).serializer
-"""Writes the result of any command as JSON, in a quarter of the time of json.dumps."""
 _SKIPPED: Final = Value(None)
 """The outcome of a command that nobody waits for any more."""
 
@@ -106,6 +102,10 @@ class Writer:
         *,
         clock: Callable[[], float],
         mint: Callable[[], str],
+        files: ArtifactFiles,
+        owner: Owner | None,
+        elder: Callable[[int], str | None],
+        forgettable: Forgettable | None,
         at_rest: threading.Lock,
         deliver: Callable[[list[Submission], list[StatusChange], float], None],
     ) -> None:
@@ -116,37 +116,53 @@ class Writer:
             queue: where submissions come from; None ends the thread.
             clock: wall-clock seconds since the epoch.
             mint: gives 12 new hex digits.
+            files: where large results go.
+            owner: for which front it writes, if for one.
+            elder: names a server of an older version on this workspace, before the schema is changed.
+            forgettable: the records of the owner's calls that may go.
             at_rest: released whenever a batch is done and nothing waits; who submits acquires it. A bare lock: an
                 event has one inside, and a queue and Python's code around it, which the other thread waits for.
             deliver: called with a batch whose outcomes are set, what it changed, and the seconds that it took.
         """
         self._database = database
-        self._path: Final = os.fspath(database)
         self._queue = queue
         self._clock = clock
         self._mint = mint
         self._at_rest = at_rest
         self._deliver = deliver
-        self._inode = 0
+        self._files = files
+        self._elder = elder
+        self._forgettable = forgettable
+        self._holding = Holding(database, owner)
+        self._over: StoreLost | Fenced | None = None
+        """Why it can write no more."""
         self._unindexed = 0
         """Commands since the full-text index was brought up to date."""
 
-    def run(self, ready: Callable[[], None]) -> None:
+    def run(self, ready: Callable[[FileIdentity | None], None]) -> None:
         """Write until None comes out of the queue; what is queued before it is still written.
+
+        Args:
+            ready: called when the database is open, with which file it is.
 
         Raises:
             SchemaTooNew: the database is from a newer version.
             StoreUnavailable: it cannot be opened.
+            StoreLost: the file was removed or replaced.
+            Fenced: a newer generation of the owner has taken over.
         """
         with contextlib.closing(connect(self._database)) as connection:
             try:
-                migrate(connection)
-                connection.execute("DELETE FROM command WHERE at < ?", (self._clock() - COMMANDS_KEPT_SECONDS,))
+                migrate(connection, self._elder)
+                self._holding.take(connection)
             except sqlite3.Error as error:
                 raise unavailable(error) from error
-            self._inode = self._database.stat().st_ino
-            self._index(connection)
-            ready()
+            if self._holding.takes_over:
+                # Somebody may wait: what the process before left to be learned is learned in the first pause.
+                self._unindexed = 1
+            else:
+                self._tidy(connection)
+            ready(self._holding.file)
             while (first := self._next(connection)) is not None:
                 batch, ended = self._gather(first)
                 started = time.perf_counter()
@@ -158,34 +174,39 @@ class Writer:
                     self._deliver(batch, changed, time.perf_counter() - started)
                     if self._queue.empty():
                         come_to_rest(self._at_rest)
+                if self._over is not None:
+                    raise self._over
                 if ended:
                     return
                 self._unindexed += len(batch)
                 if self._unindexed >= UNINDEXED_MAX:
-                    self._index(connection)
+                    self._tidy(connection)
 
     def _next(self, connection: sqlite3.Connection) -> Submission | None:
-        """Wait for the next submission; in the first pause the full-text index learns what was written."""
-        if self._unindexed:
+        """Wait for the next submission; the first pause is for what need not be done at once."""
+        if self._unindexed or (self._forgettable is not None and self._forgettable.waiting):
             try:
                 return self._queue.get(timeout=PAUSE_SECONDS)
             except Empty:
-                self._index(connection)
+                self._tidy(connection)
         return self._queue.get()
 
-    def _index(self, connection: sqlite3.Connection) -> None:
-        """Teach the full-text index what was written: it takes as long as a command, so nobody shall wait for it.
+    def _tidy(self, connection: sqlite3.Connection) -> None:
+        """Teach the full-text index what was written, and remove records: as long as a command, for which nobody waits.
 
-        What it has not learned yet, queries look up by themselves, so a failure loses nothing.
+        What the index has not learned yet, queries look up by themselves, and a record that stays does no harm; so a
+        failure loses nothing.
         """
         self._unindexed = 0
         # It need not survive a power cut: the mark of what was learned goes back together with the index.
         connection.execute("PRAGMA synchronous=NORMAL")
-        with contextlib.suppress(sqlite3.Error):
-            index_words(connection)
-        if connection.in_transaction:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
+        with contextlib.suppress(sqlite3.Error, StoreError):
+            index_words(connection, self._holding.check_rights)
+        self._roll_back(connection)
+        if self._forgettable is not None:
+            with contextlib.suppress(sqlite3.Error, StoreError):
+                self._forgettable.remove(connection, self._holding.check_rights)
+            self._roll_back(connection)
         connection.execute("PRAGMA synchronous=FULL")
 
     def _gather(self, first: Submission) -> tuple[list[Submission], bool]:
@@ -203,27 +224,39 @@ class Writer:
     def _commit(self, connection: sqlite3.Connection, batch: list[Submission]) -> list[StatusChange]:
         """Apply a batch in one transaction; a failure of the transaction itself is every command's failure."""
         try:
-            self._check_same_file()
-            connection.execute("BEGIN IMMEDIATE")
+            self._holding.check_file()
+            self._begin(connection)
             try:
                 changed = self._apply_all(connection, batch, savepoints=False)
             except _HalfApplied:
-                connection.execute("ROLLBACK")
-                connection.execute("BEGIN IMMEDIATE")
+                self._roll_back(connection)
+                self._begin(connection)
                 changed = self._apply_all(connection, batch, savepoints=True)
             connection.execute("COMMIT")
+            # Nobody is told of a change that lies in a file without a name.
+            self._holding.check_files()
         except BaseException as error:
-            failure = error if isinstance(error, StoreUnavailable) else unavailable(error)
+            failure = error if isinstance(error, StoreError) else unavailable(error)
             for submission in batch:
                 submission.outcome = Error(failure)
-            # Some failures (a full disk) have rolled back already.
-            if connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-            if not isinstance(error, (sqlite3.Error, StoreUnavailable)):
+            self._roll_back(connection)
+            if isinstance(error, (StoreLost, Fenced)):
+                self._over = error
+            elif not isinstance(error, (sqlite3.Error, StoreError)):
                 raise
             return []
         return changed
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        """End a transaction that failed, if one did; some failures (a full disk) have ended it already."""
+        self._holding.doubt()
+        if connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        self._holding.check(connection)
 
     def _apply_all(
         self, connection: sqlite3.Connection, batch: list[Submission], *, savepoints: bool
@@ -243,7 +276,7 @@ class Writer:
             if savepoints:
                 connection.execute("SAVEPOINT command")
             try:
-                submission.outcome = Value(apply_once(transaction, submission))
+                submission.outcome = Value(apply_once(transaction, submission.command, submission.key, self._files))
             except Exception as error:
                 if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _ONE_COMMANDS_FAULT):
                     raise
@@ -259,44 +292,11 @@ class Writer:
                 connection.execute("RELEASE command")
         return changed
 
-    def _check_same_file(self) -> None:
-        try:
-            inode = os.stat(self._path).st_ino  # noqa: PTH116 - a quarter of what Path.stat() takes
-        except OSError:
-            inode = 0
-        if inode != self._inode:
-            raise StoreUnavailable(
-                f"{self._database} was removed or replaced while it was open. Restart the server to use the new one."
-            )
-
 
 def come_to_rest(at_rest: threading.Lock) -> None:
     """Tell who waits for the lock that nothing is to be done; for the writing thread, which alone releases it."""
     if at_rest.locked():
         at_rest.release()
-
-
-def apply_once(transaction: Transaction, submission: Submission) -> object:
-    """Apply one command, unless its key says that this was done before; then give the recorded result."""
-    key, command = submission.key, submission.command
-    fingerprint = command.fingerprint()
-    row = transaction.execute(
-        "SELECT fingerprint, result FROM command WHERE origin=? AND key=?", (key.origin, key.key)
-    ).fetchone()
-    if row is not None:
-        if row[0] != fingerprint:
-            raise KeyConflict(
-                f"the command key {key.key!r} was used for another command before. Use a new key for a new command."
-            )
-        return json.loads(row[1])
-    transaction.by = command.by
-    result = cast("object", command.apply(transaction))
-    text = _RESULT.to_json(result).decode()
-    transaction.execute(
-        "INSERT INTO command(origin, key, fingerprint, result, at) VALUES (?,?,?,?,?)",
-        (key.origin, key.key, fingerprint, text, transaction.now),
-    )
-    return result
 
 
 def connect(database: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -362,10 +362,18 @@ def _switch_to_wal(connection: sqlite3.Connection) -> str:
 def unavailable(error: BaseException) -> StoreUnavailable:
     """Put a failure of the database into words that say what to do."""
     text = str(error)
-    if "full" in text or "No space" in text:
-        advice = "Free some disk space and try again; nothing was written."
-    elif "locked" in text:
-        advice = "Another process holds the database; try again."
-    else:
-        advice = "Look at the file with `PRAGMA integrity_check`; nothing was written."
-    return StoreUnavailable(f"the database cannot be used: {text}. {advice}")
+    advice = next(
+        (advice for sign, advice in _ADVICE.items() if sign in text), "Look at the file with `PRAGMA integrity_check`"
+    )
+    return StoreUnavailable(f"the database cannot be used: {text}. {advice}; nothing was written.")
+
+
+_ADVICE: Final = {
+    "full": "Free some disk space and try again",
+    "No space": "Free some disk space and try again",
+    "disk I/O error": "Free some disk space, look whether the disk is sound, and try again",
+    "locked": "Another process holds the database; try again",
+    "readonly": "Make .vespera writable and try again",
+    "unable to open": "Too many files may be open (ulimit -n), or .vespera is not readable and writable; try again",
+}
+"""What to do about it, by what SQLite says."""

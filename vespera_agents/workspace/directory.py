@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, final
 
 from vespera_agents.workspace.errors import WorkspaceError
+from vespera_agents.workspace.mounts import data_directory
 
 __all__ = ["DOT_DIRECTORY", "Workspace", "confined", "open_workspace"]
 
@@ -27,30 +28,35 @@ _SHARED_DIRECTORIES: Final = ("", "home", "media", "mnt", "opt", "srv", "tmp", "
 @final
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The paths of one workspace. Nothing outside `dot` is ever written by us."""
+    """The paths of one workspace. Nothing outside `dot` and `data` is ever written by us."""
 
     directory: Path
     """The user's directory, absolute, symbolic links resolved."""
 
     @property
     def dot(self) -> Path:
-        """`.vespera`, which holds everything that we write."""
+        """`.vespera`, which holds everything that we write and people read."""
         return self.directory / DOT_DIRECTORY
+
+    @property
+    def data(self) -> Path:
+        """What holds the rest: `.vespera` too, unless that lies on another machine (`mounts`)."""
+        return data_directory(self.dot)
 
     @property
     def database(self) -> Path:
         """The SQLite file."""
-        return self.dot / "vespera.db"
+        return self.data / "vespera.db"
 
     @property
     def artifacts(self) -> Path:
         """Files by content hash."""
-        return self.dot / "artifacts"
+        return self.data / "artifacts"
 
     @property
     def servers(self) -> Path:
         """Records, locks and sockets of the processes that serve this workspace."""
-        return self.dot / "servers"
+        return self.data / "servers"
 
     @property
     def reports(self) -> Path:
@@ -69,13 +75,15 @@ class Workspace:
             WorkspaceError: the directory cannot be written, or a part of the layout leads out of it.
         """
         try:
-            for path in (self.dot, self.artifacts, self.servers, self.reports):
+            if self.data != self.dot:
+                self._make_data()
+            for path in (self.dot, self.data, self.artifacts, self.servers, self.reports):
                 # A repository from elsewhere may bring a link that leads our writing anywhere.
                 if path.is_symlink():
                     raise WorkspaceError(f"{path} is a symbolic link, which may lead anywhere. Remove it.")
                 path.mkdir(mode=0o700, exist_ok=True)
             # SQLite follows a link, and puts its own files beside what it leads to.
-            for path in (self.database, *(self.dot / f"{self.database.name}-{name}" for name in ("wal", "shm"))):
+            for path in (self.database, *(self.data / f"{self.database.name}-{name}" for name in ("wal", "shm"))):
                 if path.is_symlink():
                     raise WorkspaceError(f"{path} is a symbolic link, which may lead anywhere. Remove it.")
             # Made anew or not at all: writing what is there would follow a link that leads nowhere yet.
@@ -83,8 +91,25 @@ class Workspace:
                 ignore.write("*\n")
         except OSError as error:
             raise WorkspaceError(
-                f"{self.dot} cannot be made: {error.strerror}. Choose a directory that you may write to."
+                f"{error.filename or self.dot} cannot be made: {error.strerror}. "
+                "Choose a directory that you may write to."
             ) from error
+
+    def _make_data(self) -> None:
+        """Make the directory outside, and say in the workspace where it is."""
+        stranded = self.dot / self.database.name
+        if stranded.exists() and not self.database.exists():
+            raise WorkspaceError(
+                f"{stranded} lies on a file system of another machine, where it cannot be used safely. Move it with "
+                f"its -wal file, `artifacts` and `servers` to {self.data}, while no server uses it."
+            )
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.dot.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError), (self.dot / "elsewhere.txt").open("x") as told:
+            told.write(
+                "This directory lies on a file system of another machine. The database, the artifacts and the records "
+                f"of servers are on the machine that was used:\n{self.data}\n"
+            )
 
 
 def open_workspace(directory: str | os.PathLike[str], *, make: bool = True) -> Workspace:

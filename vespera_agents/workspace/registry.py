@@ -1,4 +1,4 @@
-"""The registry in the user's state directory: the one thing that is written outside `.vespera/`.
+"""The registry in the user's state directory: what every workspace needs outside its `.vespera/`.
 
 It lists every known workspace, so that sessions can be found from anywhere, and the fingerprint of the configuration
 that a workspace's owner trusts. One JSON file, replaced whole under a lock. Neighbours: `settings` reads the trust.
@@ -16,6 +16,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Final, cast, final
 
+from vespera_agents.front import places
 from vespera_agents.workspace.errors import WorkspaceError
 
 __all__ = ["Registry", "state_directory"]
@@ -27,10 +28,7 @@ _WORKSPACES_MAX: Final = 1_000
 
 def state_directory(environment: Mapping[str, str] | None = None) -> Path:
     """Give the user's state directory: `$XDG_STATE_HOME/vespera`, else `~/.local/state/vespera`."""
-    values = os.environ if environment is None else environment
-    configured = values.get("XDG_STATE_HOME", "")
-    base = Path(configured) if configured.startswith("/") else Path.home() / ".local" / "state"
-    return base / "vespera"
+    return Path(places.state_directory(environment))
 
 
 @final

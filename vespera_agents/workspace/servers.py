@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, final
@@ -20,7 +20,19 @@ from typing import Final, final
 from vespera_agents.workspace.directory import Workspace
 from vespera_agents.workspace.errors import WorkspaceError
 
-__all__ = ["ServerRecord", "announce_server", "guardian_lock", "live_servers", "server_alive", "session_lock"]
+__all__ = [
+    "Fronted",
+    "ServerRecord",
+    "announce_server",
+    "elder_server",
+    "guardian_lock",
+    "is_announced",
+    "live_servers",
+    "runtime_directory",
+    "server_alive",
+    "server_record",
+    "session_lock",
+]
 
 _SOCKET_PATH_MAX: Final = 100
 """Bytes of a Unix socket's path that every platform takes (Linux ends at 107, macOS at 103)."""
@@ -38,35 +50,60 @@ class ServerRecord:
     pid: int
     socket: str
     """Where it answers questions about itself, a path."""
+    schema: int = 0
+    """The newest schema of the database that it knows; no server migrates it while one knows less."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Fronted:
+    """The name of a server whose processes follow one another while its front lives."""
+
+    id: str
+    keep_lock: Callable[[str, int], object]
+    """Hears of a lock that was taken, by the path of its file and its descriptor: the front shall hold it, too."""
+    is_gone: Callable[[], bool]
+    """Says whether the front has ended; else the record stays for the next process."""
 
 
 @contextlib.contextmanager
-def announce_server(workspace: Workspace, kind: str) -> Generator[ServerRecord]:
+def announce_server(
+    workspace: Workspace, kind: str, fronted: Fronted | None = None, *, schema: int = 0
+) -> Generator[ServerRecord]:
     """Be a server of this workspace while the block lasts.
+
+    Args:
+        workspace: which.
+        kind: `run` or `serve`.
+        fronted: the name to be known by, where a front keeps it; else it is a new one.
+        schema: the newest schema of the database that this server knows.
 
     Raises:
         WorkspaceError: the record cannot be written.
     """
-    identifier = f"srv_{secrets.token_hex(6)}"
-    record = ServerRecord(identifier, kind, os.getpid(), str(_socket_path(workspace, identifier)))
-    record_path = workspace.servers / f"{identifier}.json"
+    identifier = f"srv_{secrets.token_hex(6)}" if fronted is None else fronted.id
+    record = ServerRecord(identifier, kind, os.getpid(), str(_socket_path(workspace, identifier)), schema)
     with contextlib.ExitStack() as stack:
         try:
-            _forget_dead(workspace)
             # Undone in reverse order: while there is a record its lock is held.
-            stack.callback(_lock_path(workspace, identifier).unlink, missing_ok=True)
+            stack.callback(_forget_lock, workspace, identifier)
             lock = stack.enter_context(_lock_path(workspace, identifier).open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for path in (Path(record.socket), record_path):
-                stack.callback(path.unlink, missing_ok=True)
-            record_path.write_text(json.dumps(asdict(record)))
+            _hold(lock.fileno(), workspace, identifier, fronted)
+            stack.callback(_leave, workspace, record, fronted)
+            _write_record(workspace, record)
         except OSError as error:
             raise WorkspaceError(
                 f"{error.filename or workspace.servers} cannot be written ({error.strerror}). "
                 "Free some space or check the permissions."
             ) from error
-        stack.callback(_forget_guardian, guardian_lock(workspace, identifier))
         yield record
+
+
+def is_announced(workspace: Workspace, record: ServerRecord) -> bool:
+    """Say whether a record is still that of its server: another process may have taken its place behind a front."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return ServerRecord(**json.loads(server_record(workspace, record.id).read_bytes())) == record
+    return False
 
 
 def server_alive(workspace: Workspace, identifier: str) -> bool:
@@ -84,6 +121,14 @@ def live_servers(workspace: Workspace) -> list[ServerRecord]:
         with contextlib.suppress(OSError, ValueError, TypeError):
             records.append(ServerRecord(**json.loads(path.read_text())))
     return records
+
+
+def elder_server(workspace: Workspace, schema: int, ours: str | None = None) -> str | None:
+    """Name a server of this workspace, other than ours, that knows only an older schema of the database."""
+    for server in live_servers(workspace):
+        if server.id != ours and server.schema < schema:
+            return f"the server {server.id} (process {server.pid}, schema {server.schema})"
+    return None
 
 
 def guardian_lock(workspace: Workspace, identifier: str) -> Path:
@@ -119,6 +164,54 @@ def session_lock(workspace: Workspace, session_id: str) -> Generator[None]:
         yield
 
 
+def _hold(lock: int, workspace: Workspace, identifier: str, fronted: Fronted | None) -> None:
+    """Take a server's lock, unless its front has it from an earlier process of the same name."""
+    if fronted is not None and server_record(workspace, identifier).exists():
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+    else:
+        # The first process of a server tidies up after others; to a later one its client looks forward.
+        _forget_dead(workspace)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    if fronted is not None:
+        fronted.keep_lock(str(_lock_path(workspace, identifier)), lock)
+
+
+def _write_record(workspace: Workspace, record: ServerRecord) -> None:
+    """Replace the record whole: somebody may read the one of the process before."""
+    path = server_record(workspace, record.id)
+    new = path.with_suffix(f".{record.pid}")
+    new.write_text(json.dumps(asdict(record)))
+    new.replace(path)
+
+
+def _leave(workspace: Workspace, record: ServerRecord, fronted: Fronted | None) -> None:
+    """Be no server any more; behind a front that lives the next process goes on under the name."""
+    if fronted is None or (fronted.is_gone() and is_announced(workspace, record)):
+        _forget_guardian(guardian_lock(workspace, record.id))
+        handed_over = workspace.servers / f"{record.id}.handover"
+        for path in (server_record(workspace, record.id), Path(record.socket), handed_over):
+            _remove(path)
+
+
+def _forget_lock(workspace: Workspace, identifier: str) -> None:
+    if not server_record(workspace, identifier).exists():
+        _remove(_lock_path(workspace, identifier))
+
+
+def _remove(path: Path) -> None:
+    """Remove what an ended server leaves, if that can be written; who finds it sees that nobody holds its lock."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def server_record(workspace: Workspace, identifier: str) -> Path:
+    """Name the file that holds a server's record."""
+    return workspace.servers / f"{identifier}.json"
+
+
 def _lock_path(workspace: Workspace, identifier: str) -> Path:
     return workspace.servers / f"{identifier}.lock"
 
@@ -141,7 +234,7 @@ def _forget_dead(workspace: Workspace) -> None:
             continue
         # Not the path that the record names: a record is a file in somebody's directory and may name anything.
         _socket_path(workspace, path.stem).unlink(missing_ok=True)
-        for suffix in (".lock", ".json"):
+        for suffix in (".handover", ".handover-new", ".lock", ".json"):
             path.with_suffix(suffix).unlink(missing_ok=True)
     for path in workspace.servers.glob("srv_*.guardian"):
         if not path.with_suffix(".json").exists():
@@ -151,13 +244,22 @@ def _forget_dead(workspace: Workspace) -> None:
 def _forget_guardian(path: Path) -> None:
     """Remove a guardian's lock, unless it still ends the commands of its server: others must see that."""
     if not _locked(path):
-        path.unlink(missing_ok=True)
+        _remove(path)
 
 
 def _socket_path(workspace: Workspace, identifier: str) -> Path:
     beside = workspace.servers / f"{identifier}.sock"
     if len(os.fsencode(beside)) <= _SOCKET_PATH_MAX:
         return beside
+    return runtime_directory() / f"{identifier}.sock"
+
+
+def runtime_directory() -> Path:
+    """Give the directory for sockets of this user, made where it is missing: its name is short and it is private.
+
+    Raises:
+        WorkspaceError: it cannot be made, or is not private.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     base = Path(runtime) if runtime.startswith("/") else Path("/tmp")  # noqa: S108 - made private just below
     private = base / f"vespera-{os.getuid()}"
@@ -168,4 +270,4 @@ def _socket_path(workspace: Workspace, identifier: str) -> Path:
         raise WorkspaceError(f"{private} cannot be made ({error.strerror}). Set XDG_RUNTIME_DIR.") from error
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise WorkspaceError(f"{private} is not private to you. Remove it, or set XDG_RUNTIME_DIR.")
-    return private / f"{identifier}.sock"
+    return private

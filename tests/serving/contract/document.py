@@ -42,6 +42,25 @@ With subtasks and no title, the subtasks stand side by side without a container.
 }
 ```
 """,
+    "orchestrator_shutdown_prepare": """\
+While it is prepared, `orchestrator_plan_task`, `orchestrator_execute_task` and `orchestrator_synthesize_results` are
+refused, and specialists begin nothing more; everything that reads, ends or gives work back is answered as ever. A call
+waits up to 5 s for calls, commands and gates under way; `blockers` are rows of what still is, whose it is and since
+when: call again to look again. It is remembered for the server, not for its process: a worker that takes over from one
+that died begins nothing either. It ends with `undo`, with `orchestrator_restart_server`, and with the server.
+""",
+    "orchestrator_restart_server": """\
+The new process is started from what is on disk and becomes ready while the old one still answers. Then the old one
+begins nothing more, ends what is under way within `timeout`, writes down what its specialists hold, and is gone; what
+it did not end is repeated to the new one under its key, so nothing happens twice. With `graceful=false` it is killed
+at once. The answer comes from the new process; where none became ready the old one goes on, and says why. A repeated
+call restarts nothing. `handed_over` names contexts that go on, those that were made anew from the store, and what was
+repeated.
+""",
+    "orchestrator_restart_status": """\
+`phase` is `serving`, `failed` (with `error`, until another restart), or the phase of the restart under way. `history`
+holds the restarts and the workers of this workspace's servers, the newest 50 entries, with what each worker died of.
+""",
 }
 """What a tool's tables cannot say."""
 

@@ -48,6 +48,12 @@ def _open_work(world: World, answer: dict[str, Any]) -> None:
     assert {task["id"] for task in tasks if "blocked_by" in task} == {world.ids["blocked"], world.ids["behind"]}
 
 
+def _open_work_and_servers(world: World, answer: dict[str, Any]) -> None:
+    _open_work(world, answer)
+    words = [word for server in answer["servers"] for word in server.split()[3:]]
+    assert sorted(words) == ["leads", "this"]
+
+
 def _none(_: World, answer: dict[str, Any]) -> None:
     assert (answer["sessions"], answer["total"]) == ([], 0)
 
@@ -80,7 +86,7 @@ ROWS: tuple[Row, ...] = (
        session="@session", context_tokens_max=10),
     no(RESUME, UNKNOWN, "an id that names no session", "not_found", "session_0", session="session_0"),
     no(RESUME, NO_SESSION, "no session is open", "not_found", "orchestrator_initialize_session", empty=True),
-    ok(STATUS, "a session with open work", None, _open_work, session="@session"),
+    ok(STATUS, "a session with open work", None, _open_work_and_servers, session="@session"),
     no(STATUS, UNKNOWN, "an id that names no session", "not_found", "session_0", session="session_0"),
     no(STATUS, NO_SESSION, "no session is open", "not_found", "orchestrator_initialize_session", empty=True),
     no(STATUS, NO_SESSION, "several are open and none is named", "conflict", "@session", "session"),

@@ -23,6 +23,8 @@ KINDS: Final = (VALID, WRONG_STATE, UNKNOWN, NO_SESSION, TWO_CLIENTS, BAD_VALUE)
 OK: Final = "ok"
 
 Check = Callable[[World, dict[str, Any]], None]
+Calls = tuple[tuple[str, Mapping[str, Any]], ...]
+"""Tools without `orchestrator_`, each with its arguments."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,14 @@ class Row:
     """The status in the store, afterwards, of tasks by name."""
     check: Check | None = None
     """Reads the store, afterwards, and the answer."""
-    first: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    first: Calls = ()
     """Calls that the other client makes before."""
+    before: Calls = ()
+    """Calls that the same client makes before."""
+    after: Calls = ()
+    """Calls that the same client makes afterwards, so that others find things as they were."""
+    front: bool | None = None
+    """Only behind a front, or only without one."""
     notes: bool = False
     """The refusal leaves a note on the task, which is in the store then."""
     empty: bool = False
@@ -58,13 +66,20 @@ class Row:
 
 
 def ok(tool: str, when: str, /, then: Mapping[str, str] | None = None, check: Check | None = None, *,
-       kind: str = VALID, first: tuple[tuple[str, Mapping[str, Any]], ...] = (), empty: bool = False,
-       **arguments: Any) -> Row:  # fmt: skip
+       kind: str = VALID, first: Calls = (), before: Calls = (), after: Calls = (), front: bool | None = None,
+       empty: bool = False, **arguments: Any) -> Row:  # fmt: skip
     """A call that does what it says."""
-    return Row(tool, kind, when, arguments, then=then or {}, check=check, first=first, empty=empty)
+    return Row(
+        tool, kind, when, arguments, then=then or {}, check=check, first=first, before=before, after=after,
+        front=front, empty=empty,
+    )  # fmt: skip
 
 
 def no(tool: str, kind: str, when: str, outcome: str, /, *words: str, notes: bool = False, empty: bool = False,
-       first: tuple[tuple[str, Mapping[str, Any]], ...] = (), **arguments: Any) -> Row:  # fmt: skip
+       first: Calls = (), before: Calls = (), after: Calls = (), front: bool | None = None,
+       **arguments: Any) -> Row:  # fmt: skip
     """A call that is refused, and changes nothing."""
-    return Row(tool, kind, when, arguments, outcome, words, notes=notes, empty=empty, first=first)
+    return Row(
+        tool, kind, when, arguments, outcome, words, notes=notes, empty=empty, first=first, before=before, after=after,
+        front=front,
+    )  # fmt: skip

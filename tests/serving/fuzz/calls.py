@@ -31,6 +31,7 @@ CALL_SECONDS = 30.0
 """How long one call may take; the longest here, one with a gate, takes a tenth of a second."""
 WORLD_CALLS = 120
 """Calls in one world: by then most of its tasks have ended."""
+_PREPARE = "orchestrator_shutdown_prepare"
 _OPEN = '[commands]\nallow = ["test -f"]\n'
 
 
@@ -131,6 +132,10 @@ async def _one(world: World, watched: _Rows, tool: str, arguments: Any, findings
         findings.faults.append(f"{told}: no structured content")
     elif TOOLS[tool].effects.read_only and changed:
         findings.faults.append(f"{told}: only reads, and changed the store")
+    if tool == _PREPARE and not result.is_error:
+        # Else nearly all that follows would be refused.
+        await world.one.call_tool(_PREPARE, {"undo": True})
+        watched.changed()
 
 
 class _Rows:

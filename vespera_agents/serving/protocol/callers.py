@@ -2,7 +2,7 @@
 
 A client that may repeat a call names it in `_meta` under `io.vespera/key`; then the key belongs to that client's
 principal and a repeated call has the first one's effect. Without one, the key is the server's record and a running
-number: never the id of the JSON-RPC request, which clients use again.
+number, the front's where there is one: never the id of the JSON-RPC request, which clients use again.
 
 Where a server has several clients, each holds its own claims. One is told from another by its session with the server,
 or, where the protocol has none, by what it writes into `_meta` under `io.vespera/client`. With neither, two windows of
@@ -27,7 +27,7 @@ from vespera_agents.specialists.claims import Holder
 from vespera_agents.store import CommandKey
 from vespera_agents.work.errors import InvalidInput
 
-__all__ = ["CLIENT_META", "KEY_META", "Callers", "client_name", "holder_of", "own_name"]
+__all__ = ["CLIENT_META", "KEY_META", "Callers", "call_key", "client_name", "holder_of", "own_name"]
 
 KEY_META: Final = "io.vespera/key"
 """Where a client names its call."""
@@ -72,11 +72,19 @@ class Callers:
         holder = holder_of(identity, name, meta)
         key = None if meta is None else meta.get(KEY_META)
         if key is None:
-            # Of one length, so that the next key stands behind the last one: between others it would split their page.
-            minted = CommandKey(self._origin(), f"{next(self._numbers):09}")
-            return Call(f"mcp:{name}", minted, holder=holder, report=report)
+            # Behind a front the number is the front's: it outlives this process, and so does the request.
+            minted = CommandKey(self._origin(), call_key(identity.sequence or str(next(self._numbers))))
+            return Call(f"mcp:{name}", minted, holder=holder, report=report, repeated=identity.repeated)
         origin = f"client:{_known(identity, name)}"
         return Call(f"mcp:{name}", CommandKey(origin, _text(KEY_META, key)), holder=holder, report=report)
+
+
+def call_key(number: str) -> str:
+    """Give the key of a call that brings none.
+
+    Of one length, so that the next key stands behind the last one: between others it would split their page.
+    """
+    return f"{number:0>9}"
 
 
 def holder_of(identity: Identity, name: str, meta: Mapping[str, object] | None) -> Holder | None:

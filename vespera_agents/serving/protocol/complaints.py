@@ -7,6 +7,7 @@ in our words, not in those of the validating library. Pure. Neighbours: `server`
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,16 @@ __all__ = [
 EXPECTED: Final = (Refusal, WorkspaceError, StoreError, PlanError)
 """What the facade raises to be told to the client; anything else is our own fault."""
 
+_OF_THE_MACHINE: Final = {
+    errno.EMFILE: "Call again in a moment: too many files are open (ulimit -n)",
+    errno.ENFILE: "Call again in a moment: too many files are open on this machine",
+    errno.ENOMEM: "Call again when there is memory",
+    errno.ENOSPC: "Free some disk space and call again",
+    errno.EDQUOT: "Free some disk space and call again",
+    errno.EROFS: "Make the file system writable and call again",
+    errno.EIO: "Look whether the disk is sound and call again",
+}
+"""What is nobody's fault, wherever it strikes, and what to do about it."""
 _PROBLEMS_MAX: Final = 5
 _VALUE_MAX: Final = 80
 
@@ -75,6 +86,12 @@ def about_kept(refusal: Mapping[str, str]) -> Complaint:
 
 def about_fault(error: Exception, identifier: str) -> Complaint:
     """Tell of a fault of ours; the traceback is in the server's log under the identifier."""
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        return Complaint(
+            "machine_trouble",
+            f"the machine refused what this call needs: {error.strerror} ({error.filename})",
+            f"{_OF_THE_MACHINE[error.errno]}; the server's log on its standard error tells more under {identifier}.",
+        )
     return Complaint(
         "internal_error",
         f"internal error {identifier}: {type(error).__name__}",

@@ -1,14 +1,14 @@
 """Who sent a request, and over which connection: what a transport knows of the other side.
 
-The HTTP door puts an Identity into the scope of each request; a request without one came over standard input and
-output, or in this process. Not what a client calls itself: that is only a name, and anybody may use it. Neighbours:
-`callers` makes command keys of it, `fairness` keeps clients apart by it.
+The HTTP door puts an Identity into the scope of each request, the link gives it as the request itself; one without
+came over standard input and output, or in this process. Not what a client calls itself: that is only a name, and
+anybody may use it. Neighbours: `callers` makes command keys of it, `fairness` keeps clients apart by it.
 """
 
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, cast, final
 
 from mcp.server.context import ServerRequestContext
@@ -29,6 +29,10 @@ class Identity:
     """The id of its session with the server, where the transport has sessions: HTTP before 2026-07-28."""
     transport: Literal["stdio", "http"]
     """How it came."""
+    sequence: str | None = field(default=None, compare=False)
+    """The number that the front gave the request; None without a front."""
+    repeated: bool = field(default=False, compare=False)
+    """Whether an earlier worker may have begun it."""
 
 
 LOCAL: Final = Identity(None, None, "stdio")
@@ -38,6 +42,8 @@ LOCAL: Final = Identity(None, None, "stdio")
 def identity_of(ctx: ServerRequestContext[dict[str, object]]) -> Identity:
     """Say who sent a request."""
     request = cast("object", ctx.request)
+    if isinstance(request, Identity):
+        return request
     return LOCAL if request is None else identity_of_scope(getattr(request, "scope", {}))
 
 

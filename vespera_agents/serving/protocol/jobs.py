@@ -10,6 +10,7 @@ Neighbours: `server` decides which calls become tasks; `specialists.job_tools` d
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final, TypeVar, cast, final
 
 from mcp.server.context import ServerRequestContext
@@ -35,6 +36,7 @@ from vespera_agents.specialists.answers import iso
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.jobs import REFUSED, JobFailed, RunningJob
 from vespera_agents.specialists.orchestrator import Orchestrator
+from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store.jobs import Job, JobStatus
 
 __all__ = ["TASKS", "Asking", "LongCalls", "handle"]
@@ -142,7 +144,11 @@ class LongCalls:
             )
 
     async def begin(
-        self, call: Call, name: str, work: Callable[[Asking, RunningJob], Awaitable[CallToolResult]]
+        self,
+        call: Call,
+        name: str,
+        work: Callable[[Asking, RunningJob], Awaitable[CallToolResult]],
+        intent: Mapping[str, object] | None = None,
     ) -> dict[str, object]:
         """Do the work of a call as a task, and give what the call is answered with now.
 
@@ -150,17 +156,20 @@ class LongCalls:
             call: who calls.
             name: of the tool.
             work: the call itself; raises MCPError when it cannot be answered at all.
+            intent: what another process needs to do it anew.
         """
+        return handle(await self._jobs.start(call, name, partial(_carry_out, work), intent=intent))
 
-        async def body(running: RunningJob) -> dict[str, object]:
-            try:
-                result = await work(Asking(running), running)
-            except MCPError as error:
-                wire = error.error.model_dump(by_alias=True, mode="json", exclude_none=True)
-                raise JobFailed(error.error.message, {_WIRE: wire}) from error
-            return {_WIRE: result.model_dump(by_alias=True, mode="json", exclude_none=True)}
+    def begin_anew(
+        self, name: str, work: Callable[[Mapping[str, object], Asking, RunningJob], Awaitable[CallToolResult]]
+    ) -> None:
+        """Say how the calls of a tool are made anew as tasks, by what was kept of them."""
 
-        return handle(await self._jobs.start(call, name, body))
+        async def begin(opened: OpenWorkspace, found: Job) -> bool:
+            await opened.jobs.resume(found, partial(_carry_out, partial(work, found.intent or {})))
+            return True
+
+        self._jobs.begin_anew(name, begin)
 
     async def _get(self, _: Context, params: TaskParams) -> dict[str, object]:
         found = await self._jobs.get(params.task_id)
@@ -205,6 +214,18 @@ class LongCalls:
         if _WIRE in result:
             return result[_WIRE]
         return self._answer(found).model_dump(by_alias=True, mode="json", exclude_none=True)
+
+
+async def _carry_out(
+    work: Callable[[Asking, RunningJob], Awaitable[CallToolResult]], running: RunningJob
+) -> dict[str, object]:
+    """Make a call as the work of a job; its answer is the job's result."""
+    try:
+        result = await work(Asking(running), running)
+    except MCPError as error:
+        wire = error.error.model_dump(by_alias=True, mode="json", exclude_none=True)
+        raise JobFailed(error.error.message, {_WIRE: wire}) from error
+    return {_WIRE: result.model_dump(by_alias=True, mode="json", exclude_none=True)}
 
 
 def handle(found: Job) -> dict[str, object]:

@@ -7,9 +7,10 @@ tools themselves (`tools`), the program `vespera serve` (`serve`).
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, TypeVar, cast, final
@@ -66,6 +67,7 @@ from vespera_agents.serving.protocol.questions import Questions, can_be_asked
 from vespera_agents.serving.protocol.reading.requests import Reading
 from vespera_agents.serving.protocol.roots import client_root
 from vespera_agents.serving.tools.catalogue import TOOLS
+from vespera_agents.serving.tools.lifecycle import RESTART
 from vespera_agents.serving.tools.sessions import INITIALIZE_SESSION
 from vespera_agents.serving.tools.tool import Telling, Tool
 from vespera_agents.specialists.answers import ArtifactLink
@@ -75,7 +77,7 @@ from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.errors import StoreError
 from vespera_agents.store.jobs import Job
 
-__all__ = ["ERROR_META", "INSTRUCTIONS", "SERVER_NAME", "OrchestratorServer", "build_server"]
+__all__ = ["ERROR_META", "INSTRUCTIONS", "SERVER_NAME", "OrchestratorServer", "build_server", "server_version"]
 
 SERVER_NAME: Final = "vespera-agents"
 ERROR_META: Final = "io.vespera/error"
@@ -128,12 +130,18 @@ def build_server(
     return _Serving(orchestrator, tools, page_entries, changes or Changes(orchestrator)).server()
 
 
+def _nobody(_: Iterable[str]) -> None:
+    """Tell nobody that lists are others."""
+
+
 @final
 class OrchestratorServer(Server[dict[str, object]]):
     """The library's server, which says that its lists may change over handshake connections, too."""
 
     at_stop: Callable[[], None] | None = None
     """Ends the streams of those who listen: for a transport of many clients that is about to end."""
+    renew: Callable[[Iterable[str]], None] = _nobody
+    """Tells clients that lists are others than those of the process before: for a worker that took over."""
     hear: Callable[[Context], Awaitable[None]] | None = None
     """Notes that a client is there, whatever it asks for."""
 
@@ -177,7 +185,8 @@ class _Serving:
         self._tools = tools
         self._page_entries = page_entries
         # Until the home workspace is open nothing is recorded, so this name is only a stand-in.
-        self._stand_in = f"srv_{secrets.token_hex(6)}"
+        front = orchestrator.runtime.front
+        self._stand_in = f"srv_{secrets.token_hex(6)}" if front is None else front.server
         self._callers = Callers(self._origin)
         self._fairness = Fairness()
         self._long = LongCalls(orchestrator, self._answer_of)
@@ -187,7 +196,7 @@ class _Serving:
         """Give the library's server."""
         server = OrchestratorServer(
             SERVER_NAME,
-            version=_version(),
+            version=server_version(),
             title="Vespera Agents",
             instructions=INSTRUCTIONS,
             cache_hints=_CACHE_HINTS,
@@ -196,6 +205,9 @@ class _Serving:
         # Its failures are results, which a model reads.
         server.add_request_handler("tools/call", CallToolRequestParams, self._call_tool)
         self._long.install(server, self._hear)
+        for tool in self._tools.values():
+            if tool.long:
+                self._long.begin_anew(tool.name, partial(self._job_anew, tool))
         # Its only inhabitant traces each message for a telemetry that nobody has configured, at a price for each.
         server.middleware.clear()
         server.hear = self._hear
@@ -215,6 +227,7 @@ class _Serving:
         server.answer("subscriptions/listen", SubscriptionsListenRequestParams, hearing.listen)
         server.add_notification_handler("notifications/initialized", NotificationParams, hearing.initialized)
         server.at_stop = hearing.end
+        server.renew = self._changes.renew
         return server
 
     async def _hear(self, ctx: Context) -> None:
@@ -229,13 +242,19 @@ class _Serving:
             served, exists = tuple(self._tools), params.name in TOOLS
             return _failed((about_unserved_tool if exists else about_unknown_tool)(params.name, served))
         who = client_of(identity_of(ctx), own_name(ctx))
+        admission = self._orchestrator.runtime.admission
+        if admission.draining and not tool.effects.read_only:
+            # Unanswered, it is repeated to the process that replaces this one.
+            await admission.until_begun()
         try:
             await self._fairness.begin(who)
         except TooManyCalls as error:
             return _failed(about_failure(error))
         try:
-            async with reporting(ctx) as report:
-                return await self._told(ctx, params, tool, report)
+            by = f"mcp:{client_name(own_name(ctx))}"
+            with admission.under_way(tool.name, by, waited_for=tool.awaited):
+                async with reporting(ctx) as report:
+                    return await self._told(ctx, params, tool, report)
         finally:
             self._fairness.end(who)
 
@@ -265,8 +284,10 @@ class _Serving:
                 return root
             arguments = arguments if root is None else {**arguments, "working_directory": root}
         call = self._callers.call(own_name(ctx), ctx.meta, identity_of(ctx), report)
-        if call.holder is not None:
-            await self._orchestrator.heard(call.holder)
+        call.request = identity_of(ctx).sequence
+        if tool is not RESTART:
+            # A process that shall be replaced may be unable to write, a lease, too.
+            await self._orchestrator.admit(call, tool.name, begins=tool.begins)
         if tool.question is not None and can_be_asked(ctx):
             question = await tool.question(self._orchestrator, call, arguments)
             if question is not None:
@@ -277,7 +298,8 @@ class _Serving:
                 if question.parameter is not None and chosen != question.unchanged:
                     arguments = {**arguments, question.parameter: chosen}
         if tool.long and self._long.known_to(ctx):
-            return await self._long.begin(call, tool.name, partial(self._as_job, tool, call, arguments))
+            work = partial(self._as_job, tool, call, arguments)
+            return await self._long.begin(call, tool.name, work, call.intent(arguments=dict(arguments)))
         telling = await tool.invoke(self._orchestrator, call, arguments)
         if call.job is not None and self._long.known_to(ctx):
             return handle(await self._orchestrator.jobs.get(call.job))
@@ -294,6 +316,15 @@ class _Serving:
             return _failed(about_arguments(tool.name, tool.parameters, error))
         except EXPECTED as error:
             return _failed(about_failure(error))
+
+    async def _job_anew(
+        self, tool: Tool, intent: Mapping[str, object], asking: Asking, running: RunningJob
+    ) -> CallToolResult:
+        call = Call.again(intent)
+        # The first step began the job.
+        call.step()
+        arguments = cast("Mapping[str, object]", intent["arguments"])
+        return await self._as_job(tool, call, arguments, asking, running)
 
     def _answer_of(self, job: Job) -> CallToolResult:
         """Answer a call of a tool with what the job came to that it began, perhaps in a server with other tools."""
@@ -358,7 +389,9 @@ def _link(link: ArtifactLink) -> ResourceLink:
     )
 
 
-def _version() -> str:
+@functools.cache
+def server_version() -> str:
+    """Give the version of this package."""
     try:
         return version(SERVER_NAME)
     except PackageNotFoundError:

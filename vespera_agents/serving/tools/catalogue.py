@@ -2,7 +2,7 @@
 
 Every tool of a list is paid for in every conversation: `core` is what daily work needs, `full` is everything, a list of
 names is what somebody wants. Not the protocol (`protocol`), not the work (`specialists.orchestrator`).
-Neighbours: `sessions`, `tasks`, `work`, `upkeep`.
+Neighbours: `sessions`, `tasks`, `work`, `upkeep`, `lifecycle`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Final
 
+from vespera_agents.serving.tools.lifecycle import LIFECYCLE_TOOLS
 from vespera_agents.serving.tools.sessions import SESSION_TOOLS
 from vespera_agents.serving.tools.tasks import TASK_TOOLS
 from vespera_agents.serving.tools.tool import Tool
@@ -21,7 +22,7 @@ from vespera_agents.work.errors import InvalidInput
 __all__ = ["CORE", "TOOLS", "TOOL_NAMES", "tool_set"]
 
 TOOLS: Final[Mapping[str, Tool]] = {
-    tool.name: tool for tool in (*SESSION_TOOLS, *TASK_TOOLS, *WORK_TOOLS, *UPKEEP_TOOLS)
+    tool.name: tool for tool in (*SESSION_TOOLS, *TASK_TOOLS, *WORK_TOOLS, *UPKEEP_TOOLS, *LIFECYCLE_TOOLS)
 }
 """Every tool by its name."""
 

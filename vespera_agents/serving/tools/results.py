@@ -140,6 +140,8 @@ class Status(Answer):
     """`<task id> <status> <done>/<total>: <what>` of long work."""
     waiting_seconds: list[tuple[str, float]]
     """Rows of a live status, and how long its oldest task has stood there."""
+    servers: list[str]
+    """`<id> <kind> <process>` of each on the workspace, then `this`, `leads`."""
     at: str | None
     next_action: str
 

@@ -163,6 +163,10 @@ def _tell_status(answer: StatusAnswer) -> str:
         "\n".join(["Specialists:", *specialists]) if specialists else "",
         "\n".join(["Long work:", *(f"- {line}" for line in answer.jobs)]) if answer.jobs else "",
         f"Longest in its status: {waiting}." if waiting else "",
+        # One alone is the one that answers.
+        "\n".join(["Servers on this workspace:", *(f"- {line}" for line in answer.servers)])
+        if len(answer.servers) > 1
+        else "",
         answer.next_action,
     )
 

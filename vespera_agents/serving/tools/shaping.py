@@ -113,6 +113,7 @@ def status(answer: StatusAnswer) -> Status:
         specialists=[(one.name, one.state, one.mailbox, one.context_fill) for one in answer.specialists],
         jobs=answer.jobs,
         waiting_seconds=list(answer.oldest_waiting_seconds.items()),
+        servers=answer.servers,
         at=answer.at,
         next_action=answer.next_action,
     )

@@ -340,6 +340,7 @@ TASK_TOOLS: Final[tuple[Tool, ...]] = (
         tell=_tell_plan,
         shape=Shape(results.Planned, shaping.planned),
         question=_question_before_plan,
+        begins=True,
     ),
     make_tool(
         "orchestrator_update_task",

@@ -11,9 +11,20 @@ from typing import Final
 
 from vespera_agents.specialists.answers import BlockedTask, SessionLine, TaskView
 
-__all__ = ["blocked_lines", "counted", "joined", "one_line", "session_line", "shown", "task_line", "task_lines"]
+__all__ = [
+    "LINES_MAX",
+    "blocked_lines",
+    "counted",
+    "joined",
+    "listed",
+    "one_line",
+    "session_line",
+    "shown",
+    "task_line",
+    "task_lines",
+]
 
-_LINES_MAX: Final = 20
+LINES_MAX: Final = 20
 _LINE_MAX: Final = 200
 
 
@@ -35,8 +46,16 @@ def counted(number: int, noun: str) -> str:
 
 def shown(names: Sequence[str]) -> str:
     """List names, the first of many."""
-    listed = ", ".join(one_line(name) for name in names[:_LINES_MAX])
-    return listed if len(names) <= _LINES_MAX else f"{listed} and {len(names) - _LINES_MAX} more"
+    first = ", ".join(one_line(name) for name in names[:LINES_MAX])
+    return first if len(names) <= LINES_MAX else f"{first} and {len(names) - LINES_MAX} more"
+
+
+def listed(title: str, lines: Sequence[str]) -> str:
+    """List lines under a title, the first of many."""
+    if not lines:
+        return ""
+    rest = [f"- and {len(lines) - LINES_MAX} more"] if len(lines) > LINES_MAX else []
+    return "\n".join([f"{title}:", *(f"- {one_line(line)}" for line in lines[:LINES_MAX]), *rest])
 
 
 def session_line(session: SessionLine) -> str:
@@ -57,14 +76,14 @@ def task_lines(title: str, tasks: Sequence[TaskView]) -> str:
     """List tasks under a title, the first of many."""
     if not tasks:
         return ""
-    rest = [f"- and {len(tasks) - _LINES_MAX} more"] if len(tasks) > _LINES_MAX else []
-    return "\n".join([f"{title}:", *(task_line(task) for task in tasks[:_LINES_MAX]), *rest])
+    rest = [f"- and {len(tasks) - LINES_MAX} more"] if len(tasks) > LINES_MAX else []
+    return "\n".join([f"{title}:", *(task_line(task) for task in tasks[:LINES_MAX]), *rest])
 
 
 def blocked_lines(blocked: Sequence[BlockedTask]) -> str:
     """List blocked tasks with who is to blame."""
     if not blocked:
         return ""
-    rest = [f"- and {len(blocked) - _LINES_MAX} more"] if len(blocked) > _LINES_MAX else []
-    lines = [f"- {one.id} {one_line(one.title)}, because of {shown(one.blocked_by)}" for one in blocked[:_LINES_MAX]]
+    rest = [f"- and {len(blocked) - LINES_MAX} more"] if len(blocked) > LINES_MAX else []
+    lines = [f"- {one.id} {one_line(one.title)}, because of {shown(one.blocked_by)}" for one in blocked[:LINES_MAX]]
     return "\n".join(["Blocked:", *lines, *rest])

@@ -78,6 +78,10 @@ class Tool:
     """What the user is asked before, where somebody can be asked; raises what `invoke` raises."""
     long: bool = False
     """It may take long whatever its arguments are: a client that knows handles gets one at once."""
+    begins: bool = False
+    """It begins new work: refused while a shutdown is prepared."""
+    awaited: bool = True
+    """A process that is about to be replaced waits for its end; not for a tool that itself waits for the others."""
 
     @property
     def input_schema(self) -> Mapping[str, object]:
@@ -120,6 +124,8 @@ def make_tool(
     links: Callable[[A], Sequence[ArtifactLink]] = lambda _: (),
     question: Callable[[Orchestrator, Call, P], Awaitable[Question | None]] | None = None,
     long: bool = False,
+    begins: bool = False,
+    awaited: bool = True,
 ) -> Tool:
     """Make a tool of a function of the facade.
 
@@ -136,6 +142,8 @@ def make_tool(
         links: the artifacts that the result speaks of.
         question: what the user is asked before, if there is a doubt.
         long: whether it may take long whatever its arguments are.
+        begins: whether it begins new work.
+        awaited: whether a process that is about to be replaced waits for its end.
     """
 
     async def invoke(orchestrator: Orchestrator, call: Call, arguments: Mapping[str, object]) -> Telling:
@@ -157,4 +165,4 @@ def make_tool(
 
     result = answer if shape is None else shape.result
     asking = None if question is None else ask
-    return Tool(name, title, description, effects, parameters, result, invoke, retell, asking, long)
+    return Tool(name, title, description, effects, parameters, result, invoke, retell, asking, long, begins, awaited)

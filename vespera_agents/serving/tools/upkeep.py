@@ -6,15 +6,17 @@ Neighbours: `catalogue` lists them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from vespera_agents.health.checks import Grade, grade
+from vespera_agents.health.checks import FrontVital, Grade, grade
 from vespera_agents.health.vitals import measure
+from vespera_agents.serving.lifecycle.reporting import front_vital
 from vespera_agents.serving.tools.parameters import SessionRef, Word
-from vespera_agents.serving.tools.texts import counted, joined, one_line
+from vespera_agents.serving.tools.texts import LINES_MAX, counted, joined, listed
 from vespera_agents.serving.tools.tool import Effects, Parameters, Tool, make_tool
 from vespera_agents.specialists.answers import Answer
 from vespera_agents.specialists.calls import Call
@@ -24,7 +26,6 @@ from vespera_agents.specialists.upkeep.tools import OLDER_DAYS, OLDER_DAYS_MAX, 
 
 __all__ = ["UPKEEP_TOOLS"]
 
-_LINES_MAX: Final = 20
 _MAILBOXES_SHOWN: Final = 5
 _SUPERVISORS_SHOWN: Final = 10
 
@@ -73,6 +74,8 @@ class HealthAnswer(Answer):
     """Rows of a workspace and what its disk has left."""
     providers: list[tuple[str, str]]
     """Rows of a model provider and the state of its circuit."""
+    front: list[tuple[str, str | int]] | None
+    """Rows of a fact about the process that replaces this one when it must, and how it stands."""
 
 
 async def _cleanup(orchestrator: Orchestrator, call: Call, given: CleanupParameters) -> CleanupAnswer:
@@ -89,11 +92,11 @@ async def _maintain(orchestrator: Orchestrator, call: Call, given: MaintenancePa
 
 async def _check_health(orchestrator: Orchestrator, _: Call, __: HealthParameters) -> HealthAnswer:
     await orchestrator.home_workspace()
-    measured = await measure(orchestrator.runtime)
+    measured = replace(await measure(orchestrator.runtime), front=await front_vital(orchestrator))
     verdict = grade(measured)
     return HealthAnswer(
         status=verdict.grade,
-        reasons=[f"{one.component}: {one.what} ({one.grade})" for one in verdict.reasons[:_LINES_MAX]],
+        reasons=[f"{one.component}: {one.what} ({one.grade})" for one in verdict.reasons[:LINES_MAX]],
         loop_lag_seconds=round(measured.loop_lag_seconds, 6),
         commit_seconds=[
             (one.workspace, round(one.commit_seconds, 6)) for one in measured.stores if one.commit_seconds is not None
@@ -104,14 +107,17 @@ async def _check_health(orchestrator: Orchestrator, _: Call, __: HealthParameter
         restarts_left=[(one.supervisor, one.restarts_left) for one in measured.supervisors[:_SUPERVISORS_SHOWN]],
         disk_free_bytes=[(one.workspace, one.free_bytes) for one in measured.disks],
         providers=list(measured.providers.items()),
+        front=None if measured.front is None else list(_front_rows(measured.front)),
     )
 
 
-def _lines(title: str, lines: Sequence[str]) -> str:
-    if not lines:
-        return ""
-    rest = [f"- and {len(lines) - _LINES_MAX} more"] if len(lines) > _LINES_MAX else []
-    return "\n".join([f"{title}:", *(f"- {one_line(line)}" for line in lines[:_LINES_MAX]), *rest])
+def _front_rows(front: FrontVital) -> Iterator[tuple[str, str | int]]:
+    yield "generation", front.generation
+    yield "crashes lately", front.crashes_lately
+    if front.spare is not None:
+        yield "spare", "ready" if front.spare else "not ready"
+    if front.restarting is not None:
+        yield "restarting", front.restarting
 
 
 def _tell_cleanup(answer: CleanupAnswer) -> str:
@@ -120,8 +126,8 @@ def _tell_cleanup(answer: CleanupAnswer) -> str:
         f"{verb} {counted(answer.sessions, 'session')}, archive{'' if answer.dry_run else 'd'} "
         f"{counted(answer.tasks, 'task')}, remove{'' if answer.dry_run else 'd'} "
         f"{counted(answer.artifacts, 'artifact')}.",
-        _lines("Sessions", answer.changes),
-        _lines("Left alone", answer.skipped),
+        listed("Sessions", answer.changes),
+        listed("Left alone", answer.skipped),
         answer.next_action,
     )
 
@@ -129,8 +135,8 @@ def _tell_cleanup(answer: CleanupAnswer) -> str:
 def _tell_maintenance(answer: MaintenanceAnswer) -> str:
     return joined(
         f"{answer.action}: {counted(len(answer.findings), 'finding')}.",
-        _lines("Found", answer.findings),
-        _lines("Would change" if answer.dry_run else "Changed", answer.changes),
+        listed("Found", answer.findings),
+        listed("Would change" if answer.dry_run else "Changed", answer.changes),
         answer.next_action,
     )
 
@@ -140,7 +146,7 @@ def _tell_health(answer: HealthAnswer) -> str:
     return joined(
         f"{answer.status.capitalize()}: loop {answer.loop_lag_seconds * 1_000:.1f} ms late, commit "
         f"{commits * 1_000:.1f} ms, {answer.queue_depth} waiting for the disk.",
-        _lines("Because", answer.reasons),
+        listed("Because", answer.reasons),
     )
 
 

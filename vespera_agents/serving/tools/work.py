@@ -153,6 +153,7 @@ WORK_TOOLS: Final[tuple[Tool, ...]] = (
         tell=_tell_claim,
         shape=Shape(results.Claimed, shaping.claimed),
         links=_claim_links,
+        begins=True,
     ),
     make_tool(
         "orchestrator_complete_task",
@@ -180,5 +181,6 @@ WORK_TOOLS: Final[tuple[Tool, ...]] = (
         shape=Shape(results.Synthesized, shaping.synthesized),
         links=_synthesis_links,
         long=True,
+        begins=True,
     ),
 )

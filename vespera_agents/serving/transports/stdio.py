@@ -8,40 +8,31 @@ message means (`protocol`). Neighbours: `ends` gives it the shape that the MCP l
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import sys
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
-from typing import Final, cast, final
+from contextlib import contextmanager
+from typing import Final, final
 
 import trio
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
-from mcp_types import (
-    INVALID_REQUEST,
-    PARSE_ERROR,
-    JSONRPCError,
-    JSONRPCMessage,
-    JSONRPCNotification,
-    JSONRPCRequest,
-    JSONRPCResponse,
+from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
+
+from vespera_agents.front.streams import taken_streams
+from vespera_agents.serving.transports.lines import (
+    AT_ONCE_MAX,
+    LAST_ANSWERS_SECONDS,
+    LINE_BYTES_MAX,
+    READ_BYTES,
+    LineWriter,
+    message_of,
+    refusal_of,
+    too_long,
 )
-from mcp_types.jsonrpc import jsonrpc_message_adapter
 
 __all__ = ["LINE_BYTES_MAX", "StdioWire", "open_stdio"]
 
-LINE_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Bytes in one line."""
 REQUESTS_MAX: Final = 1_000
 """Requests in flight; beyond, no further line is read."""
-READ_BYTES: Final = 1 << 18
-AT_ONCE_MAX: Final = 32
-"""Messages that are read in one round of the loop. What they ask for begins in the next round all together, so that the
-store can commit it together; a thousand would hold up everybody else for a second."""
-_STDERR: Final = 2
-LAST_ANSWERS_SECONDS: Final = 0.1
-"""How long a wire that ends waits for answers under way, and for a reader that does not read."""
 
 
 @final
@@ -57,21 +48,15 @@ class StdioWire:
             line_bytes_max: longer lines are refused.
         """
         self._read_fd = read_fd
-        self._write_fd = write_fd
         self._line_bytes_max = line_bytes_max
         self._incoming = bytearray()
         self._scanned = 0
         self._skipping = False
         """Whether the rest of a line that is too long still has to be thrown away."""
         self._ended = False
-        self._unsent = bytearray()
-        """What a cancelled writer left of its line: the next writer sends it first, so that no line is torn."""
-        self._writing = trio.Lock()
-        self._write_deadline = math.inf
-        self._client_gone = False
-        """Whether the client no longer reads: then nothing it says matters either."""
         self._waiting = trio.CancelScope()
-        """Around the wait for the client's next bytes."""
+        """Around the wait for the client's next bytes: where it no longer reads, nothing that it says matters."""
+        self._out = LineWriter(write_fd, self._stop_waiting)
         self._in_flight = 0
         self._read_at_once = 0
         self._settled = trio.Event()
@@ -91,7 +76,7 @@ class StdioWire:
 
     def hasten(self) -> None:
         """Give writers a last moment: the process is about to end."""
-        self._write_deadline = trio.current_time() + LAST_ANSWERS_SECONDS
+        self._out.hasten()
 
     async def receive(self) -> SessionMessage | None:
         """Read the next message, None at the end; what is no message is answered as an error."""
@@ -107,9 +92,9 @@ class StdioWire:
                 return None
             if not line.strip():
                 continue
-            message = _message(line)
+            message = message_of(line)
             if message is None:
-                await self._refuse(*_refusal(line))
+                await self._refuse(refusal_of(line))
                 continue
             if not isinstance(message, JSONRPCRequest):
                 return SessionMessage(message)
@@ -125,7 +110,7 @@ class StdioWire:
             # An answer is the last thing that its task does; who tells of progress in a loop must let others run.
             await trio.lowlevel.checkpoint()
         try:
-            await self._write(body.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+            await self._out.write(body.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
         finally:
             if answers:
                 self._settle()
@@ -171,7 +156,7 @@ class StdioWire:
             await self._refuse_length()
 
     async def _refuse_length(self) -> None:
-        await self._refuse(None, INVALID_REQUEST, f"a line has more than {self._line_bytes_max} bytes: send less")
+        await self._refuse(too_long(self._line_bytes_max))
 
     async def _fill(self) -> None:
         """Wait for something to read, and read it."""
@@ -184,7 +169,7 @@ class StdioWire:
                 await trio.lowlevel.checkpoint()
         self._read_at_once = 0
         chunk = b""
-        if not self._client_gone:
+        if not self._out.reader_gone:
             try:
                 chunk = os.read(self._read_fd, READ_BYTES)
             except BlockingIOError:
@@ -194,34 +179,12 @@ class StdioWire:
         self._incoming += chunk
         self._ended = not chunk
 
-    async def _write(self, data: bytes) -> None:
-        if not self._unsent and not self._client_gone:
-            # Nearly always the pipe takes it at once: then there is nobody to take turns with.
-            data = data[self._write_some(data) :]
-            if not data:
-                return
-        self._unsent += data
-        async with self._writing:
-            with trio.CancelScope(deadline=self._write_deadline):
-                while self._unsent and not self._client_gone:
-                    await trio.lowlevel.wait_writable(self._write_fd)
-                    del self._unsent[: self._write_some(self._unsent)]
+    def _stop_waiting(self) -> None:
+        self._waiting.cancel()
 
-    def _write_some(self, data: bytes | bytearray) -> int:
-        """Write what the pipe takes now."""
-        try:
-            return os.write(self._write_fd, data)
-        except BlockingIOError:
-            return 0
-        except OSError:
-            self._client_gone = True
-            self._waiting.cancel()
-            return 0
-
-    async def _refuse(self, identifier: str | int | None, code: int, message: str) -> None:
+    async def _refuse(self, line: bytes) -> None:
         self.refused += 1
-        error = {"jsonrpc": "2.0", "id": identifier, "error": {"code": code, "message": message}}
-        await self._write(json.dumps(error).encode() + b"\n")
+        await self._out.write(line)
 
     async def _unanswered(self) -> None:
         """Hear that a request was cancelled and will have no answer."""
@@ -238,56 +201,6 @@ class StdioWire:
 
 @contextmanager
 def open_stdio() -> Generator[StdioWire]:
-    """Take standard input and output for the wire while the block lasts.
-
-    From then on, for as long as the process lives, what is printed goes to standard error: a line that some library
-    prints at its very end must not reach the client either.
-    """
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
-    # A descriptor below 3 that was closed would be given to the next file: fill such gaps first.
-    nothing = os.open(os.devnull, os.O_RDWR)
-    while nothing <= _STDERR:
-        nothing = os.open(os.devnull, os.O_RDWR)
-    read_fd, write_fd = os.dup(0), os.dup(1)
-    blocking = os.get_blocking(read_fd), os.get_blocking(write_fd)
-    os.dup2(nothing, 0)
-    os.dup2(_STDERR, 1)
-    os.close(nothing)
-    try:
-        os.set_blocking(read_fd, False)
-        os.set_blocking(write_fd, False)
+    """Take standard input and output for the wire while the block lasts."""
+    with taken_streams() as (read_fd, write_fd):
         yield StdioWire(read_fd, write_fd)
-    finally:
-        # The descriptors may be a terminal that the shell goes on with.
-        os.set_blocking(read_fd, blocking[0])
-        os.set_blocking(write_fd, blocking[1])
-        os.close(read_fd)
-        os.close(write_fd)
-
-
-def _message(line: bytes) -> JSONRPCMessage | None:
-    """Read a line as a message, None if it is none."""
-    try:
-        message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-    except ValueError:
-        return None
-    # A request whose id is of no use would pass for a notification, and its sender would wait for ever.
-    if isinstance(message, JSONRPCNotification) and b'"id"' in line and "id" in json.loads(line):
-        return None
-    return message
-
-
-def _refusal(line: bytes) -> tuple[str | int | None, int, str]:
-    """Say what is wrong with a line that is no message: the id to answer, the code, the words."""
-    shown = line[:60].decode(errors="replace")
-    try:
-        value = cast("object", json.loads(line))
-    except (ValueError, RecursionError):
-        return None, PARSE_ERROR, f"this line is not JSON: {shown!r}"
-    identifier: object = None
-    if isinstance(value, dict) and "method" in value:
-        identifier = cast("dict[str, object]", value).get("id")
-    if isinstance(identifier, bool) or not isinstance(identifier, str | int):
-        identifier = None
-    return identifier, INVALID_REQUEST, f"this line is not a JSON-RPC 2.0 message: {shown!r}"

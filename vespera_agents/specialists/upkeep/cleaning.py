@@ -187,5 +187,4 @@ async def _put_away(runtime: Runtime, call: Call, wish: Wish, directory: Path, c
     opened = runtime.workspaces.get(directory)
     if opened is not None and opened.is_open:
         return await act(opened.store)
-    workspace = open_workspace(directory)
-    return await visit(workspace.database, workspace.artifacts, act)
+    return await visit(open_workspace(directory), act)

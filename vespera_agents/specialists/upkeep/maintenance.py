@@ -31,6 +31,7 @@ from vespera_agents.store.checks import CheckBudget, check_structure
 from vespera_agents.store.commands import AddArtifacts, NewArtifact, ReleaseStale, RemoveOrphans, RemoveStrays
 from vespera_agents.store.commands.upkeep import (
     EMPTY_SECONDS,
+    Choose,
     orphaned_artifacts,
     reasons_of,
     stale_tasks,
@@ -241,9 +242,14 @@ def _holds(path: Path, data: bytes) -> bool:
 
 async def _prepare_handover(job: Job, told: _Told) -> None:
     """Write a hand-over of each session, and keep it as an artifact of the session."""
-    store = job.opened.store
-    for number, session in enumerate(job.sessions, 1):
-        job.call.report(number, len(job.sessions), f"writing of {session.name}")
+    store, sessions = job.opened.store, job.sessions
+    if not job.dry_run:
+        choice = Choose(job.call.by, "handover", tuple(session.id for session in sessions))
+        chosen = await store.execute(choice, job.call.about("chosen"))
+        everything = {one.id: one for one in await store.read(queries.sessions)}
+        sessions = tuple(everything[name] for name in chosen if name in everything)
+    for number, session in enumerate(sessions, 1):
+        job.call.report(number, len(sessions), f"writing of {session.name}")
         rows = await store.read(_handover_rows, session)
         open_tasks = [task for task in rows.tasks if not task.is_container and task.finished is None]
         told.findings.append(
@@ -256,7 +262,7 @@ async def _prepare_handover(job: Job, told: _Told) -> None:
             continue
         key = job.call.about(f"handover/{session.id}")
         # The same call again made what it made then.
-        recorded = await store.read(queries.recorded_result, key)
+        recorded = await store.recorded(key)
         ids = cast("list[str]", recorded) if isinstance(recorded, list) else []
         if not ids:
             data = write_handover(rows).encode()

@@ -7,6 +7,7 @@ leases     renew, let lapse
 editing    update, cancel, archive, delete
 upkeep     put away, give back, remove what is left over
 jobs       begin, ask, answer, end: long work that outlives its call
+lifecycle  workers that begin and die, restarts, shutdowns that are prepared
 streaming  messages to HTTP clients that may resume
 """
 
@@ -30,8 +31,21 @@ from vespera_agents.store.commands.editing import (
     Updated,
     UpdateTask,
 )
-from vespera_agents.store.commands.jobs import AnswerJob, AskJob, EndJob, JobState, NoteJob, StartJob, StopJob
+from vespera_agents.store.commands.jobs import AdoptJob, AnswerJob, AskJob, EndJob, JobState, NoteJob, StartJob, StopJob
 from vespera_agents.store.commands.leases import ReleaseLapsed, RenewLease
+from vespera_agents.store.commands.lifecycle import (
+    AskedRestart,
+    AskRestart,
+    BeginGeneration,
+    BegunGeneration,
+    Death,
+    NoteDeaths,
+    NoteRestart,
+    NoteSpecialist,
+    Prepared,
+    PrepareShutdown,
+    TouchStore,
+)
 from vespera_agents.store.commands.planning import PlannedTasks, PlanTasks
 from vespera_agents.store.commands.sessions import OpenedSession, OpenSession, SetSessionStatus
 from vespera_agents.store.commands.streaming import KeepStreamEvents
@@ -46,14 +60,20 @@ from vespera_agents.store.commands.upkeep import (
 
 __all__ = [
     "AddArtifacts",
+    "AdoptJob",
     "AnswerJob",
     "AskJob",
+    "AskRestart",
+    "AskedRestart",
+    "BeginGeneration",
+    "BegunGeneration",
     "CancelTask",
     "Cancelled",
     "ClaimTask",
     "Claimed",
     "CleanSession",
     "Cleaned",
+    "Death",
     "DeleteTask",
     "Deleted",
     "EndJob",
@@ -62,12 +82,17 @@ __all__ = [
     "JobState",
     "KeepStreamEvents",
     "NewArtifact",
+    "NoteDeaths",
     "NoteJob",
+    "NoteRestart",
+    "NoteSpecialist",
     "NoteTask",
     "OpenSession",
     "OpenedSession",
     "PlanTasks",
     "PlannedTasks",
+    "PrepareShutdown",
+    "Prepared",
     "ReleaseClaims",
     "ReleaseLapsed",
     "ReleaseStale",
@@ -80,6 +105,7 @@ __all__ = [
     "StartJob",
     "StopJob",
     "TaskEdit",
+    "TouchStore",
     "UpdateTask",
     "Updated",
 ]

@@ -56,6 +56,8 @@ class Claimed(TypedDict):
     version: int
     already: bool
     """This holder had claimed it before."""
+    reason: str | None
+    """For which it waited until now."""
 
 
 class Finished(TypedDict):
@@ -108,7 +110,7 @@ class ClaimTask:
             )
         if task.status is TaskStatus.IN_PROGRESS:
             if task.claimed_by == self.holder and self.certain:
-                return {"task_id": task.id, "version": task.version, "already": True}
+                return {"task_id": task.id, "version": task.version, "already": True, "reason": None}
             if task.claimed_by == self.holder:
                 raise Conflict(
                     f"{label} is already being worked on by a client of your name ({self.holder})",
@@ -136,7 +138,7 @@ class ClaimTask:
             )
         detail = f"claimed by {self.holder}"
         set_status(transaction, task, TaskStatus.IN_PROGRESS, claimed_by=self.holder, detail=detail)
-        return {"task_id": task.id, "version": task.version + 1, "already": False}
+        return {"task_id": task.id, "version": task.version + 1, "already": False, "reason": task.status_reason}
 
 
 @final

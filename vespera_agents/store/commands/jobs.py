@@ -13,8 +13,9 @@ from typing import Final, TypedDict, final
 
 from vespera_agents.store.jobs import JobStatus, job
 from vespera_agents.store.transaction import Transaction, fingerprint_of
+from vespera_agents.work.errors import Conflict
 
-__all__ = ["AnswerJob", "AskJob", "EndJob", "JobState", "NoteJob", "StartJob", "StopJob"]
+__all__ = ["AdoptJob", "AnswerJob", "AskJob", "EndJob", "JobState", "NoteJob", "StartJob", "StopJob"]
 
 TTL_SECONDS: Final = 86_400.0
 """How long an ended job is kept."""
@@ -45,6 +46,8 @@ class StartJob:
     message: str | None = None
     ttl_seconds: float = TTL_SECONDS
     poll_seconds: float = POLL_SECONDS
+    intent: Mapping[str, object] | None = None
+    """What another process needs to begin the work anew."""
 
     def fingerprint(self) -> bytes:
         """Give what tells this command from another."""
@@ -59,8 +62,8 @@ class StartJob:
         )
         identifier = f"job_{transaction.mint()}{transaction.mint()}{transaction.mint()}"
         transaction.execute(
-            "INSERT INTO job(id, kind, principal, server, session_id, task_id, status, total, message, ttl_seconds,"
-            " poll_seconds, created, updated) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT INTO job(id, kind, principal, server, session_id, task_id, status, total, message, intent,"
+            " ttl_seconds, poll_seconds, created, updated) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 identifier,
                 self.kind,
@@ -71,6 +74,7 @@ class StartJob:
                 JobStatus.WORKING,
                 self.total,
                 self.message,
+                None if self.intent is None else json.dumps(dict(self.intent)),
                 self.ttl_seconds,
                 self.poll_seconds,
                 transaction.now,
@@ -81,6 +85,37 @@ class StartJob:
             "job_started", session_id=self.session_id, task_id=self.task_id, after=identifier, detail=self.kind
         )
         return {"job_id": identifier, "status": JobStatus.WORKING}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AdoptJob:
+    """Begin a job anew whose process has ended, with the name of its server or of another one."""
+
+    by: str
+    job_id: str
+    server: str
+    attempts_max: int
+
+    def fingerprint(self) -> bytes:
+        """Give what tells this command from another."""
+        return fingerprint_of(self)
+
+    def apply(self, transaction: Transaction) -> JobState:
+        """Count the attempt; questions that nobody answered are asked anew.
+
+        Raises:
+            NotFound: there is no such job.
+            Conflict: it was begun too often.
+        """
+        found = job(transaction.connection, self.job_id)
+        if not found.ended and found.attempts >= self.attempts_max:
+            raise Conflict(
+                f"job {found.id} was begun {found.attempts} times, and its process ended each time",
+                "Look into the log of the server (`vespera logs`) before you ask for it again.",
+            )
+        columns = {"server": self.server, "status": JobStatus.WORKING, "asked": None, "answers": None}
+        return _change(transaction, self.job_id, **columns, attempts=found.attempts + 1)
 
 
 @final

@@ -48,6 +48,8 @@ class PlannedTasks(TypedDict):
     """The container that they were put in."""
     ready: list[str]
     """The new tasks that can be claimed now, in the same order."""
+    replaced: str | None
+    """The task that they took the place of."""
 
 
 @final
@@ -114,6 +116,7 @@ class PlanTasks:
             "ids": ids,
             "parent_id": None if parent is None else parent.id,
             "ready": _ready(transaction, drafts, ids, held=held),
+            "replaced": self.replaces,
         }
 
     def _check_alone(self, transaction: Transaction, session_id: str) -> None:

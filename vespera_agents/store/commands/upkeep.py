@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypedDict, final
 
@@ -21,6 +21,7 @@ from vespera_agents.store.transaction import Transaction, fingerprint_of
 from vespera_agents.work.models import SessionStatus, Task, TaskStatus
 
 __all__ = [
+    "Choose",
     "CleanSession",
     "Cleaned",
     "Reason",
@@ -186,6 +187,25 @@ def finished_roots(connection: sqlite3.Connection, session_id: str) -> list[Task
         (session_id, _ARCHIVED_MAX),
     ).fetchall()
     return [task_of(row) for row in rows]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Choose:
+    """Write down what a call is about, which has a command for each: repeated, it is about the same."""
+
+    by: str
+    what: str
+    names: tuple[str, ...]
+    """What it was about when the call was made first; no part of the wish, because by now it would be others."""
+
+    def fingerprint(self) -> bytes:
+        """Give what tells this command from another."""
+        return fingerprint_of(replace(self, names=()))
+
+    def apply(self, transaction: Transaction) -> list[str]:  # noqa: ARG002 - it changes nothing
+        """Give the names: the recorded result is all that this leaves."""
+        return list(self.names)
 
 
 @final

@@ -12,14 +12,20 @@ answers the requests of both eras with it; `watching` says what an address names
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, final
 
 import trio
 from mcp.server.connection import Connection
-from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent
+from mcp.server.subscriptions import (
+    PromptsListChanged,
+    ResourcesListChanged,
+    ResourceUpdated,
+    ServerEvent,
+    ToolsListChanged,
+)
 
 from supervisors import AlreadyPresent, AlreadyStarted, Backoff, ChildSpec, SupervisorError
 from vespera_agents.serving.protocol.notifying.watching import (
@@ -45,7 +51,15 @@ GATHER_SECONDS: Final = 0.05
 """How long a burst is gathered before it is told."""
 SEND_SECONDS: Final = 10.0
 """How long a connection may take to read one notification; then it gets no more."""
+RENEWAL_SECONDS: Final = 30.0
+"""How long those who come back are told of what is new since the process before this one: its front repeats at once
+that they are there."""
 _BACKOFF: Final = Backoff(1.0, 60.0)
+_LISTS: Final[Mapping[str, Callable[[], ServerEvent]]] = {
+    "tools": ToolsListChanged,
+    "prompts": PromptsListChanged,
+    "resources": ResourcesListChanged,
+}
 
 Listener = Callable[[ServerEvent], None]
 
@@ -72,6 +86,11 @@ class Changes:
         self._nursery: trio.Nursery | None = None
         self._starting = trio.Lock()
         self._started = False
+        self._renewed: tuple[ServerEvent, ...] = ()
+        """What is told to whoever comes, while it is new."""
+        self._renewed_until = 0.0
+        self._missed: tuple[ServerEvent, ...] = ()
+        """What the next listener hears first."""
         self._told = 0
         self._dropped = 0
         self.at_end: Callable[[], None] | None = None
@@ -82,15 +101,37 @@ class Changes:
         self._tell(event)
         await trio.lowlevel.checkpoint()
 
+    def renew(self, lists: Iterable[str]) -> None:
+        """Tell that lists are others than those of the process before this one, to whoever had them from it.
+
+        Args:
+            lists: `tools`, `prompts`, `resources`.
+        """
+        self._renewed = tuple(_LISTS[name]() for name in lists)
+        self._renewed_until = trio.current_time() + RENEWAL_SECONDS
+        for event in self._renewed:
+            self._tell(event)
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call a listener with each change; gives the way to stop. The library's bus."""
         token = object()
         self._listeners[token] = listener
+        missed, self._missed = self._missed, ()
+        for event in (*missed, *self._still_new()):
+            listener(event)
 
         def stop() -> None:
             self._listeners.pop(token, None)
 
         return stop
+
+    def alarm_next(self, watched: Sequence[str]) -> None:
+        """Tell whoever subscribes next to read everything again: what changed between two workers nobody told it.
+
+        Args:
+            watched: the addresses that it watches.
+        """
+        self._missed = (ResourcesListChanged(), *map(ResourceUpdated, watched))
 
     @asynccontextmanager
     async def watching(self, uris: Sequence[str]) -> AsyncGenerator[list[str]]:
@@ -119,6 +160,8 @@ class Changes:
         """Tell a connection of the handshake era of resources that come and go, until it ends; `begin` follows."""
         subscriber = Subscriber(connection)
         self._subscribers[subscriber] = None
+        for event in self._still_new():
+            subscriber.hear(event)
         connection.exit_stack.callback(self._leave, subscriber)
         if self._nursery is not None:
             self._nursery.start_soon(self._write, subscriber)
@@ -292,6 +335,9 @@ class Changes:
             listener(event)
         for subscriber in tuple(self._subscribers):
             subscriber.hear(event)
+
+    def _still_new(self) -> tuple[ServerEvent, ...]:
+        return self._renewed if self._renewed and trio.current_time() < self._renewed_until else ()
 
     def _watches(self) -> Iterator[Mapping[str, Subject]]:
         yield from self._streams.values()

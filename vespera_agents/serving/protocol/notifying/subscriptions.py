@@ -22,6 +22,7 @@ from mcp_types import (
 )
 
 from vespera_agents.serving.protocol.connections import connection_of
+from vespera_agents.serving.protocol.identity import identity_of
 from vespera_agents.serving.protocol.notifying.changes import Changes
 from vespera_agents.serving.protocol.notifying.watching import Subscriber
 from vespera_agents.work.errors import Conflict
@@ -77,6 +78,8 @@ class Subscriptions:
         try:
             wanted = params.notifications
             async with self._changes.watching(wanted.resource_subscriptions or ()) as watched:
+                if identity_of(ctx).repeated:
+                    self._changes.alarm_next(watched)
                 honored = wanted.model_copy(update={"resource_subscriptions": watched or None})
                 return await self._listen(ctx, params.model_copy(update={"notifications": honored}))
         finally:

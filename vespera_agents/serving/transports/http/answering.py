@@ -14,6 +14,7 @@ from typing import Final, final
 import trio
 
 from vespera_agents.serving.transports.http.guard import Receive, Send, answer_json, refuse
+from vespera_agents.serving.transports.http.marks import RESPONSE_ENDS
 from vespera_agents.serving.transports.http.streams import Outgoing, Sink, Stream
 
 __all__ = ["JSON_SECONDS", "EventStream", "answer_request"]
@@ -36,9 +37,27 @@ class EventStream:
     """The events of one stream over one connection."""
 
     def __init__(
-        self, stream: Stream, sink: Sink, receive: Receive, send: Send, headers: Sequence[tuple[bytes, bytes]]
+        self,
+        stream: Stream,
+        sink: Sink,
+        receive: Receive,
+        send: Send,
+        headers: Sequence[tuple[bytes, bytes]],
+        *,
+        lasting: bool = False,
     ) -> None:
-        """Say what travels, and where."""
+        """Say what travels, and where.
+
+        Args:
+            stream: what.
+            sink: its messages for this connection.
+            receive: tells when the client has hung up.
+            send: the connection.
+            headers: of the response.
+            lasting: whether whom we send to repeats the request until the stream is over, and not only until the
+                client's response has ended: a front.
+        """
+        self._lasting = lasting
         self._stream = stream
         self._sink = sink
         self._receive = receive
@@ -61,23 +80,26 @@ class EventStream:
                 await self._write(f"id: {self._id(begun)}\r\nretry: {RETRY_MS}\r\ndata: \r\n\r\n")
             for number, text in missed:
                 await self._event(number, text)
-            if not ended:
-                await self._follow()
+            answered = False if ended else await self._follow()
+            if self._lasting and not answered:
+                await self._write(RESPONSE_ENDS)
+                await self._stream.over.wait()
             await self._write("", more=False)
             nursery.cancel_scope.cancel()
 
-    async def _follow(self) -> None:
+    async def _follow(self) -> bool:
+        """Send what comes until nothing more does; says whether the answer did."""
         while True:
             with trio.move_on_after(PING_SECONDS) as patience:
                 if not await self._sink.ready():
-                    return
+                    return False
             if patience.cancelled_caught:
                 await self._write(": ping\r\n\r\n")
                 continue
             message = self._sink.take()
             await self._event(message.number, message.text)
             if message.last:
-                return
+                return True
 
     async def _event(self, number: int, text: str) -> None:
         await self._write(f"id: {self._id(number)}\r\nevent: message\r\ndata: {text}\r\n\r\n")
@@ -103,8 +125,19 @@ async def answer_request(
     headers: Sequence[tuple[bytes, bytes]],
     *,
     primed: bool,
+    lasting: bool = False,
 ) -> Outgoing | None:
-    """Answer a request with what its stream brings; gives the answer if it was plain JSON."""
+    """Answer a request with what its stream brings; gives the answer if it was plain JSON.
+
+    Args:
+        stream: of the request.
+        sink: its messages for this connection.
+        receive: tells when the client has hung up.
+        send: the connection.
+        headers: of the response.
+        primed: whether the client understands an event without data.
+        lasting: as in `EventStream`.
+    """
     with trio.move_on_after(JSON_SECONDS):
         await sink.ready()
     waiting = sink.waiting
@@ -116,5 +149,5 @@ async def answer_request(
         await refuse(send, 404, "the session has ended before its answer. Initialize a new one.")
         return None
     stream.keep()
-    await EventStream(stream, sink, receive, send, headers).run(primed=primed)
+    await EventStream(stream, sink, receive, send, headers, lasting=lasting).run(primed=primed)
     return None

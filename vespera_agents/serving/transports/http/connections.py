@@ -6,27 +6,18 @@ HTTP/2 after garbage). Here writes end, and `door` closes what is idle. Not the 
 
 from __future__ import annotations
 
-import os
 from typing import Final, final
 
 import trio
 
-__all__ = ["FULL", "LINK", "AnyStream", "Link", "bounded"]
+from vespera_agents.front.http.sending import AnyStream, send_bounded
 
-AnyStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+__all__ = ["LINK", "Link", "bounded"]
 
-_WORDS: Final = (
-    b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"too many connections are open. Try again."}}'
-)
 LINK: Final = "vespera.link"
 """Where a request finds its connection, in the state of its scope."""
 _HEAD: Final = b"HTTP/1.1 "
 _LENGTH: Final = b"\r\ncontent-length: "
-FULL: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(_WORDS), _WORDS)
-)
-"""What a connection hears that is one too many."""
 
 
 @final
@@ -88,18 +79,8 @@ class PlainConnection:
             return
         if self._head:
             data, self._head = self._head + data, b""
-        if not data:
-            return
-        if self.socket.fileno() < 0:
-            raise trio.ClosedResourceError("the connection was closed")
-        try:
-            sent = os.write(self.socket.fileno(), data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            raise trio.BrokenResourceError(str(error)) from error
-        if sent < len(data):
-            await _send(self._stream, data[sent:], self._send_seconds)
+        if data:
+            await send_bounded(self._stream, data, self._send_seconds)
 
 
 @final
@@ -120,11 +101,4 @@ class EncryptedConnection:
 
     async def send_all(self, data: bytes) -> None:
         """Send, for a bounded time."""
-        await _send(self._stream, data, self._send_seconds)
-
-
-async def _send(stream: AnyStream, data: bytes, seconds: float) -> None:
-    with trio.move_on_after(seconds) as patience:
-        await stream.send_all(data)
-    if patience.cancelled_caught:
-        raise trio.BrokenResourceError("the peer does not read")
+        await send_bounded(self._stream, data, self._send_seconds)

@@ -10,6 +10,7 @@ socket, `guard` is what hypercorn calls, `connections` what it talks to.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,19 +26,21 @@ from mcp.server._streamable_http_modern import handle_modern_request
 from mcp.server.lowlevel.server import Server
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from vespera_agents.serving.transports.http.connections import FULL, LINK, AnyStream, Link, bounded
+from vespera_agents.front.http.limits import HEAD_BYTES_MAX, ORDINARY, Limits
+from vespera_agents.front.http.listening import FULL, Listening
+from vespera_agents.front.http.sending import AnyStream
+from vespera_agents.serving.front_link import FrontLink
+from vespera_agents.serving.transports.http.connections import LINK, Link, bounded
 from vespera_agents.serving.transports.http.events import EventLog, EventLogStatistics
 from vespera_agents.serving.transports.http.guard import Guard, GuardStatistics, Receive, Scope, Send, headers_of
-from vespera_agents.serving.transports.http.limits import ORDINARY, Limits
-from vespera_agents.serving.transports.http.listening import Listening
+from vespera_agents.serving.transports.http.keeping import Keeping
+from vespera_agents.serving.transports.http.marks import marking
 from vespera_agents.serving.transports.http.sessions import Sessions
 from vespera_agents.store import Store
 
 __all__ = ["HttpDoor", "HttpStatistics"]
 
 HANDSHAKE_SECONDS: Final = 10.0
-HEAD_BYTES_MAX: Final = 64 * 1024
-"""Bytes in the head of one request."""
 CUT_SECONDS: Final = 0.2
 """How long streams that were told to end may take for it."""
 
@@ -75,6 +78,8 @@ class HttpDoor:
         listening: Listening,
         store: Store,
         *,
+        name: str,
+        front: FrontLink | None = None,
         announce: Callable[[str], None] = _say_nothing,
         at_stop: Callable[[], None] | None = None,
         limits: Limits = ORDINARY,
@@ -84,7 +89,9 @@ class HttpDoor:
         Args:
             server: who answers.
             listening: where clients connect.
-            store: keeps messages for clients that lost their stream.
+            store: keeps sessions, and messages for clients that lost their stream.
+            name: the id of the server, whose sessions those of an earlier worker under the same id are.
+            front: in front of which we are, if we are.
             announce: hears the address once clients can connect.
             at_stop: ends what the server itself streams.
             limits: how much, and for how long.
@@ -93,11 +100,14 @@ class HttpDoor:
         """Set when everything is closed after `stop`."""
         self._server = server
         self._listening = listening
+        self._front = front
         self._announce = announce
         self._at_stop = at_stop
         self._limits = limits
         self._stopping = trio.Event()
         self._log = EventLog(store)
+        self._keeping = Keeping(store, name, limits.session_seconds)
+        self._numbers = itertools.count(1)
         self._guard: Guard | None = None
         self._sessions: Sessions | None = None
         self._connections: set[Link] = set()
@@ -106,9 +116,15 @@ class HttpDoor:
 
     async def run(self, *, task_status: trio.TaskStatus[HttpDoor]) -> None:
         """Serve until `stop`: a child for a supervisor."""
-        self._sessions = sessions = Sessions(self._server, self._log, self._limits)
+        private = self._listening.private is not None
+        self._keeping.forget_process()
+        self._sessions = sessions = Sessions(
+            self._server, self._log, self._keeping, self._limits, behind_a_front=private, numbers=self._numbers
+        )
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            if private:
+                send = marking(send)
             version = headers_of(scope).get(b"mcp-protocol-version")
             if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
                 await sessions.answer(scope, receive, send)
@@ -116,7 +132,8 @@ class HttpDoor:
                 # The hosts were looked at, and our server has no lifespan of its own, so there is no state of one.
                 await handle_modern_request(self._server, None, False, {}, scope, receive, send)
 
-        self._guard = Guard(self._listening, answer, self._limits)
+        admission = None if self._front is None else self._front.admission
+        self._guard = Guard(self._listening, answer, self._limits, admission)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._log.run)
             nursery.start_soon(sessions.run)
@@ -130,6 +147,15 @@ class HttpDoor:
         if self._stopping.is_set():
             self.ended.set()
         self._stopping.set()
+
+    async def drained(self) -> list[str]:
+        """Wait until no request is under way but streams, or the time that the front gives is up; name those that are.
+
+        Streams go on at the next worker, as does the request that asked for it.
+        """
+        if self._guard is None or self._front is None:
+            return []
+        return await self._guard.drained(self._front.admission.requests_seconds, self._front.awaiting_restart)
 
     def statistics(self) -> HttpStatistics:
         """Count what came through the door so far."""
@@ -177,16 +203,22 @@ class HttpDoor:
                 task_status.started(self)
                 await self._stopping.wait()
                 accepting.cancel_scope.cancel()
-            # Idle connections end now, busy ones with their answer, streams now.
-            await context.terminated.set()
-            sessions.end_streams()
-            if self._at_stop is not None:
-                self._at_stop()
-            await self._until_gone(self._limits.last_answers_seconds)
-            sessions.close()
-            await self._until_gone(CUT_SECONDS)
+            if self._front is None or self._front.is_gone():
+                await self._end_in_order(context, sessions)
+            # Behind a front that lives only this worker ends: what is under way goes on at the next one, so nothing
+            # may look like its end.
             self._cut()
             connections.cancel_scope.cancel()
+
+    async def _end_in_order(self, context: WorkerContext, sessions: Sessions) -> None:
+        """End idle connections now, busy ones with their answer, streams now."""
+        await context.terminated.set()
+        sessions.end_streams()
+        if self._at_stop is not None:
+            self._at_stop()
+        await self._until_gone(self._limits.last_answers_seconds)
+        sessions.close()
+        await self._until_gone(CUT_SECONDS)
 
     async def _connection(self, link: Link, serving: TCPServer) -> None:
         if len(self._connections) >= self._limits.connections_max:

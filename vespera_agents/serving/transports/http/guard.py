@@ -1,23 +1,26 @@
-"""What every request passes before anybody looks into it: path, host, origin, token, room, size, and the time it takes.
+"""What every request passes before anybody looks into it: the entrance, room, size, and the time it takes.
 
 What it refuses it answers itself, as JSON that says what to do. Not the protocol: what a request asks for is the
-business of `inner`. Neighbours: `door` gives it to hypercorn, `listening` knows the hosts and tokens.
+business of `inner`. Neighbours: `door` gives it to hypercorn, `front.http.entrance` knows who may come in, `private`
+reads what a front says of a request: it has asked already.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Final, cast, final
 
 import trio
 
+from vespera_agents.front.http.limits import Limits
+from vespera_agents.front.http.listening import Listening
+from vespera_agents.front.http.refusals import DRAINED, INVALID_REQUEST, Refused, refusal, slow_body, too_long
+from vespera_agents.serving.front_link import Admission
 from vespera_agents.serving.protocol.identity import Identity, put_identity
 from vespera_agents.serving.transports.http.connections import LINK, Link
-from vespera_agents.serving.transports.http.limits import Limits
-from vespera_agents.serving.transports.http.listening import ENDPOINT, Listening
+from vespera_agents.serving.transports.http.private import NOBODY, Told, told_of
 
 __all__ = ["Guard", "GuardStatistics", "Message", "Receive", "Scope", "Send", "answer_json", "headers_of", "refuse"]
 
@@ -27,10 +30,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Inner = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_DRAINED: Final = 4
-"""How many times the limit of a body is read and thrown away: a client that still writes does not read our answer."""
 RETRY_SECONDS: Final = 1
-INVALID_REQUEST: Final = -32600
+LISTEN: Final = "subscriptions/listen"
 
 logger = logging.getLogger("vespera_agents.serving")
 
@@ -52,15 +53,25 @@ class GuardStatistics:
 class Guard:
     """The application that hypercorn calls for each request."""
 
-    def __init__(self, listening: Listening, inner: Inner, limits: Limits) -> None:
-        """Say who answers what is let in."""
+    def __init__(self, listening: Listening, inner: Inner, limits: Limits, admission: Admission | None = None) -> None:
+        """Say who answers what is let in.
+
+        Args:
+            listening: knows who may come in.
+            inner: answers.
+            limits: how much, and for how long.
+            admission: behind a front, whether requests may begin.
+        """
+        self._admission = admission
         self._limits = limits
         self._listening = listening
         self._inner = inner
         self._requests = 0
         self._refused = 0
         self._in_flight = 0
-        self._identities: dict[str | None, Identity] = {}
+        self._under_way: set[str] = set()
+        """Numbers of those in flight that are no streams, which only their client or the end of the server ends."""
+        self._settled = trio.Event()
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, _spawn: object = None, _soon: object = None
@@ -70,56 +81,70 @@ class Guard:
             # A WebSocket: hypercorn answers 403 for us.
             await send({"type": "websocket.close"})
             return
-        if not await self._let_in(scope, send):
-            self._refused += 1
+        told = NOBODY if self._listening.private is None else told_of(scope)
+        if told.echo is not None:
+            await answer_json(send, 200, told.echo.encode())
             return
+        headers = headers_of(scope)
+        # Counted before the answer is sent, and taken back before anybody can look.
+        self._refused += 1
+        if not await self._let_in(scope, headers, told, send):
+            return
+        self._refused -= 1
         link = cast("dict[str, Link]", scope["state"])[LINK]
         self._requests += 1
         self._in_flight += 1
         link.begin()
         try:
+            if told.sequence is not None and scope["method"] != "GET" and headers.get(b"mcp-method") != LISTEN:
+                await self._until_admitted()
+                self._under_way.add(told.sequence)
             await self._serve(scope, receive, send)
         finally:
             link.end()
             self._in_flight -= 1
+            if told.sequence is not None:
+                self._under_way.discard(told.sequence)
+                self._settled.set()
 
     def statistics(self) -> GuardStatistics:
         """Count what came."""
         return GuardStatistics(self._requests, self._refused, self._in_flight)
 
-    async def _let_in(self, scope: Scope, send: Send) -> bool:
-        headers = headers_of(scope)
-        known = self._listening
-        principal: str | None = None
-        if str(scope["path"]).removesuffix("/") != ENDPOINT:
-            await refuse(send, 404, f"there is nothing here. The MCP endpoint is {ENDPOINT}.")
-        elif not known.hosts.serves(headers.get(b"host")):
-            await refuse(
-                send,
-                421,
-                "the Host header names another server. Use the address that `vespera serve` printed, "
-                "or allow the name with --allowed-host.",
-            )
-        elif not known.hosts.trusts(headers.get(b"origin")):
-            await refuse(send, 403, "pages of this origin may not call. Allow its host with --allowed-host.")
-        elif known.tokens is not None and (principal := known.tokens.principal(headers.get(b"authorization"))) is None:
-            challenge = (b"www-authenticate", b'Bearer realm="vespera"')
-            words = "a bearer token is needed. Send `Authorization: Bearer TOKEN` with one from the token file."
-            await refuse(send, 401, words, challenge)
-        elif self._in_flight >= self._limits.exchanges_max:
+    async def drained(self, seconds: float, beside: Collection[bytes]) -> list[str]:
+        """Wait until nothing is under way but streams, or the time is up, and name what is.
+
+        Args:
+            seconds: how long.
+            beside: numbers of requests that nobody waits for.
+        """
+        left = {number.decode() for number in beside}
+        with trio.move_on_after(seconds):
+            while self._under_way - left:
+                self._settled = trio.Event()
+                await self._settled.wait()
+        return sorted(self._under_way - left)
+
+    async def _until_admitted(self) -> None:
+        """Wait while no request may begin: another worker will have it, or the drain is called off."""
+        while self._admission is not None and self._admission.draining:
+            await self._admission.changed.wait()
+
+    async def _let_in(self, scope: Scope, headers: Mapping[bytes, str], told: Told, send: Send) -> bool:
+        entrance, principal = self._listening.entrance, told.principal
+        if entrance is not None:
+            try:
+                principal = entrance.principal(str(scope["path"]), headers)
+            except Refused as refused:
+                await refuse(send, refused.status, str(refused), *refused.headers)
+                return False
+        if self._in_flight >= self._limits.exchanges_max:
             most = self._limits.exchanges_max
             words = f"{most} requests are open already. Close streams that nobody reads, and try again."
             await refuse(send, 503, words, (b"retry-after", str(RETRY_SECONDS).encode()))
-        else:
-            put_identity(scope, self._identity(principal))
-            return True
-        return False
-
-    def _identity(self, principal: str | None) -> Identity:
-        found = self._identities.get(principal)
-        if found is None:
-            found = self._identities[principal] = Identity(principal, None, "http")
-        return found
+            return False
+        put_identity(scope, Identity(principal, None, "http", told.sequence, told.repeated))
+        return True
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _body(receive, send, self._limits)
@@ -154,15 +179,13 @@ async def _body(receive: Receive, send: Send, limits: Limits) -> bytes | None:
                 parts.append(part)
             elif parts:
                 parts.clear()
-            if not message.get("more_body", False) or size > _DRAINED * limits.body_bytes_max:
+            if not message.get("more_body", False) or size > DRAINED * limits.body_bytes_max:
                 break
     if patience.cancelled_caught:
-        await refuse(
-            send, 408, f"the body did not arrive within {limits.body_seconds:g} s. Send it faster, or send less."
-        )
+        await refuse(send, 408, slow_body(limits.body_seconds))
         return None
     if size > limits.body_bytes_max:
-        await refuse(send, 413, f"the body has more than {limits.body_bytes_max} bytes. Send less.")
+        await refuse(send, 413, too_long(limits.body_bytes_max))
         return None
     return b"".join(parts)
 
@@ -171,8 +194,7 @@ async def refuse(
     send: Send, status: int, words: str, *headers: tuple[bytes, bytes], code: int = INVALID_REQUEST
 ) -> None:
     """Answer with an error that belongs to no request of the protocol."""
-    error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": words}}
-    await answer_json(send, status, json.dumps(error).encode(), *headers)
+    await answer_json(send, status, refusal(words, code), *headers)
 
 
 async def answer_json(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:

@@ -85,13 +85,21 @@ class Sink:
 class Stream:
     """The messages of one request, or of a session."""
 
-    def __init__(self, name: str, log: EventLog) -> None:
-        """Name it; the name is unique for ever."""
+    def __init__(self, name: str, log: EventLog, sent: int = 0) -> None:
+        """Name it; the name is unique for ever.
+
+        Args:
+            name: ends with a slash and its number.
+            log: keeps messages for those who resume.
+            sent: the number of the last message that an earlier worker sent.
+        """
         self.name: Final = name
+        self.over: Final = trio.Event()
+        """Set when nothing will be sent any more."""
         self._log = log
         self._sink: Sink | None = None
         self._kept = False
-        self.sent = 0
+        self.sent = sent
         """The number of the last message."""
         self.ended = False
         """Whether nothing will be sent any more, an answer neither."""
@@ -135,6 +143,8 @@ class Stream:
             self._sink.put(message)
             if last:
                 self._sink.close()
+        if last:
+            self.over.set()
 
     def close(self) -> None:
         """End the connection that carries it."""
@@ -149,6 +159,7 @@ class Stream:
     def end(self) -> None:
         """End it, with its session."""
         self.ended = True
+        self.over.set()
         self.close()
 
     def _log_message(self, message: Outgoing) -> None:

@@ -1,7 +1,7 @@
 """The socket that clients connect to, opened before the tree is built, and what follows from its address.
 
 It outlives the door: a door restarted by its supervisor goes on accepting. Not here: what happens to a connection
-(`door`) and to a request (`guard`). Neighbours: `wishes` says what is asked for.
+(`door`) and to a request (`entrance`). Neighbours: `wishes` says what is asked for.
 """
 
 from __future__ import annotations
@@ -16,54 +16,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
-from vespera_agents.serving.transports.http.errors import AddressRefused, CertificateRefused
-from vespera_agents.serving.transports.http.tokens import Tokens, read_tokens
-from vespera_agents.serving.transports.http.wishes import HttpWish
+from vespera_agents.front.http.entrance import ENDPOINT, Entrance, Hosts, host_of
+from vespera_agents.front.http.errors import AddressRefused, CertificateRefused
+from vespera_agents.front.http.tokens import read_tokens
+from vespera_agents.front.http.wishes import HttpWish
 
-__all__ = ["ENDPOINT", "Hosts", "Listening", "listen"]
+__all__ = ["FULL", "Listening", "allow_descriptors", "listen"]
 
-ENDPOINT: Final = "/mcp"
 BACKLOG: Final = 512
 """Connections that the system keeps for us while we are busy; 50 clients may come at once."""
+_WORDS: Final = (
+    b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"too many connections are open. Try again."}}'
+)
+FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(_WORDS), _WORDS)
+)
+"""What a connection hears that is one too many."""
+DESCRIPTORS: Final = 4_096
+"""Each request under way has a connection to its client and one to the worker; often only 1,024 files may be open."""
 LOOPBACK: Final = "127.0.0.1"
 _PORT_MAX: Final = 65_535
 _ADVICE: Final = f"Write HOST:PORT, for example {LOOPBACK}:8765 or [::1]:8765; port 0 takes a free one."
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Hosts:
-    """The hosts that a request may name, as its own address or as where its page comes from.
-
-    A browser can be made to send requests here by a page whose name was rebound to our address. It names that page's
-    host in both headers, so they must be names that we know. An address in numbers cannot be rebound.
-    """
-
-    loopback: bool
-    """Whether only this machine can connect."""
-    names: frozenset[str]
-    """Names that are ours, in small letters."""
-
-    def serves(self, host: str | None) -> bool:
-        """Say whether a Host header names us, on any port."""
-        name = _host_of(host or "")
-        if name in self.names:
-            return True
-        address = _numeric(name)
-        return address is not None and (address.is_loopback or not self.loopback)
-
-    def trusts(self, origin: str | None) -> bool:
-        """Say whether a page of that origin may call; a client that is no browser sends none."""
-        if origin is None:
-            return True
-        scheme, colon, rest = origin.partition("://")
-        if not colon or scheme not in {"http", "https"}:
-            return False
-        name = _host_of(rest)
-        if name in self.names:
-            return True
-        address = _numeric(name)
-        return address is not None and address.is_loopback and self.loopback
 
 
 @final
@@ -75,12 +49,12 @@ class Listening:
     """The listening socket."""
     url: str
     """Where clients find the endpoint."""
-    hosts: Hosts
-    """Which hosts requests may name."""
-    tokens: Tokens | None
-    """Who may come in; None lets everybody in who can connect."""
+    entrance: Entrance | None
+    """What a request passes before its body is read; None where a front has asked already."""
     tls: ssl.SSLContext | None
     """With what connections are encrypted."""
+    private: str | None = None
+    """The path of the socket where only a front connects, which says whom it stands for; None where clients do."""
 
 
 @contextmanager
@@ -108,10 +82,21 @@ def listen(wish: HttpWish) -> Generator[Listening]:
         number = int(bound.getsockname()[1])
         shown = f"[{host}]" if ":" in host else host
         url = f"{'http' if tls is None else 'https'}://{shown}:{number}{ENDPOINT}"
-        names = {_host_of(one.lower()) for one in wish.allowed_hosts} | {host.lower()}
+        names = {host_of(one.lower()) for one in wish.allowed_hosts} | {host.lower()}
         if loopback:
             names.add("localhost")
-        yield Listening(bound, url, Hosts(loopback, frozenset(names)), tokens, tls)
+        yield Listening(bound, url, Entrance(Hosts(loopback, frozenset(names)), tokens), tls)
+
+
+def allow_descriptors() -> None:
+    """Let this process, and what it starts, have as many open files as its connections at both sides may need."""
+    # Only where there is a front, which is where there is such a limit.
+    import resource  # noqa: PLC0415
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _parse(text: str) -> tuple[str, int]:
@@ -177,16 +162,3 @@ def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
 
 def _no_password() -> str:
     raise ValueError("the key has a password")
-
-
-def _host_of(authority: str) -> str:
-    """Give the host of HOST[:PORT] in small letters, an IPv6 address without its brackets; nonsense gives nothing."""
-    found = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([^\s:/@\[\]]+))(?::[0-9]{1,5})?", authority.lower(), re.ASCII)
-    return "" if found is None else found[1] or found[2]
-
-
-def _numeric(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(name)
-    except ValueError:
-        return None

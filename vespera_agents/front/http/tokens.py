@@ -15,7 +15,7 @@ import stat
 from pathlib import Path
 from typing import Final, final
 
-from vespera_agents.serving.transports.http.errors import TokenFileRefused
+from vespera_agents.front.http.errors import TokenFileRefused
 
 __all__ = ["TOKEN_LETTERS_MIN", "Tokens", "read_tokens"]
 

@@ -1,0 +1,195 @@
+"""What the tests of the front share: a place, a front of toy workers in a process of its own, a client of lines.
+
+Not a test. Every read is bounded, and whatever a front has started is looked for after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TOY = Path(__file__).parent / "toy_worker.py"
+SECONDS = 20.0
+"""How long anything may take on a loaded machine; alone nothing takes 1 s."""
+QUICK = {"ping_seconds": 0.05, "pong_seconds": 0.5, "dump_seconds": 0.2, "spare_delay_seconds": 0.0}
+
+
+class Front:
+    """A front in a process of its own, and the client at its pipes."""
+
+    def __init__(self, place: Path, process: subprocess.Popen[bytes]) -> None:
+        self.place = place
+        self.process = process
+        self._buffer = b""
+        self._number = 0
+
+    # ---- the client
+
+    def send(self, *lines: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"".join(line + b"\n" for line in lines))
+        self.process.stdin.flush()
+
+    def ask(self, method: str, params: Any = None, identifier: Any = None) -> Any:
+        """Send a request and give its id."""
+        self._number += 1
+        identifier = self._number if identifier is None else identifier
+        self.send(json.dumps({"jsonrpc": "2.0", "id": identifier, "method": method, "params": params}).encode())
+        return identifier
+
+    def line(self, seconds: float = SECONDS) -> bytes:
+        """Read one line; an end or a delay is a failure."""
+        assert self.process.stdout is not None
+        descriptor, deadline = self.process.stdout.fileno(), time.monotonic() + seconds
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            assert left > 0, f"no line within {seconds} s; {self.log()}"
+            assert select.select([descriptor], [], [], left)[0], f"no line within {seconds} s; {self.log()}"
+            chunk = os.read(descriptor, 1 << 20)
+            assert chunk, f"the front has closed its end; {self.log()}"
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def read(self, seconds: float = SECONDS) -> dict[str, Any]:
+        return json.loads(self.line(seconds))
+
+    def call(self, method: str, params: Any = None) -> Any:
+        """Send a request and give its result; the next line must be its answer."""
+        identifier = self.ask(method, params)
+        answer = self.read()
+        assert answer.get("id") == identifier, answer
+        return answer["result"]
+
+    def silent(self, seconds: float = 0.2) -> bool:
+        """Say whether nothing comes for a while."""
+        assert self.process.stdout is not None
+        return not self._buffer and not select.select([self.process.stdout], [], [], seconds)[0]
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def wait(self, seconds: float = SECONDS) -> int:
+        return self.process.wait(seconds)
+
+    # ---- what the workers and the front wrote down
+
+    def notes(self, name: str) -> list[str]:
+        path = self.place / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def activations(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.notes("activated")]
+
+    def heard(self) -> list[list[str]]:
+        """Give what workers heard: generation, number, `new` or `repeated`, process."""
+        return [line.split() for line in self.notes("heard")]
+
+    def fail(self, step: str, how: str | int, times: int = 1) -> None:
+        """Have workers fail at a step from now on."""
+        (self.place / f"fail-{step}").write_text(f"{how} {times}")
+
+    def logs(self) -> list[Path]:
+        return sorted((self.place / "state" / "vespera" / "logs").glob("*.log"))
+
+    def log(self) -> str:
+        return "".join(path.read_text(errors="replace") for path in self.logs())
+
+    def errors(self) -> str:
+        return (self.place / "stderr").read_text(errors="replace")
+
+    def processes(self) -> list[int]:
+        """List the processes that name the place, and are not dead."""
+        listed = subprocess.run(["ps", "-ewwo", "pid,stat,args"], capture_output=True, text=True, check=True).stdout
+        rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
+        return [int(pid) for pid, state, args in rows if str(self.place) in args and not state.startswith("Z")]
+
+    def workers(self) -> list[int]:
+        return [pid for pid in self.processes() if pid != self.process.pid]
+
+    def until(self, condition: Callable[[], object], seconds: float = SECONDS) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, self.log() + self.errors()
+            select.select([], [], [], 0.01)
+
+    def spare_waits(self, count: int = 1) -> None:
+        """Wait until that many spares have come to wait."""
+        self.until(lambda: self.log().count("a spare waits") >= count)
+
+
+def program(place: Path, *, forker: bool, worker: str, patch: str = "", **settings: Any) -> str:
+    """Give the program of a front of toy workers."""
+    toy = f"sys.executable, {str(TOY)!r}, {str(place)!r}"
+    words = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    forked = f"({toy}, 'fork')" if forker else "None"
+    return (
+        "import sys\n"
+        "from supervisors import Backoff\n"
+        "from vespera_agents.front.front import Settings, run_front\n"
+        "backoff = Backoff(0.05, 0.2, reset_seconds=9.0)\n"
+        f"{patch}\n"
+        f"settings = Settings(worker={worker or f'({toy})'}, forker={forked}, backoff=backoff, {words})\n"
+        "sys.exit(run_front(settings))\n"
+    )
+
+
+def spawn_front(place: Path, text: str, **options: Any) -> subprocess.Popen[bytes]:
+    state = place / "state"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(state), "HOME": str(place)}
+    with (place / "stderr").open("ab") as errors:
+        streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, **options}
+        # The place is named once more, so that the front itself is among its processes.
+        return subprocess.Popen([sys.executable, "-c", text, str(place)], env=environment, cwd=place, **streams)
+
+
+@contextlib.contextmanager
+def new_place() -> Iterator[Path]:
+    place = Path(tempfile.mkdtemp(prefix="vsf-")).resolve()
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
+@contextlib.contextmanager
+def started(*, forker: bool = False, spare: bool = False, worker: str = "", **settings: Any) -> Iterator[Front]:
+    """Start a front of toy workers, `patch` run before; whatever it leaves behind is a failure, and killed."""
+    with new_place() as place:
+        text = program(place, forker=forker, worker=worker, spare=spare, **{**QUICK, **settings})
+        front = Front(place, spawn_front(place, text))
+        try:
+            yield front
+        finally:
+            front.process.kill()
+            front.process.wait()
+            for stream in (front.process.stdin, front.process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        stream.close()
+            left = _left(front)
+        assert not left, front.log()
+
+
+def _left(front: Front) -> list[int]:
+    """Wait a while for the processes of a front to be gone, then kill them; gives those that were left."""
+    with contextlib.suppress(AssertionError):
+        front.until(lambda: not front.processes(), 5.0)
+    left = front.processes()
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return left

@@ -1,0 +1,164 @@
+"""What a writer must still have in order to write: its file, a schema that it knows, and the ownership of its front.
+
+A file that was removed takes every commit with it, a newer version may have changed what rows mean, and a worker that
+was taken for dead may wake up beside its successor. All three are looked at for each batch, the last two inside its
+transaction, where nobody else can change them. Not the writing (`writer`). Source: DESIGN "Front and worker", rules 3,
+5 and 14.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from vespera_agents.store.errors import Fenced, StoreLost
+from vespera_agents.store.schema import check_version
+
+__all__ = ["FileIdentity", "Holding", "Owner", "identity_of", "lost"]
+
+FileIdentity = tuple[int, int]
+"""A device and an inode."""
+
+
+def _nothing() -> None:
+    """Do what a process does that goes on without its store."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who writes for a front: one generation of its workers after the other, and never two."""
+
+    front: str
+    """The front's id, which is its server's id and the origin of the keys that it gives."""
+    generation: int
+    """Counts its workers."""
+    on_fenced: Callable[[], None] = _nothing
+    """Called in the trio thread, once, when a newer generation has taken over: this process serves nobody any more."""
+
+
+@final
+class Holding:
+    """What one writing connection holds."""
+
+    __slots__ = ("_database", "_file", "_log", "_owner", "_seen")
+
+    def __init__(self, database: Path, owner: Owner | None) -> None:
+        """Name the file, and for whom it is written."""
+        self._database = str(database)
+        self._log = f"{database}-wal"
+        self._owner = owner
+        self._file: tuple[FileIdentity | None, FileIdentity | None] = (None, None)
+        self._seen = -1
+        """The state of the database that was looked at last; it changes with each commit of another connection."""
+
+    def take(self, connection: sqlite3.Connection) -> None:
+        """Hold the database from now on.
+
+        A worker becomes its owner only when it writes: one that dies before it serves leaves its predecessor, which
+        then serves on, the right to.
+
+        Raises:
+            Fenced: a newer generation is the owner.
+            StoreLost: the file is gone already.
+        """
+        self._check_owner(connection)
+        self._file = (identity_of(self._database), identity_of(self._log))
+        if self._file[0] is None:
+            raise lost(self._database)
+
+    @property
+    def file(self) -> FileIdentity | None:
+        """Which file the database is."""
+        return self._file[0]
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether another process wrote for the same front before."""
+        return self._owner is not None and self._owner.generation > 1
+
+    def check_file(self) -> None:
+        """Look whether the database is still the file that was opened.
+
+        Raises:
+            StoreLost: it is not.
+        """
+        if identity_of(self._database) != self._file[0]:
+            raise lost(self._database)
+
+    def check_files(self) -> None:
+        """Look whether what was just committed is in files that still have their names.
+
+        Raises:
+            StoreLost: it is not.
+        """
+        if (identity_of(self._database), identity_of(self._log)) != self._file:
+            raise lost(self._database)
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        """Look, inside a writing transaction, whether we may write, and own the database from then on.
+
+        Costs one statement unless others have written.
+
+        Raises:
+            SchemaTooNew, Fenced: we may not.
+        """
+        seen: int = connection.execute("PRAGMA data_version").fetchone()[0]
+        if seen == self._seen:
+            return
+        owner, newest = self._owner, self.check_rights(connection)
+        if owner is not None and newest < owner.generation:
+            connection.execute(
+                "INSERT INTO owner(front, generation) VALUES (?,?)"
+                " ON CONFLICT(front) DO UPDATE SET generation = excluded.generation",
+                (owner.front, owner.generation),
+            )
+        self._seen = seen
+
+    def check_rights(self, connection: sqlite3.Connection) -> int:
+        """Look, inside a writing transaction, whether we may write; gives the newest generation that wrote, or 0.
+
+        Raises:
+            SchemaTooNew: a newer version has migrated the database.
+            Fenced: a newer generation has taken over.
+        """
+        check_version(connection)
+        return self._check_owner(connection)
+
+    def doubt(self) -> None:
+        """Look at everything again: the transaction of the last look was rolled back, and what it wrote with it."""
+        self._seen = -1
+
+    def _check_owner(self, connection: sqlite3.Connection) -> int:
+        owner = self._owner
+        if owner is None:
+            return 0
+        row = connection.execute("SELECT generation FROM owner WHERE front=?", (owner.front,)).fetchone()
+        newest = 0 if row is None else int(row[0])
+        if newest > owner.generation:
+            raise Fenced(
+                f"generation {owner.generation} of the server {owner.front} was replaced by generation {newest} and "
+                "writes no more. Its process ends; send the call again."
+            )
+        return newest
+
+
+def identity_of(path: str) -> FileIdentity | None:
+    """Say which file has that name, None if there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - for every batch and every query, and a Path takes three times as long
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def lost(database: str) -> StoreLost:
+    """Say that the database is not where it was."""
+    return StoreLost(
+        f"{database} was removed or replaced while it was open, and what it held is gone with it. Nothing was kept of "
+        "this call. If you have a copy put it back; the next call uses what is there, or begins an empty workspace."
+    )
