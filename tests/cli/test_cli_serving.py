@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unmeasured import unmeasured
 from vespera_agents.serving.wishes import ServeWish, plain_serve
 
 PLAIN = {
@@ -65,7 +66,7 @@ def test_a_plain_serve_loads_what_it_needs_and_no_more(vespera):
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=vespera.workspace,
-        env=vespera.environment,
+        env=unmeasured(vespera.environment),
         input="",
         capture_output=True,
         text=True,
@@ -90,7 +91,7 @@ def test_in_one_process_a_plain_serve_loads_what_it_needs_and_no_more(vespera):
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=vespera.workspace,
-        env=vespera.environment,
+        env=unmeasured(vespera.environment),
         input="",
         capture_output=True,
         text=True,

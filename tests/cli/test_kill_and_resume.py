@@ -19,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.unmeasured import unmeasured
+
 WATCHED_RUN = Path(__file__).with_name("watched_run.py")
 SECONDS_MAX = 120
 AT_ONCE = 4
@@ -168,8 +170,7 @@ def living_of(mark: str) -> list[str]:
 
 
 def stories(vespera, names) -> list[Story]:
-    # What is killed cannot report its coverage, and measuring it doubles the time that it takes.
-    environment = {name: value for name, value in vespera.environment.items() if not name.startswith("COVERAGE_")}
+    environment = unmeasured(vespera.environment)
     made = [Story(name, vespera.workspace / str(number), environment) for number, name in enumerate(names)]
     for story in made:
         story.prepare()

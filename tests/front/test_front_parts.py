@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unmeasured import unmeasured
 from vespera_agents.front import log as log_module
 from vespera_agents.front.framing import Lines
 from vespera_agents.front.launch import _options
@@ -199,13 +200,19 @@ def test_a_log_is_not_written_through_a_link(tmp_path):
     assert log.dropped == 1
 
 
+def printed(text: str) -> str:
+    """Run a program in an interpreter of its own, and give what it prints."""
+    command, environment = [sys.executable, "-c", text], unmeasured()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout
+
+
 def test_the_front_loads_neither_what_a_worker_needs_nor_the_library_for_commands():
     names = (
         "{'mcp','pydantic','click','sqlite3','sqlalchemy','hypercorn','argparse','asyncio','vespera_agents.serving'}"
     )
     text = f"import sys, vespera_agents.front.front\nprint(*(set(sys.modules) & {names}))"
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.split() == []
+    assert printed(text).split() == []
 
 
 def test_before_its_first_worker_starts_the_front_has_imported_next_to_nothing():
@@ -213,5 +220,4 @@ def test_before_its_first_worker_starts_the_front_has_imported_next_to_nothing()
         "import sys, vespera_agents.__main__, vespera_agents.front.launch\n"
         "print(*(set(sys.modules) & {'trio','supervisors','dataclasses','pathlib','argparse','subprocess','json'}))"
     )
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.split() == []
+    assert printed(text).split() == []

@@ -141,6 +141,12 @@ async def connected(place: Place, era: str = "auto", name: str = "tester", **opt
         yield client
 
 
+def front_of(worker: int) -> int:
+    """Give the process that started a worker: the one that the client of a server knows."""
+    found = subprocess.run(["ps", "-o", "ppid=", "-p", str(worker)], capture_output=True, text=True, check=True)
+    return int(found.stdout)
+
+
 @dataclass(frozen=True)
 class HttpServer:
     """A server process that serves HTTP."""

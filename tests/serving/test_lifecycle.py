@@ -117,7 +117,12 @@ async def test_the_caller_of_a_restart_stays_connected_and_hears_what_happened(p
             planned = await succeed(client, "orchestrator_plan_task", title="mine", description="a canary")
             task_id = planned["tasks"][0]["id"]
             await succeed(client, "orchestrator_execute_task", task_id=task_id)
+            state = await succeed(client, STATUS, include_history=True)
+            assert (state["generation"], state["phase"], state["reason"]) == (1, "serving", "start")
+            assert state["started"]
+            # Whoever asks knows it also of a worker that has just begun.
             before = worker_of(place)
+            assert any(f"began (start): process {before[1]}" in what for _, what in state["history"])
             told = await succeed(client, RESTART, reason="a new version")
             after = worker_of(place)
             assert after[0] == before[0] + 1

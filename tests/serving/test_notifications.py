@@ -43,6 +43,7 @@ from tests.serving.kit import (
     ERAS,
     Place,
     connected,
+    front_of,
     http_client,
     http_server,
     in_memory,
@@ -521,11 +522,27 @@ async def test_a_stream_ends_in_good_order_with_its_server(way: Way) -> None:
         async with trio.open_nursery() as nursery, way(place, "auto", Heard()) as client:
             await nursery.start(listen, client)
             (record,) = live_servers(place.workspace)
-            os.kill(record.pid, signal.SIGTERM)
+            os.kill(front_of(record.pid), signal.SIGTERM)
             with trio.fail_after(20):
                 while not ended:  # noqa: ASYNC110 - two tasks in one test
                     await trio.sleep(0.01)
         assert ended == ["in order"]
+
+
+@pytest.mark.parametrize("way", [over_stdio, over_http])
+async def test_a_stream_goes_on_however_often_and_however_its_worker_ends(way: Way) -> None:
+    with new_place() as place:
+        heard = Heard()
+        async with way(place, "auto", heard) as client, watching(client, "auto", heard):
+            for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGKILL):
+                (record,) = live_servers(place.workspace)
+                os.kill(record.pid, number)
+                with trio.fail_after(20):
+                    while live_servers(place.workspace) in ([], [record]):  # noqa: ASYNC110 - of another process
+                        await trio.sleep(0.01)
+                heard.all.clear()
+                await begun(client)
+                await heard.until(LIST)
 
 
 # ---- the client's log

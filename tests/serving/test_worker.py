@@ -8,6 +8,7 @@ import json
 import os
 import select
 import signal
+import socket
 import sqlite3
 import threading
 import time
@@ -106,13 +107,25 @@ def test_a_listener_hears_its_acknowledgement_as_progress_and_is_not_answered_by
         worker.activate()
         wanted = {"notifications": {"resourcesListChanged": True}, "_meta": MODERN}
         worker.send(line_of(1, id="ear", method="subscriptions/listen", params=wanted))
-        assert "acknowledged" in worker.until("P 1 0 ")[-1]
+        heard = worker.until("P 1 0 ")
+        assert "acknowledged" in heard[-1]
+        assert heard[-2] == "K 1 listen:1 ", "nobody waits for its answer, and its deaths are nobody's fault"
         worker.send("= drain 5")
         left = json.loads(worker.until("- ")[-1][2:])
         nothing: dict[str, list[str]] = {name: [] for name in ("requests", "jobs", "calls", "work", "problems")}
         assert left == {**nothing, "contexts": {}}
         os.kill(worker.pid, signal.SIGTERM)
         assert not [line for line in worker.rest() if line.startswith("R 1")]
+
+
+def test_a_listener_is_answered_by_a_worker_whose_front_ends() -> None:
+    with new_place() as place, started_worker(place) as worker:
+        worker.activate()
+        wanted = {"notifications": {"resourcesListChanged": True}, "_meta": MODERN}
+        worker.send(line_of(1, id="ear", method="subscriptions/listen", params=wanted))
+        worker.until("P 1 0 ")
+        worker.socket.shutdown(socket.SHUT_WR)
+        assert [line for line in worker.rest() if line.startswith("R 1")]
 
 
 def test_a_cancelled_request_is_done_and_one_that_is_repeated_with_its_cancel_never_begins() -> None:

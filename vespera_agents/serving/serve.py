@@ -305,8 +305,7 @@ class _Serving:
                 nursery.start_soon(self._go_on, orchestrator, opened)
             if self.wire is not None:
                 nursery.start_soon(drain_when_told, self.wire.front, door.drained, orchestrator)
-                if self.private is not None:
-                    nursery.start_soon(_stop_with_front, self.wire.front, door)
+                nursery.start_soon(_stop_with_front, self.wire.front, door)
             await door.ended.wait()
             door.stop()
             nursery.cancel_scope.cancel()
@@ -320,7 +319,7 @@ class _Serving:
 
 
 async def _stop_with_front(front: FrontLink, door: Door) -> None:
-    """End when the front does: over the private socket nobody says so."""
+    """End when the front does, or no longer needs us."""
     await front.gone.wait()
     door.stop()
 

@@ -43,6 +43,7 @@ _PAUSE_SECONDS: Final = 0.5
 _PAUSE_SECONDS_MAX: Final = 30.0
 _GO_ON_SECONDS: Final = 0.25
 """How long requests that are repeated have the loop for themselves."""
+_WRITTEN_DOWN_SECONDS: Final = 2.0
 _LIFE_SECONDS: Final = 10.0
 _BACKOFF: Final = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
 
@@ -94,6 +95,8 @@ class Life:
         """Set when specialists hold what they can of what the last ones held."""
         self._orchestrator = orchestrator
         self._renew = renew
+        self._hurry = trio.Event()
+        """Set when somebody asks for what is written down of us."""
         self._heard = trio.Event()
         self._asked: rows.Restart | None = None
         self._phases: tuple[tuple[str, float], ...] = ()
@@ -117,7 +120,8 @@ class Life:
         task_status.started(self)
         if self.told.reason != "restart":
             # What was repeated comes first: its clients wait.
-            await trio.sleep(_GO_ON_SECONDS)
+            with trio.move_on_after(_GO_ON_SECONDS):
+                await self._hurry.wait()
         begun = await self._begin(opened)
         await self._settle(opened, begun)
         while True:
@@ -128,6 +132,12 @@ class Life:
                 # The next change, or the next generation, writes it down.
                 log.warning("what the front says could not be written down: %s", problem)
             await heard.wait()
+
+    async def written_down(self) -> None:
+        """Have it written down now that we work, and wait for that; not for long, for a full disk takes nothing."""
+        self._hurry.set()
+        with trio.move_on_after(_WRITTEN_DOWN_SECONDS):
+            await self.begun.wait()
 
     async def standing_changed(self) -> None:
         """Wait until the front says something about itself."""

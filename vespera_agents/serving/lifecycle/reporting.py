@@ -66,6 +66,8 @@ async def restart_state(orchestrator: Orchestrator, *, include_history: bool) ->
     """
     opened = await orchestrator.home_workspace()
     life = await life_of(orchestrator)
+    if life is not None:
+        await life.written_down()
     history = await _history(orchestrator) if include_history else None
     if life is None:
         return RestartState(
@@ -85,7 +87,7 @@ async def restart_state(orchestrator: Orchestrator, *, include_history: bool) ->
         generation=front.generation,
         phase="serving",
         percent=100.0,
-        reason=last.reason if last is not None else None if ours is None else ours.reason,
+        reason=life.told.reason if last is None else last.reason,
         started=iso(last.asked if last is not None else None if ours is None else ours.started),
         phases=[] if last is None else list(last.phases),
         error=None,

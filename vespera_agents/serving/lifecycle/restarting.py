@@ -88,6 +88,8 @@ async def restart(orchestrator: Orchestrator, call: Call, wish: RestartWish) -> 
         )
     opened, key = await orchestrator.home_workspace(), call.step()
     front = life.front
+    # The next one tells from whom it took over.
+    await life.written_down()
     if call.request is not None and call.request == life.told.asked and await opened.store.recorded(key) is None:
         # It came to this, and whoever asked could not write it down.
         return await _came_to(life, opened, front.generation - 1)

@@ -40,10 +40,11 @@ from vespera_agents.serving.transports.lines import (
 from vespera_agents.serving.transports.link_requests import (
     CANCELLED,
     LISTEN,
-    UNSUBSCRIBE,
     Id,
     LinkStatistics,
     OpenRequest,
+    answer_to,
+    data_of,
     id_in,
     slot_of,
     without_cancelled,
@@ -94,6 +95,7 @@ class LinkWire:
         self._questions: set[int] = set()
         self._settled = trio.Event()
         self._ended = False
+        self._hastened = False
         self._served = 0
         self._read_at_once = 0
         self._alone = trio.CancelScope()
@@ -139,6 +141,7 @@ class LinkWire:
 
     def hasten(self) -> None:
         """Give writers a last moment: the process is about to end."""
+        self._hastened = True
         self._out.hasten()
 
     async def attend(self) -> None:
@@ -175,7 +178,8 @@ class LinkWire:
                 self._read_at_once = 0
                 await trio.lowlevel.checkpoint()
             if self._ended:
-                return None
+                # The end of a front is obeyed as a signal is: those who listen are told before we stop to listen.
+                return await trio.sleep_forever() if self._front.is_gone() else None
             if not self._ready:
                 await self._fill()
                 continue
@@ -333,39 +337,31 @@ class LinkWire:
             # Only this worker ends: another one answers.
             return
         opened = self._open[numbers[0]]
-        if opened.method == LISTEN and (self._ended or self._front.admission.draining):
+        leaving = self._ended or self._hastened or self._front.admission.draining
+        if opened.method == LISTEN and leaving and not self._front.is_gone():
             # It is this worker that ends, not the stream.
             return
         self._close(opened)
-        data = body.model_dump_json(by_alias=True, exclude_unset=True).encode()
-        if opened.slot is None or isinstance(body, JSONRPCError):
-            line = b"%s %s %s\n" % (framing.ANSWER, opened.number, data)
-        elif opened.method == UNSUBSCRIBE:
-            line = b"%s %s\n%s %s %s\n" % (framing.FORGET, opened.slot, framing.ANSWER, opened.number, data)
-        else:
-            line = b"%s %s %s %s\n" % (framing.KEEP, opened.number, opened.slot, data)
-        await self._out.write(line)
+        await self._out.write(answer_to(opened, body))
 
     async def _ask(self, body: JSONRPCRequest) -> None:
         assert isinstance(body.id, int), "the library counts its questions"
         self._questions.add(body.id)
         told = f"{self._prefix}{body.id}"
-        line = body.model_copy(update={"id": told}).model_dump_json(by_alias=True, exclude_unset=True)
-        await self._out.write(b"%s %s %s\n" % (framing.QUESTION, json.dumps(told).encode(), line.encode()))
+        line = data_of(body.model_copy(update={"id": told}))
+        await self._out.write(b"%s %s %s\n" % (framing.QUESTION, json.dumps(told).encode(), line))
 
     async def _withdraw(self, body: JSONRPCNotification) -> None:
         """Take a question back: the client knows it by another id than we do."""
         number = (body.params or {}).get("requestId")
         self._questions.discard(cast("int", number))
         told = f"{self._prefix}{number}"
-        params = {**(body.params or {}), "requestId": told}
-        line = body.model_copy(update={"params": params}).model_dump_json(by_alias=True, exclude_unset=True).encode()
-        settled = json.dumps(told).encode()
-        await self._out.write(b"%s %s\n%s %s\n" % (framing.MESSAGE, line, framing.SETTLED, settled))
+        line = data_of(body.model_copy(update={"params": {**(body.params or {}), "requestId": told}}))
+        await self._out.write(b"%s %s\n%s %s\n" % (framing.MESSAGE, line, framing.SETTLED, json.dumps(told).encode()))
 
     def _told(self, body: JSONRPCNotification, message: SessionMessage) -> bytes:
-        """Write a notification as a line."""
-        data = body.model_dump_json(by_alias=True, exclude_unset=True).encode()
+        """Write a notification as a line, or two."""
+        data = data_of(body)
         if body.method == _PROGRESS:
             params = body.params or {}
             number = self._by_token.get(id_in(params, "progressToken"))
@@ -374,7 +370,9 @@ class LinkWire:
         elif body.method == _ACKNOWLEDGED and isinstance(message.metadata, ServerMessageMetadata):
             numbers = self._by_id.get(message.metadata.related_request_id)
             if numbers:
-                return b"%s %s 0 %s\n" % (framing.PROGRESS, numbers[-1], data)
+                # From here on nobody waits for its answer, and it is there whenever a worker dies.
+                told = (framing.KEEP, numbers[-1], numbers[-1], framing.PROGRESS, numbers[-1], data)
+                return b"%s %s listen:%s \n%s %s 0 %s\n" % told
         return b"%s %s\n" % (framing.MESSAGE, data)
 
     async def _unanswered(self, number: bytes) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final, cast, final
 from urllib.parse import quote
 
-from mcp_types import JSONRPCNotification, JSONRPCRequest
+from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
+from vespera_agents.front import framing
 from vespera_agents.serving.transports.lines import message_of
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "LinkStatistics",
     "OpenRequest",
     "Params",
+    "answer_to",
+    "data_of",
     "id_in",
     "slot_of",
     "without_cancelled",
@@ -91,6 +94,21 @@ def without_cancelled(
                 found = requests.get(id_in(message.params, "requestId"))
                 dropped |= {number, found} if found is not None else set()
     return [pair for pair in repeated if pair[0] not in dropped], sorted(dropped)
+
+
+def answer_to(request: OpenRequest, body: JSONRPCResponse | JSONRPCError) -> bytes:
+    """Write the answer as the front wants it: what later workers must know is said with it."""
+    data = data_of(body)
+    if request.slot is None or isinstance(body, JSONRPCError):
+        return b"%s %s %s\n" % (framing.ANSWER, request.number, data)
+    if request.method == UNSUBSCRIBE:
+        return b"%s %s\n%s %s %s\n" % (framing.FORGET, request.slot, framing.ANSWER, request.number, data)
+    return b"%s %s %s %s\n" % (framing.KEEP, request.number, request.slot, data)
+
+
+def data_of(message: JSONRPCMessage) -> bytes:
+    """Write a message as JSON."""
+    return message.model_dump_json(by_alias=True, exclude_unset=True).encode()
 
 
 def id_in(params: object, name: str) -> Id | None:
