@@ -6,6 +6,7 @@ Not a test. Every read is bounded, and whatever a front has started is looked fo
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -147,13 +149,37 @@ def program(place: Path, *, forker: bool, worker: str, patch: str = "", **settin
     )
 
 
-def spawn_front(place: Path, text: str, **options: Any) -> subprocess.Popen[bytes]:
+def spawn_front(
+    place: Path, text: str, *, hangup: signal.Handlers = signal.SIG_DFL, terminal: int | None = None, **options: Any
+) -> subprocess.Popen[bytes]:
+    """Start a front.
+
+    Args:
+        place: where it lives.
+        text: its program.
+        hangup: what SIGHUP does when it begins; under nohup it is ignored, also in whatever the tests start.
+        terminal: the one that it shall have, in a session of its own.
+        options: what else it shall be started with.
+    """
+
+    def prepare() -> None:
+        signal.signal(signal.SIGHUP, hangup)
+        if terminal is not None:
+            fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
     state = place / "state"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(state), "HOME": str(place)}
     with (place / "stderr").open("ab") as errors:
         streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, **options}
         # The place is named once more, so that the front itself is among its processes.
-        return subprocess.Popen([sys.executable, "-c", text, str(place)], env=environment, cwd=place, **streams)
+        return subprocess.Popen(
+            [sys.executable, "-c", text, str(place)],
+            env=environment,
+            cwd=place,
+            preexec_fn=prepare,  # noqa: PLW1509 - no test starts it beside threads
+            start_new_session=terminal is not None,
+            **streams,
+        )
 
 
 @contextlib.contextmanager

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import pty
 import signal
-import termios
-from functools import partial
 
 import pytest
 
@@ -103,10 +100,9 @@ def test_the_end_of_its_terminal_is_the_end_of_a_front():
     ours, theirs = pty.openpty()
     with new_place() as place:
         text = program(place, forker=False, worker="", spare=False)
-        process = spawn_front(place, text, start_new_session=True, preexec_fn=partial(_take, theirs))
-        front = Front(place, process)
+        front = Front(place, spawn_front(place, text, terminal=theirs))
         os.close(theirs)
-        with process:
+        with front.process:
             front.call("echo")
             front.process.send_signal(signal.SIGHUP)
             front.until(lambda: len(front.activations()) == 2)
@@ -118,8 +114,21 @@ def test_the_end_of_its_terminal_is_the_end_of_a_front():
             assert "ends: SIGHUP" in front.log()
 
 
-def _take(terminal):
-    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+def test_under_nohup_neither_its_terminal_nor_a_signal_matters():
+    ours, theirs = pty.openpty()
+    with new_place() as place:
+        text = program(place, forker=False, worker="", spare=False)
+        front = Front(place, spawn_front(place, text, terminal=theirs, hangup=signal.SIG_IGN))
+        os.close(theirs)
+        with front.process:
+            front.call("echo")
+            os.close(ours)
+            front.process.send_signal(signal.SIGHUP)
+            for _ in range(3):
+                assert front.call("echo")["generation"] == 1
+            front.close()
+            assert front.wait() == 0
+            assert "SIGHUP" not in front.log()
 
 
 def test_what_is_unanswered_at_the_old_worker_is_repeated_to_the_new_one():

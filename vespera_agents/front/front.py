@@ -53,7 +53,9 @@ def stdio_door(workers: Workers, settings: Settings, stack: ExitStack) -> Door:
 
 
 def run_front(settings: Settings, launched: Launch | None = None, make_door: MakeDoor = stdio_door) -> int:
-    """Serve through workers until the client has gone, SIGTERM or SIGINT; give the exit status. SIGHUP restarts.
+    """Serve through workers until the client has gone, SIGTERM or SIGINT; give the exit status.
+
+    SIGHUP restarts, or ends if its terminal has ended; where it is ignored at the start, as under nohup, it stays so.
 
     Args:
         settings: which workers, and how long to wait for what.
@@ -73,9 +75,12 @@ async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> i
     head = f"server {launched.server} (pid {os.getpid()}) serves {json.dumps(settings.serves)}"
     log = Log(launched.log, launched.output[0], bytes_max=settings.log_bytes_max, head=head)
     workers = Workers(settings, launched, log)
-    # Under nohup the end of the terminal is nobody's wish to end.
-    attached = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _has_terminal()
-    with ExitStack() as stack, trio.open_signal_receiver(*_SIGNALS) as signals:
+    heeded = set(_SIGNALS)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # Under nohup a terminal that ends is nobody's wish, whoever else sends the signal.
+        heeded.discard(signal.SIGHUP)
+    attached = _has_terminal()
+    with ExitStack() as stack, trio.open_signal_receiver(*heeded) as signals:
         stack.callback(workers.fleet.kill_all)
         door = make_door(workers, settings, stack)
         workers.serve(door)
