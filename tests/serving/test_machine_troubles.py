@@ -339,7 +339,8 @@ async def test_two_servers_on_one_workspace_find_each_other_and_share_the_work_a
                 leaders = {line.split()[0] for line in [*first["servers"], *second["servers"]] if "leads" in line}
                 assert len(leaders) == 1
                 result = await one.call_tool(STATUS, {})
-                assert "Servers on this workspace:" in text_of(result)
+                shown = text_of(result).partition("Servers on this workspace:\n")[2].splitlines()
+                assert ["this one" in line for line in shown[:2]] == [True, False]
             # The leader has gone, or was not the leader: the other leads now.
             told = await succeed(one, STATUS)
             (line,) = told["servers"]

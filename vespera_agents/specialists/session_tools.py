@@ -254,7 +254,7 @@ def status_answer(
 
 
 def server_lines(workspace: Workspace, leader: str | None, this: str | None = None) -> list[str]:
-    """Say who serves a workspace.
+    """Say who serves a workspace, the one that answers first.
 
     Args:
         workspace: which.
@@ -264,7 +264,7 @@ def server_lines(workspace: Workspace, leader: str | None, this: str | None = No
     leader = leader or leader_of(workspace)
     return [
         " ".join([one.id, one.kind, str(one.pid), *["this"] * (one.id == this), *["leads"] * (one.id == leader)])
-        for one in live_servers(workspace)
+        for one in sorted(live_servers(workspace), key=lambda one: one.id != this)
     ]
 
 

@@ -164,7 +164,7 @@ def _tell_status(answer: StatusAnswer) -> str:
         "\n".join(["Long work:", *(f"- {line}" for line in answer.jobs)]) if answer.jobs else "",
         f"Longest in its status: {waiting}." if waiting else "",
         # One alone is the one that answers.
-        "\n".join(["Servers on this workspace:", *(f"- {line}" for line in answer.servers)])
+        "\n".join(["Servers on this workspace:", *map(_server_line, answer.servers)])
         if len(answer.servers) > 1
         else "",
         answer.next_action,
@@ -180,6 +180,13 @@ def _specialist_lines(answer: StatusAnswer) -> list[str]:
         if one not in idle
     ]
     return [*lines, f"- {len(idle)} idle"] if idle else lines
+
+
+def _server_line(row: str) -> str:
+    """Tell people what programs read as `<id> <kind> <process>` and marks."""
+    identifier, kind, process, *marks = row.split()
+    said = [{"this": "this one"}.get(mark, mark) for mark in marks]
+    return f"- {identifier}: {', '.join([kind, f'process {process}', *said])}"
 
 
 def _resume_links(answer: ResumeAnswer) -> Sequence[ArtifactLink]:
