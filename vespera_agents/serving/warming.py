@@ -71,7 +71,7 @@ def serve_link(wish: ServeWish, link: int, activation: bytes, lines: framing.Lin
 
 
 def complete() -> None:
-    """Import and build what is otherwise made when it is first used: once here, and not in each process forked from us."""
+    """Import and build what is otherwise made when it is first used: once here, not in each process forked from us."""
     for name in _LATE:
         import_module(name)
     for model in _below(BaseModel):
