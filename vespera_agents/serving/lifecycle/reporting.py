@@ -26,6 +26,8 @@ from vespera_agents.store.commands import TouchStore
 __all__ = ["Reached", "RestartState", "front_vital", "reconnect_test", "restart_state"]
 
 HISTORY_MAX: Final = 50
+BEGUN_SECONDS: Final = 1.0
+"""How long a status waits until this worker has written down what became of those before it."""
 LATELY_SECONDS: Final = 600.0
 """Crashes that count for the health of a server."""
 
@@ -66,6 +68,10 @@ async def restart_state(orchestrator: Orchestrator, *, include_history: bool) ->
     """
     opened = await orchestrator.home_workspace()
     life = await life_of(orchestrator)
+    if life is not None:
+        # What became of the workers before is written down a moment after this one works, if the disk has room.
+        with trio.move_on_after(BEGUN_SECONDS):
+            await life.begun.wait()
     history = await _history(orchestrator) if include_history else None
     if life is None:
         return RestartState(
@@ -97,6 +103,8 @@ async def restart_state(orchestrator: Orchestrator, *, include_history: bool) ->
         state.phase = restarting.phases[-1].name if restarting.phases else "asked"
         state.percent = restarting.phases[-1].percent if restarting.phases else 0.0
         state.reason = restarting.reason
+        # One that no client asked for, by SIGHUP, is in no row.
+        state.started = iso(time.time() - sum(phase.seconds for phase in restarting.phases))
     error = None if restarting is None else restarting.error
     if error is None and last is not None and front.generation in {last.generation, last.following}:
         error = last.error
