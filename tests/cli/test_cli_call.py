@@ -37,6 +37,15 @@ def test_without_a_tool_they_are_listed(vespera) -> None:
     assert not (vespera.workspace / ".vespera").exists()
 
 
+@pytest.mark.parametrize("tool", ["shutdown_prepare", "orchestrator_restart_server"])
+def test_what_is_about_a_server_is_not_done_to_the_process_of_the_call(vespera, tool: str) -> None:
+    done = vespera("call", tool)
+    assert done.returncode == 1
+    assert "`kill -HUP PROCESS` restarts a server" in done.stderr
+    assert f"{tool.removeprefix('orchestrator_')} " not in vespera("call").stdout
+    assert not (vespera.workspace / ".vespera").exists()
+
+
 def test_a_claim_outlives_its_call_and_is_completed_by_a_later_one(vespera, task) -> None:
     claimed = vespera("call", "orchestrator_execute_task", "--arg", f"task_id={task}")
     assert (claimed.returncode, claimed.stderr) == (0, "")

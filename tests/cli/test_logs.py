@@ -120,6 +120,21 @@ def test_the_log_of_a_killed_server_tells_its_death_and_what_came_after(vespera)
     assert re.search(rf"ended +{re.escape(str(vespera.workspace))}\n", vespera("logs", "--list").stdout)
 
 
+def test_a_crash_of_native_code_leaves_the_stack_of_every_thread_before_its_death(vespera):
+    with served(vespera) as process:
+        ask(process, 1, "initialize", **HELLO)
+        killed = worker_pid(vespera)
+        os.kill(killed, signal.SIGSEGV)
+        ask(process, 2, "tools/list")
+        headline, *lines = vespera("logs", "--crashes", "--lines", "200").stdout.splitlines()
+        assert headline.endswith(f"worker 1 (pid {killed}) ended with signal 11")
+        assert lines[0] == "  Fatal Python error: Segmentation fault"
+        stacks = [line for line in lines if "(most recent call first)" in line]
+        assert len(stacks) >= 2
+        assert any("serving/worker.py" in line and "in work" in line for line in lines)
+        assert closed(process) == 0
+
+
 def test_a_server_that_cannot_start_leaves_its_traceback_before_each_death(vespera, tmp_path):
     # Not `mcp` itself: it is run only when somebody asks for a name in it.
     broken = tmp_path / "broken" / "mcp_types"

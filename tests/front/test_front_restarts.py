@@ -159,7 +159,7 @@ def test_a_new_process_that_dies_before_it_waits_leaves_the_old_one_at_work():
         front.fail("warm", 4)
         restart(front)
         front.until(lambda: restarts(front) and restarts(front)[-1]["error"])
-        assert "ended before it could take over" in restarts(front)[-1]["error"]
+        assert "ended before it could take over (printed last: told to fail at warm)" in restarts(front)[-1]["error"]
         assert front.call("echo")["generation"] == 1
         # The status goes on to say so, until another one is tried.
         assert front.call("ask", {"ask": "standing"})["restarting"]["error"]

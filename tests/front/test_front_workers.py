@@ -192,7 +192,7 @@ def test_a_request_that_finds_no_worker_is_answered_with_why_and_since_when():
         errors = {answer["id"]: answer["error"] for answer in (front.read(), front.read())}
         message = errors[waiting]["message"]
         assert "no worker has been ready for 0.6 s" in message
-        assert "before it was ready" in message
+        assert "before it was ready (printed last: told to fail at start)" in message
         assert " UTC" in message
         assert str(front.logs()[0]) in message
         assert errors[None]["code"] == -32700

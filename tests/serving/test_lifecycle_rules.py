@@ -396,10 +396,14 @@ async def test_what_a_front_says_is_read_kindly() -> None:
 
 async def test_a_phase_that_is_under_way_is_live(place, front) -> None:
     async with worker(place, front) as one:
+        before = await succeed(one.client, STATUS)
         front.answers = lambda _: {"restarting": under_way(("start", 2.0, 100), ("drain", 0.5, 40), reason="new code")}
         state = await succeed(one.client, STATUS)
         assert (state["phase"], state["percent"], state["reason"]) == ("drain", 40.0, "new code")
         assert state["phases"] == [["start", 2.0], ["drain", 0.5]]
+        # When it began by its phases, not when this worker did: nobody but the front knows of one by SIGHUP.
+        front.answers = lambda _: {"restarting": under_way(("start", 2000.0, 100), ("drain", 0.5, 40), reason="SIGHUP")}
+        assert (await succeed(one.client, STATUS))["started"] < before["started"]
 
 
 def test_the_surface_says_when_lists_are_others_and_nothing_else() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import shutil
+import signal
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -167,6 +168,20 @@ async def test_a_full_disk_fails_calls_clearly_and_they_go_on_when_there_is_room
         await succeed(client, COMPLETE, task_id=task, **result("x" * 20_000))
         assert titles(place) == ["before", "after"]
         assert place.status("before") == "completed"
+        assert sound(place)
+
+
+async def test_a_worker_that_dies_while_the_disk_is_full_is_replaced_and_reading_goes_on() -> None:
+    async with on_a_small_disk() as (place, disk), working(place) as client:
+        await succeed(client, PLAN, title="before")
+        worker = process_of(place.workspace)
+        with disk.full(worker):
+            os.kill(worker, signal.SIGKILL)
+            assert (await succeed(client, QUERY))["total"] == 1
+            # Others still find the server, and whose process it is now.
+            assert process_of(place.workspace) != worker
+        await succeed(client, PLAN, title="after")
+        assert titles(place) == ["before", "after"]
         assert sound(place)
 
 

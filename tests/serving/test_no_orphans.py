@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import trio
@@ -122,6 +123,48 @@ def _dead_children(pid: int) -> list[str]:
 def close_pipe(front: subprocess.Popen[bytes]) -> None:
     assert front.stdin is not None
     front.stdin.close()
+
+
+_IMPORTS_FOR_EVER = """
+import sys, time
+from pathlib import Path
+class _Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "vespera_agents.serving.warming":
+            Path(__file__).with_name("imports").touch()
+            time.sleep(300)
+if "vespera_agents.serving.forker" in sys.orig_argv:
+    sys.meta_path.insert(0, _Slow())
+"""
+"""A `sitecustomize` by which the process that forks never gets through its imports."""
+
+
+@contextmanager
+def importing(patches: Path) -> Iterator[tuple[Family, subprocess.Popen[bytes]]]:
+    """Start a server with a `sitecustomize`, and leave nobody whatever happens."""
+    with new_place() as place:
+        family = place.family()
+        path = os.pathsep.join([str(patches), place.environment["PYTHONPATH"]])
+        with subprocess.Popen(
+            place.command, env={**place.environment, "PYTHONPATH": path}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as front:
+            try:
+                yield family, front
+            finally:
+                front.kill()
+                for one in family.members():
+                    with _gone_already():
+                        os.kill(one.pid, signal.SIGKILL)
+
+
+async def test_a_process_that_still_imports_ends_with_its_killed_front(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_IMPORTS_FOR_EVER)
+    with importing(tmp_path) as (family, front):
+        with trio.fail_after(WAIT_SECONDS):
+            await until((tmp_path / "imports").exists)
+        front.kill()
+        with trio.fail_after(GONE_SECONDS):
+            await until(lambda: all(one.pid == front.pid for one in family.members()))
 
 
 ENDS: dict[str, Callable[[subprocess.Popen[bytes]], None]] = {

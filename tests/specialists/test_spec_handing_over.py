@@ -146,6 +146,20 @@ async def test_what_cannot_be_read_is_reported_and_made_anew(
         assert await told(second) == ["context_rebuilt"]
 
 
+@pytest.mark.parametrize(("damage", "problems"), [(corrupted, 1), (Path.unlink, 0)], ids=["damaged", "missing"])
+async def test_where_nobody_says_what_was_handed_over_what_is_damaged_is_still_told(
+    house, home, draft, front, damage: Callable[[Path], object], problems: int
+) -> None:
+    async with house(front=front) as first:
+        await begin(first, draft)
+        await hand_over(first.opened)
+    damage(file_of(home, front))
+    front.replace()
+    async with house(front=front) as second:
+        found = await take_over(second.opened, None)
+        assert (found.taken, found.rebuilt, len(found.problems)) == ((), (), problems)
+
+
 async def test_what_was_made_of_rows_that_changed_is_made_anew_and_says_which(house, draft, front) -> None:
     async with house(front=front) as first:
         task_id = await begin(first, draft)

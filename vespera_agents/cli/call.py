@@ -48,6 +48,8 @@ from vespera_agents.work.plain import printable
 __all__ = ["CallWish", "call_tool", "list_tools"]
 
 _PREFIX: Final = "orchestrator_"
+_OF_SERVERS: Final = frozenset({"orchestrator_shutdown_prepare", "orchestrator_restart_server"})
+"""What is about the process that answers: here that would be our own, which ends with the call."""
 _SWITCH_INTERVAL_SECONDS: Final = 5e-5
 """How long a thread may keep the interpreter, as in `vespera run`."""
 _GATES_WAIT_SECONDS: Final = 7 * 24 * 3_600.0
@@ -82,9 +84,10 @@ class _Refused(Exception):
 
 
 def list_tools() -> int:
-    """Print every tool with its title; give the exit status."""
-    for tool in TOOLS.values():
-        click.echo(f"{tool.name.removeprefix(_PREFIX):28} {tool.title}")
+    """Print every tool that can be called from here with its title; give the exit status."""
+    for name, tool in TOOLS.items():
+        if name not in _OF_SERVERS:
+            click.echo(f"{name.removeprefix(_PREFIX):28} {tool.title}")
     return EXIT_DONE
 
 
@@ -118,6 +121,14 @@ def _tool(name: str) -> Tool:
     tool = TOOLS.get(name) or TOOLS.get(f"{_PREFIX}{name}")
     if tool is None:
         raise _Refused(about_unknown_tool(name, tuple(TOOLS)), EXIT_BAD_INPUT)
+    if tool.name in _OF_SERVERS:
+        what = f"{tool.name} is about the server that answers, and `vespera call` is a process of its own"
+        todo = (
+            "`kill -HUP PROCESS` restarts a server and `kill PROCESS` ends it; `vespera logs --list` names the process."
+        )
+        raise _Refused(
+            Complaint("conflict", what, f"Have a client of that server call it. From a shell {todo}"), EXIT_FAILED
+        )
     return tool
 
 

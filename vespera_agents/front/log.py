@@ -26,6 +26,8 @@ _PIPE_BUF: Final = 4096
 """What a pipe takes without blocking when it says that it takes anything."""
 _LOOK_SECONDS: Final = 1.0
 """How often the file is looked for under its name: somebody may have removed it, or its directory."""
+_RECENT_BYTES: Final = 2048
+_WORDS_CHARACTERS_MAX: Final = 200
 _STDERR: Final = 2
 _LAST_SECONDS: Final = 0.2
 """How long a reader of standard error may take for what is printed at the very end."""
@@ -54,6 +56,8 @@ class Log:
         self._file: int | None = None
         self._size = 0
         self._looked = self._broken_until = 0.0
+        self._recent = b""
+        """The end of what the processes have printed since the last event."""
         self._line_open = False
         """Whether a process has begun a line and not ended it."""
         self._stderr = select.poll()
@@ -76,6 +80,7 @@ class Log:
             chunk = self._printed()
             if not chunk:
                 return
+            self._recent = (self._recent + chunk)[-_RECENT_BYTES:]
             self._tee(chunk, wait_seconds)
             self._write(chunk)
 
@@ -85,11 +90,18 @@ class Log:
         self.take_printed()
         line = _event(text)
         self._write(b"\n" + line if self._line_open else line)
+        self._recent = b""
 
     def tell(self, text: str) -> None:
         """Write down an event that whoever reads our standard error shall know of, too."""
         self.say(text)
         self._tee(f"vespera: {text}\n".encode(errors="backslashreplace"), 0.0)
+
+    def last_words(self) -> str:
+        """Quote the last line that was printed since the last event, for whoever is told of a death; empty if none."""
+        self.take_printed()
+        lines = [line.strip() for line in self._recent.decode(errors="replace").splitlines() if line.strip()]
+        return f" (printed last: {lines[-1][:_WORDS_CHARACTERS_MAX]})" if lines else ""
 
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""

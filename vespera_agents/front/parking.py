@@ -15,7 +15,7 @@ from vespera_agents.front.processes import FrontProcess
 
 __all__ = ["NEVER_TAKEN", "Parked", "no_spare"]
 
-NEVER_TAKEN: Final = "the new process ended before it could take over; the log has what it printed"
+NEVER_TAKEN: Final = "the new process ended before it could take over"
 
 
 @final

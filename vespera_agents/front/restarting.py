@@ -246,7 +246,7 @@ class Restarts:
 
     def _check(self, parked: Parked) -> None:
         if parked.lost:
-            raise _Failed(NEVER_TAKEN)
+            raise _Failed(f"{NEVER_TAKEN}{self._workers.log.last_words()}; the log says more")
 
     def _begin(self, restart: Restart, phase: str, expected_seconds: float) -> None:
         restart.begin(phase, expected_seconds)

@@ -263,7 +263,7 @@ class Workers:
         if heir is not None and (process := await heir.take()) is not None:
             return Life(process, heir=True)
         if heir is not None and self.standing.restarting is not None:
-            self.standing.restarting.fail(NEVER_TAKEN)
+            self.standing.restarting.fail(f"{NEVER_TAKEN}; the log says more")
         return Life((None if self._from_disk else await self.take_spare()) or self.fleet.spawn("worker"))
 
     def _activate(self, life: Life, reason: str) -> None:
@@ -335,14 +335,15 @@ class Workers:
         asked = self.ending.is_set() or life.replaced
         how, moment = shown_status(process.status), time.strftime("%H:%M:%S", time.gmtime())
         unready = "" if life.ready else " before it was ready"
-        self._without_why = f"worker {generation} (pid {process.pid}) ended with {how} at {moment} UTC{unready}"
+        words = "" if life.ready else self.log.last_words()
+        self._without_why = f"worker {generation} (pid {process.pid}) ended with {how} at {moment} UTC{unready}{words}"
         if not asked:
             self._deaths += 1
             self._failed += not life.ready
             self.standing.died(generation, process.pid, process.status, ready=life.ready)
         (self.log.say if asked else self.log.tell)(f"worker {generation} (pid {process.pid}) ended with {how}{unready}")
         if life.heir and not life.ready and self.standing.restarting is not None:
-            self.standing.restarting.fail(f"the new worker ended with {how} before it was ready")
+            self.standing.restarting.fail(f"the new worker ended with {how} before it was ready{words}")
         if not self.first_ready.is_set() and process.status == EXIT_BAD_INPUT:
             self.exit_status = EXIT_BAD_INPUT
             self.end("the first worker refused what it was told", patient=False)

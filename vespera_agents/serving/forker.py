@@ -105,13 +105,23 @@ def main() -> NoReturn:
     wish = wish.told(os.environ)
     descriptor = int(os.environ.pop(FORKER_VARIABLE))
     os.set_inheritable(descriptor, False)
-    programs = imported(partial(_load_all, wish))
+    # Before it imports, which takes a second and more on a busy machine: it must end with its front also then.
     die_with_parent()
+    if _ended(descriptor):
+        sys.exit(0)
+    programs = imported(partial(_load_all, wish))
     with socket.socket(fileno=descriptor) as end:
         forked = Forker(end).run()
     if forked is not None:
         sys.exit(_be_worker(wish, programs, *forked))
     sys.exit(0)
+
+
+def _ended(descriptor: int) -> bool:
+    """Say whether the front is gone already: then the kernel tells nothing more of its end."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return bool(poll.poll(0))
 
 
 def _load_all(wish: ServeWish) -> Programs:

@@ -79,7 +79,8 @@ def work(wish: ServeWish, link: int, programs: Programs) -> int:
         link: the descriptor of the link, which blocks.
         programs: what to do it with.
     """
-    # The front asks for the stacks of a worker that does not answer.
+    # A crash of native code leaves its stack in the log, and the front asks for that of a worker that does not answer.
+    faulthandler.enable(all_threads=True)
     faulthandler.register(signal.SIGUSR2, all_threads=True)
     lines, read = framing.Lines(), list[bytes]()
     try:

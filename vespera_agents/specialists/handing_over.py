@@ -39,6 +39,7 @@ FILE_BYTES_MAX: Final = 64 * 1024 * 1024
 ASK_SECONDS: Final = 1.0
 """How long a specialist may take to say what it holds; one that is at work holds nothing that could be handed over."""
 _END: Final = b"end "
+_MISSING: Final = "what was handed over is not there"
 _LINES_BYTES: Final = 64 * 1024
 """Room for the ends of lines."""
 
@@ -122,7 +123,8 @@ async def take_over(opened: OpenWorkspace, expected: Sequence[str] | None) -> Ta
     found, problems = await trio.to_thread.run_sync(_read, opened.workspace, path)
     forget(opened.workspace, opened.server)
     if not expected and not found:
-        return TakenOver()
+        # Where nobody said that anything is there, nothing is missing; what is there and damaged is still told.
+        return TakenOver(problems=tuple(problem for problem in problems if problem != _MISSING))
     by_task = {one.task_id: one for one in found}
     taken: list[str] = []
     rebuilt: list[str] = []
@@ -230,7 +232,7 @@ def _read(workspace: Workspace, path: Path) -> tuple[list[HeldContext], list[str
             size = os.fstat(file.fileno()).st_size
             data = file.read() if size <= FILE_BYTES_MAX + _LINES_BYTES else b""
     except FileNotFoundError:
-        return [], ["what was handed over is not there"]
+        return [], [_MISSING]
     except (OSError, ValueError) as error:
         return [], [f"what was handed over cannot be read: {error}"]
     if size > FILE_BYTES_MAX + _LINES_BYTES:

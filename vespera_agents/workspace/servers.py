@@ -8,6 +8,7 @@ Not a lease between machines: that comes with a store that more than one machine
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -34,6 +35,8 @@ __all__ = [
     "session_lock",
 ]
 
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""How a write fails where there is no room."""
 _SOCKET_PATH_MAX: Final = 100
 """Bytes of a Unix socket's path that every platform takes (Linux ends at 107, macOS at 103)."""
 
@@ -183,8 +186,18 @@ def _write_record(workspace: Workspace, record: ServerRecord) -> None:
     """Replace the record whole: somebody may read the one of the process before."""
     path = server_record(workspace, record.id)
     new = path.with_suffix(f".{record.pid}")
-    new.write_text(json.dumps(asdict(record)))
-    new.replace(path)
+    text = json.dumps(asdict(record))
+    try:
+        new.write_text(text)
+        new.replace(path)
+    except OSError as problem:
+        _remove(new)
+        if problem.errno not in _FULL or not path.exists():
+            raise
+        # Who takes over behind a front finds the record of the process before it: it takes no more room than that.
+        with path.open("r+") as file:
+            file.write(text)
+            file.truncate()
 
 
 def _leave(workspace: Workspace, record: ServerRecord, fronted: Fronted | None) -> None:

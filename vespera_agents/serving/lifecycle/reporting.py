@@ -99,6 +99,8 @@ async def restart_state(orchestrator: Orchestrator, *, include_history: bool) ->
         state.phase = restarting.phases[-1].name if restarting.phases else "asked"
         state.percent = restarting.phases[-1].percent if restarting.phases else 0.0
         state.reason = restarting.reason
+        # One that no client asked for, by SIGHUP, is in no row.
+        state.started = iso(time.time() - sum(phase.seconds for phase in restarting.phases))
     error = None if restarting is None else restarting.error
     if error is None and last is not None and front.generation in {last.generation, last.following}:
         error = last.error

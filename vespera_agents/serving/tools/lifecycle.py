@@ -89,7 +89,7 @@ def _tell_restarted(answer: Restarted) -> str:
 
 def _tell_state(answer: RestartState) -> str:
     if not answer.generation:
-        now = "No front runs this server, so nothing can replace it."
+        now = "No front runs this process, so nothing can replace it."
     else:
         now = f"Generation {answer.generation}: {answer.phase}, {answer.percent:.0f} %."
     return joined(
