@@ -1,8 +1,9 @@
 """`python -m benchmarks.killing.faulty_front [--pong-seconds S] -- WORDS`: the real front over `faulty_worker`.
 
 WORDS are those of `vespera serve`. Only the front's settings differ from the product's: which programs it starts, how
-long it waits before it replaces what died, and how long a worker may leave a ping unanswered. And whenever it writes one of the words below into its log, it looks
-whether that moment is armed: then it stands still, so that a test can kill whom it likes just then.
+long it waits before it replaces what died, and how long a worker may leave a ping unanswered. And whenever it writes
+one of the words below into its log, it looks whether that moment is armed: then it stands still, so that a test can
+kill whom it likes just then.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Place:
 
     root: Path
     spare: bool = False
-    """Whether a server keeps a process ready for its worker's death; that costs as much as its start, or 1.4 s under coverage."""
+    """Whether a server keeps a process ready for its worker's death: under coverage that takes 1.4 s, as a start."""
 
     @property
     def project(self) -> Path:
