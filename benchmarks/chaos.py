@@ -24,7 +24,7 @@ from benchmarks.killing.faulty_worker import POINTS
 from benchmarks.killing.scenarios import Outcome, control, forced, killed, wedged
 
 CALLS: Final = 5_000
-QUICK_CALLS: Final = 250
+QUICK_CALLS: Final = 180
 KILLS: Final = 100
 FORCED: Final = 40
 STOPPED: Final = 5

@@ -90,8 +90,10 @@ class Workflows:
 
     calls: Calls
     record: Record
-    until: float
-    """No round begins after that, on the performance counter."""
+    rounds: int
+    """How often each workflow is gone through."""
+    pace: float
+    """By how much longer or shorter the work on a task takes, so that these rounds fill the time."""
     planned: int = 0
     completed: int = 0
     waited_seconds: float = 0.0
@@ -111,10 +113,8 @@ class Workflows:
         opened = await self._timed(client, "orchestrator_initialize_session", {"name": f"workflow {number}"})
         if opened is None:
             return
-        rounds = 0
-        while rounds == 0 or time.perf_counter() < self.until:
-            rounds += 1
-            await self._round(client, str(opened["id"]), f"{number}.{rounds}", chance)
+        for one in range(self.rounds):
+            await self._round(client, str(opened["id"]), f"{number}.{one + 1}", chance)
 
     async def _round(self, client: Client, session: str, name: str, chance: random.Random) -> None:
         subtasks = [
@@ -144,7 +144,7 @@ class Workflows:
         if await self._timed(client, "orchestrator_execute_task", about) is None:
             return False
         self.record.claimed.add(task)
-        await trio.sleep(chance.uniform(*WORK_SECONDS))
+        await trio.sleep(self.pace * chance.uniform(*WORK_SECONDS))
         work = {**about, "summary": "done", "detailed_work": f"The work on {task}.", "next_action": "complete"}
         answer = await self._timed(client, "orchestrator_complete_task", work)
         if answer is None or answer["outcome"] != "completed":
@@ -173,13 +173,13 @@ async def run(options: Options) -> list[Row]:
 
 
 async def soaked(place: Place, seconds: float) -> list[Row]:
-    """Run workflows and kill workers for so long; a round that began goes on to its end."""
+    """Run workflows and kill workers for about so long."""
     calls, record, figures = Calls(), Record(), Figures()
     family = place.family()
     watch = Watch(family)
-    # A round takes about forty seconds: the last one shall not begin when most of that is over.
     round_seconds = TASKS * statistics.mean(WORK_SECONDS)
-    work = Workflows(calls, record, time.perf_counter() + seconds - round_seconds)
+    rounds = max(1, round(seconds / round_seconds))
+    work = Workflows(calls, record, rounds, pace=seconds / (rounds * round_seconds))
     async with talking(place, "auto") as client, trio.open_nursery() as nursery:
         nursery.start_soon(watch.run)
         nursery.start_soon(_look, family, figures)

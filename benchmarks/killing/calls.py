@@ -6,6 +6,7 @@ flight that was hit twice: `fit` waits for that. No server, no processes here.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,8 @@ LONG_SECONDS: Final = 0.05
 class _InFlight:
     tool: str
     began: float
-    hits: int = 0
+    hits: int
+    """Deaths that it met, or may have met."""
 
 
 @final
@@ -103,7 +105,7 @@ class Calls:
         """Call a tool; None when the call failed, which is noted."""
         number = self.begun
         self.begun += 1
-        flying = self._flying[number] = _InFlight(tool, time.perf_counter())
+        flying = self._flying[number] = _InFlight(tool, time.perf_counter(), self._unnoticed())
         result: CallToolResult | None = None
         problem = "no answer"
         try:
@@ -131,6 +133,10 @@ class Calls:
     def median_seconds(self) -> float:
         """Give the median of the calls that met no death."""
         return statistics.median(self.untouched_seconds)
+
+    def _unnoticed(self) -> int:
+        """Count the last deaths that nobody may have noticed yet: a call made now may still go to who is dead."""
+        return sum(1 for _ in itertools.takewhile(lambda kill: kill.answered is None, reversed(self.kills)))
 
     def _answered(self, flying: _InFlight) -> None:
         now = time.perf_counter()

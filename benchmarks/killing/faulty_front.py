@@ -1,8 +1,9 @@
 """`python -m benchmarks.killing.faulty_front [--pong-seconds S] -- WORDS`: the real front over `faulty_worker`.
 
-WORDS are those of `vespera serve`. Only the front's settings differ from the product's: which programs it starts, and
-how long a worker may leave a ping unanswered. And whenever it writes one of the words below into its log, it looks
-whether that moment is armed: then it stands still, so that a test can kill whom it likes just then.
+WORDS are those of `vespera serve`. Only the front's settings differ from the product's: which programs it starts, how
+long it waits before it replaces what died, and how long a worker may leave a ping unanswered. And whenever it writes
+one of the words below into its log, it looks whether that moment is armed: then it stands still, so that a test can
+kill whom it likes just then.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from argparse import ArgumentParser
 from typing import Any, Final
 
 from benchmarks.killing.faulty_worker import armed
+from supervisors import Backoff
 from vespera_agents.cli import serving
 from vespera_agents.front import front
 from vespera_agents.front.log import Log
@@ -35,6 +37,8 @@ MOMENTS: Final = {
 """The moments of a restart in their order, by what the log says of each."""
 _PROGRAM: Final = "benchmarks.killing.faulty_worker"
 _PING_SECONDS: Final = 0.1
+_BACKOFF: Final = Backoff(0.05, 0.2, reset_seconds=20.0)
+"""Whoever dies here was killed: the product's pauses would double up to 10 s, and show nothing."""
 _STILL_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.002
 
@@ -45,6 +49,7 @@ def with_settings(pong_seconds: float | None) -> None:
     run_front = front.run_front
 
     def run(settings: Settings, *others: Any) -> int:
+        settings = settings._replace(backoff=_BACKOFF)
         if pong_seconds is not None:
             settings = settings._replace(ping_seconds=_PING_SECONDS, pong_seconds=pong_seconds)
         return run_front(settings, *others)

@@ -158,6 +158,16 @@ async def test_a_call_that_met_two_deaths_is_not_hit_again(autojump_clock: MockC
         assert first.gap_seconds is None
 
 
+async def test_a_call_that_was_made_before_a_death_was_noticed_may_have_met_it(autojump_clock: MockClock) -> None:
+    calls = Calls()
+    calls.killed("SIGKILL", spare=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(calls.call, cast("Client", Silent()), "any", {})
+        await trio.sleep(1)
+        assert calls.may_meet(1)
+        assert not calls.may_meet(2)
+
+
 async def test_who_carries_a_mark_is_found_and_nobody_else() -> None:
     mark = os.urandom(8).hex()
     family = Family(mark, Path("/nowhere"))

@@ -28,7 +28,7 @@ WAIT_SECONDS = 60.0
 
 @pytest.fixture(name="place")
 def a_place() -> Iterator[Place]:
-    with new_place() as found:
+    with new_place(spare=True) as found:
         yield found
 
 

@@ -101,7 +101,7 @@ class Stage:
 
 async def tell(transcript: Transcript) -> None:
     """Carry the whole story out and write it down."""
-    with new_place() as place:
+    with new_place(spare=True) as place:
         transcript.place(place.project, "<project>")
         transcript.place(place.root, "<home>")
         async with http_server(place) as server:
