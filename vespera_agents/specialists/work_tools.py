@@ -174,14 +174,18 @@ class WorkTools:
         given: tuple[str, str, tuple[str, ...]],
         artifact_type: ArtifactKind,
     ) -> CompleteAnswer:
+        over = False
+        if call.repeated:
+            # First, and read only then: what an earlier process had begun may come to its end at any moment.
+            await self._jobs.adopt_work_on(opened, GATES_KIND, task.id)
+            over = await joined(call, opened, task, self._gates_wait_seconds)
+            task = await opened.store.read(queries.task, task.id)
         finished = await recorded_work(opened, call, task, status)
         if finished is not None:
             await check_same_work(opened, task, finished, given)
             return await _finished(opened, task, finished)
-        if call.repeated:
-            await self._jobs.adopt_work_on(opened, GATES_KIND, task.id)
-            if await joined(call, opened, task, self._gates_wait_seconds):
-                return await self._recall(call, opened, task, status)
+        if over:
+            raise interrupted(task)
         if gates_running(opened, task):
             if status is TaskStatus.COMPLETED:
                 return await _gating(call, opened, task, _FIRST_COUNTS)
@@ -204,14 +208,6 @@ class WorkTools:
             # Another call handed work in while the files of this one were kept.
             return await _gating(call, opened, task, _FIRST_COUNTS)
         return await (_gating(call, opened, task) if passed is None else _finished(opened, task, passed))
-
-    async def _recall(self, call: Call, opened: OpenWorkspace, task: Task, status: TaskStatus) -> CompleteAnswer:
-        """Answer a call that was made before with what its gates came to."""
-        now = await opened.store.read(queries.task, task.id)
-        finished = await recorded_work(opened, call, now, status)
-        if finished is None:
-            raise interrupted(task)
-        return await _finished(opened, now, finished)
 
     async def synthesize(
         self, call: Call, parent_task_id: str | None = None, session: str | None = None
