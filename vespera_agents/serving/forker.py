@@ -105,13 +105,19 @@ def main() -> NoReturn:
     wish = wish.told(os.environ)
     descriptor = int(os.environ.pop(FORKER_VARIABLE))
     os.set_inheritable(descriptor, False)
-    programs = imported(partial(load, wish))
+    programs = imported(partial(_load_all, wish))
     die_with_parent()
     with socket.socket(fileno=descriptor) as end:
         forked = Forker(end).run()
     if forked is not None:
         sys.exit(_be_worker(wish, programs, *forked))
     sys.exit(0)
+
+
+def _load_all(wish: ServeWish) -> Programs:
+    programs = load(wish)
+    programs.complete()
+    return programs
 
 
 def _be_worker(wish: ServeWish, programs: Programs, link: int, errors: int) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Final, cast
 
@@ -26,6 +27,7 @@ from mcp_types import (
     PROTOCOL_VERSION_META_KEY,
 )
 from mcp_types.version import LATEST_HANDSHAKE_VERSION, LATEST_MODERN_VERSION
+from pydantic import BaseModel
 
 from vespera_agents.front import framing
 from vespera_agents.serving.front_link import Activation, FrontLink
@@ -33,10 +35,12 @@ from vespera_agents.serving.serve import serve
 from vespera_agents.serving.transports.link import LinkWire
 from vespera_agents.serving.wishes import ServeWish
 
-__all__ = ["serve_link", "warm_up"]
+__all__ = ["complete", "serve_link", "warm_up"]
 
 WARM_SECONDS: Final = 20.0
 """How long warming up may take; it takes a quarter of a second."""
+_LATE: Final = ("anyio._backends._trio", "yaml", "vespera_agents.actors.spans")
+"""Modules that a worker imports with its first calls."""
 _PLACES: Final = ("XDG_STATE_HOME", "XDG_RUNTIME_DIR")
 _PLACE_MAX: Final = 60
 """Characters of the place in which there may be a socket, whose whole path has at most 103; else HTTP stays cold."""
@@ -64,6 +68,21 @@ def serve_link(wish: ServeWish, link: int, activation: bytes, lines: framing.Lin
         await serve(wish, LinkWire(link, FrontLink(link, Activation.read(activation)), lines, read))
 
     trio.run(run)
+
+
+def complete() -> None:
+    """Import and build what is otherwise made when it is first used: once here, not in each process forked from us."""
+    for name in _LATE:
+        import_module(name)
+    for model in _below(BaseModel):
+        if not model.__pydantic_complete__:
+            model.model_rebuild()
+
+
+def _below(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for model in base.__subclasses__():
+        yield model
+        yield from _below(model)
 
 
 def warm_up(wish: ServeWish) -> None:
@@ -204,6 +223,7 @@ def _requests() -> Iterator[tuple[str, dict[str, object]]]:
     yield "server/discover", {}
     yield "tools/list", {}
     yield "tools/call", _call("initialize_session", name="warming up")
+    yield "tools/call", _call("list_sessions")
     plan = [{"key": "a", "title": "one"}, {"key": "b", "title": "two", "dependencies": ["a"]}]
     yield "tools/call", _call("plan_task", tasks=plan)
     for _ in range(2):

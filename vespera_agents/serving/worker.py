@@ -42,6 +42,7 @@ class Programs:
 
     serve: Callable[[ServeWish, int, bytes, framing.Lines, list[bytes]], None]
     warm_up: Callable[[ServeWish], None]
+    complete: Callable[[], None]
 
 
 def main() -> NoReturn:
@@ -60,14 +61,14 @@ def main() -> NoReturn:
 
 def load(wish: ServeWish) -> Programs:
     """Import what serves."""
-    from vespera_agents.serving.warming import serve_link, warm_up  # noqa: PLC0415 - loads mcp
+    from vespera_agents.serving.warming import complete, serve_link, warm_up  # noqa: PLC0415 - loads mcp
 
     if wish.behind is not None:
         # What it needs when it is activated shall be there then.
         for name in ("door", "private"):
             import_module(f"vespera_agents.serving.transports.http.{name}")
 
-    return Programs(serve_link, warm_up)
+    return Programs(serve_link, warm_up, complete)
 
 
 def work(wish: ServeWish, link: int, programs: Programs) -> int:
