@@ -51,9 +51,14 @@ async def prepare(orchestrator: Orchestrator, call: Call, *, undo: bool) -> Prep
     admission = orchestrator.runtime.admission
     opened = await orchestrator.home_workspace()
     prepared = await opened.store.execute(PrepareShutdown(call.by, opened.server, undo=undo), call.step())
-    if undo:
+    # Not what this call came to once: repeated after the death of a worker, it may have been followed by another.
+    stands = await opened.store.read(_since, opened.server)
+    if stands is None:
         admission.undo()
-        for one in await orchestrator.lookup.open_ones():
+    else:
+        admission.prepare(stands)
+    if undo:
+        for one in await orchestrator.lookup.open_ones() if stands is None else ():
             forget(one.workspace, one.server)
         return Preparedness(
             ready=False,
@@ -63,7 +68,6 @@ async def prepare(orchestrator: Orchestrator, call: Call, *, undo: bool) -> Prep
         )
     since = prepared["since"]
     assert since is not None, "it was prepared just now, or before"
-    admission.prepare(since)
     with trio.move_on_after(DRAIN_SECONDS):
         while admission.waited_for() or at_work(orchestrator):
             with trio.move_on_after(_LOOK_SECONDS):
@@ -98,6 +102,12 @@ async def _blockers(orchestrator: Orchestrator) -> list[Blocker]:
             if job.server == opened.server and job.task_id is None
         ]
     return found
+
+
+def _since(connection: sqlite3.Connection, server: str) -> float | None:
+    """Say since when the shutdown of a server is prepared, None when it is not."""
+    row = connection.execute("SELECT at FROM shutdown WHERE server=?", (server,)).fetchone()
+    return None if row is None else float(row[0])
 
 
 def _held(connection: sqlite3.Connection, server: str) -> list[tuple[str, str, str, float | None]]:
