@@ -1,8 +1,10 @@
 """The front: what does it add to a round trip, when is it ready, and what do a start and an end cost through it?
 
 The same server runs behind a front and in one process; beside what the front adds stands a bare echo, a process that
-only copies bytes from one pipe to another, with the same lines. They take turns call by call: a process that is asked
-again at once is still awake, and an echo in a tight loop took 7 us instead of the 40 to 80 that waking it takes. A
+only copies bytes from one pipe to another, with the same lines. They take turns call by call, so that each is woken
+after the same rest. Waking a process on another processor takes many times as long as on one's own (50 us there and
+back against 7), and of two processes the kernel keeps both on one, of four it does not. So echo and server are compared
+on the same ground: all on one processor, and then each where the kernel wants it, but the echo away from its client. A
 front is ready when it has passed on an answer; its worker for that is a program without imports that is there long
 before it. The rows of a start and an end are those of `mcp`, which start the real command and so go through the front.
 """
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final
 
@@ -34,26 +36,46 @@ while chunk := os.read(0, 1 << 16):
     os.write(1, chunk)
 """
 """Copies bytes, and imports nothing for it."""
+PROCESSORS: Final = tuple(sorted(os.sched_getaffinity(0)))
+"""Those that we may use. Linux only, as the benchmark is."""
 READY: Final = "benchmarks.killing.stub_front"
 
 
 async def run(options: Options) -> list[Row]:
     """Measure the relay in both eras, the front's own start, and starts and ends through it."""
     with environment() as surroundings:
-        rows = [row for era in ERAS for row in await relay_rows(options, surroundings, era)]
+        rows = [
+            row
+            for era in ERAS
+            for apart in (False, True)[: len(PROCESSORS)]
+            for row in await relay_rows(options, surroundings, era, apart=apart)
+        ]
         rows.append(await ready_row(options, surroundings))
         return rows + await start_rows(options, surroundings)
 
 
-async def relay_rows(options: Options, surroundings: Mapping[str, str], era: str) -> list[Row]:
-    """Measure the median round trip with and without the front, and that of the echo."""
+async def relay_rows(options: Options, surroundings: Mapping[str, str], era: str, *, apart: bool) -> list[Row]:
+    """Measure the median round trip with and without the front, and that of the echo.
+
+    Args:
+        options: how often.
+        surroundings: the servers' environment.
+        era: of the protocol.
+        apart: whether servers run where the kernel wants them and the echo away from the client; else all are on one
+            processor.
+    """
     found: dict[str, list[float]] = {"with": [], "without": [], "echo": []}
+    home, *others = PROCESSORS
+    where = f"{ERAS[era]}, {'several processors' if apart else 'one processor'}"
     with ExitStack() as stack:
+        stack.callback(os.sched_setaffinity, 0, PROCESSORS)
+        os.sched_setaffinity(0, PROCESSORS if apart else {home})
         ways = {
             "with": _round_trip(stack, surroundings, era, []),
             "without": _round_trip(stack, surroundings, era, ["--in-process"]),
-            "echo": _echo(stack, surroundings, request(1, METHODS[era], {}, era) + b"\n"),
+            "echo": _echo(stack, surroundings, request(1, METHODS[era], {}, era) + b"\n", others if apart else {home}),
         }
+        os.sched_setaffinity(0, {home})
         _medians(ways, CALLS)
         for _ in range(options.rounds):
             for name, median in _medians(ways, options.scaled(CALLS)).items():
@@ -61,7 +83,7 @@ async def relay_rows(options: Options, surroundings: Mapping[str, str], era: str
     added = [behind - alone for behind, alone in zip(found["with"], found["without"], strict=True)]
     return [
         row_of(
-            f"what the front adds to a round trip, {ERAS[era]}",
+            f"what the front adds to a round trip, {where}",
             unit="us",
             ours=added,
             reference="an echo between two pipes",
@@ -70,7 +92,7 @@ async def relay_rows(options: Options, surroundings: Mapping[str, str], era: str
             goal_is="at most",
         ),
         row_of(
-            f"a round trip through the front, {ERAS[era]}",
+            f"a round trip through the front, {where}",
             unit="us",
             ours=found["with"],
             reference="the same server in one process",
@@ -90,8 +112,11 @@ def _round_trip(
     return lambda: client.ask(METHODS[era], {})
 
 
-def _echo(stack: ExitStack, surroundings: Mapping[str, str], line: bytes) -> Callable[[], object]:
+def _echo(
+    stack: ExitStack, surroundings: Mapping[str, str], line: bytes, processors: Collection[int]
+) -> Callable[[], object]:
     server = stack.enter_context(process(["-c", ECHO], surroundings))
+    os.sched_setaffinity(server.pid, processors)
     assert server.stdin is not None
     assert server.stdout is not None
     put, get = server.stdin.fileno(), server.stdout.fileno()

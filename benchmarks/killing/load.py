@@ -1,9 +1,9 @@
 """Mixed calls, several in flight, half of them long: what a client with many lanes does to one server, and books.
 
-A round of a lane plans a few tasks whose gate is a command that sleeps, claims each and hands its work in, gathers the
+A round of a lane plans some tasks whose gate is a command that sleeps, claims each and hands its work in, gathers the
 results of a large plan, changes a task at a version that it knows, and reads what it wrote. Handing in waits for the
-gate, 60 to 300 ms; gathering goes over hundreds of tasks. What was acknowledged must be seen by the next read at once.
-Neighbours: `calls` makes the calls and `record` keeps the book; nothing here kills anybody.
+gate, 60 to 300 ms; gathering goes over more than a thousand tasks. What was acknowledged must be seen by the next read
+at once. Neighbours: `calls` makes the calls and `record` keeps the book; nothing here kills anybody.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ __all__ = ["ALLOWED", "Load"]
 
 ALLOWED: Final = '[commands]\nallow = ["sleep"]\n'
 """What the owner of the workspace must have trusted."""
-TASKS: Final = 8
+TASKS: Final = 24
 """Tasks in the plan of one round: as many short claims and long hand-ins."""
 GATHERINGS: Final = 4
-"""How often a round gathers the large plan: the long calls that make up for its short ones."""
-LARGE: Final = (450, 450)
+"""How often a round gathers the large plan: long calls that make up for its short ones. Few, because they work and do
+not wait: what a new worker computes for one client delays its answers to others."""
+LARGE: Final = (450, 450, 450)
 """Tasks of the large plan, call by call."""
 GATE_SECONDS: Final = (0.06, 0.3)
 
@@ -43,7 +44,7 @@ class Load:
     """Begins every title, so that several loads can share a store."""
     calls_max: int
     """No call is begun after so many."""
-    lanes: int = 6
+    lanes: int = 3
     seed: int = 1
     begun: trio.Event = field(default_factory=trio.Event)
     """Set when there is something to be asked for: before that there is no session."""
