@@ -26,7 +26,8 @@ from vespera_agents.specialists.answers import SessionLine, StatusAnswer
 from vespera_agents.specialists.gathering import read_standing
 from vespera_agents.specialists.session_tools import read_sessions, status_answer
 from vespera_agents.store import ArtifactFiles, queries
-from vespera_agents.store.writer import connect, unavailable
+from vespera_agents.store.errors import StoreUnavailable
+from vespera_agents.store.writer import connect
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Session, SessionStatus, Task, TaskStatus
 from vespera_agents.work.plain import printable
@@ -156,7 +157,7 @@ def _reading(workspace: Workspace) -> Generator[sqlite3.Connection]:
             connection.execute("BEGIN")
             yield connection
     except sqlite3.Error as error:
-        raise unavailable(error) from error
+        raise StoreUnavailable.because(error) from error
 
 
 def _choose(sessions: Sequence[Session], reference: str | None) -> Session | None:

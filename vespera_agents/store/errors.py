@@ -13,7 +13,7 @@ StoreError
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 __all__ = [
     "ArtifactMissing",
@@ -40,6 +40,13 @@ class StoreClosed(StoreError):
 @final
 class StoreUnavailable(StoreError):
     """The database cannot be written or read now. Nothing of the command was kept."""
+
+    @classmethod
+    def because(cls, error: BaseException) -> StoreUnavailable:
+        """Put a failure of the database into words that say what to do."""
+        text = str(error)
+        advice = next((advice for sign, advice in _ADVICE.items() if sign in text), _ADVICE_ELSE)
+        return cls(f"the database cannot be used: {text}. {advice}; nothing was written.")
 
 
 @final
@@ -70,3 +77,15 @@ class KeyConflict(StoreError):
 @final
 class ArtifactMissing(StoreError):
     """The file of an artifact is gone or damaged."""
+
+
+_ADVICE: Final = {
+    "full": "Free some disk space and try again",
+    "No space": "Free some disk space and try again",
+    "disk I/O error": "Free some disk space, look whether the disk is sound, and try again",
+    "locked": "Another process holds the database; try again",
+    "readonly": "Make .vespera writable and try again",
+    "unable to open": "Too many files may be open (ulimit -n), or .vespera is not readable and writable; try again",
+}
+"""What to do about it, by what SQLite says."""
+_ADVICE_ELSE: Final = "Look at the file with `PRAGMA integrity_check`"

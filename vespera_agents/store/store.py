@@ -30,7 +30,7 @@ from vespera_agents.store.holding import FileIdentity, Owner
 from vespera_agents.store.readers import Readers
 from vespera_agents.store.records import Forgettable, recorded_result
 from vespera_agents.store.transaction import Command, CommandKey, StatusChange
-from vespera_agents.store.writer import Submission, Writer, come_to_rest, unavailable
+from vespera_agents.store.writer import Submission, Writer, come_to_rest
 
 __all__ = ["Store"]
 
@@ -264,7 +264,7 @@ class Store:
                 continue
             except (sqlite3.Error, StoreUnavailable, SchemaTooNew) as error:
                 self._errors["read", "unavailable"] += 1
-                raise unavailable(error) if isinstance(error, sqlite3.Error) else error from error
+                raise StoreUnavailable.because(error) if isinstance(error, sqlite3.Error) else error from error
 
     async def recorded(self, key: CommandKey) -> object:
         """Give the recorded result of a command by its key, None if there is none: whether a call was made before.

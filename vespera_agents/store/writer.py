@@ -38,6 +38,10 @@ UNINDEXED_MAX: Final = 200
 """Commands after which the full-text index learns what they wrote, even when others wait."""
 PAUSE_SECONDS: Final = 0.1
 """A time without commands in which the index learns: a client that plans task after task leaves none."""
+LOGGED_MAX: Final = 20
+"""Commands after which the log is begun anew in the next breath: some 200 pages, 0.3 ms of the next recovery."""
+BREATH_SECONDS: Final = 0.005
+"""A time without commands in which the log is begun anew: under full load there is none, and nobody pays for it."""
 BUSY_TIMEOUT_SECONDS: Final = 20.0
 """How long a batch waits for another process's transaction: twice what a backup or a person at a prompt may take."""
 _ONE_COMMANDS_FAULT: Final = (
@@ -138,6 +142,8 @@ class Writer:
         """Why it can write no more."""
         self._unindexed = 0
         """Commands since the full-text index was brought up to date."""
+        self._logged = LOGGED_MAX - 1
+        """Commands since the log was copied; a process that was killed may have left nearly as many."""
 
     def run(self, ready: Callable[[FileIdentity | None], None]) -> None:
         """Write until None comes out of the queue; what is queued before it is still written.
@@ -156,7 +162,7 @@ class Writer:
                 migrate(connection, self._elder)
                 self._holding.take(connection)
             except sqlite3.Error as error:
-                raise unavailable(error) from error
+                raise StoreUnavailable.because(error) from error
             if self._holding.takes_over:
                 # Somebody may wait: what the process before left to be learned is learned in the first pause.
                 self._unindexed = 1
@@ -179,11 +185,17 @@ class Writer:
                 if ended:
                     return
                 self._unindexed += len(batch)
+                self._logged += len(batch)
                 if self._unindexed >= UNINDEXED_MAX:
                     self._tidy(connection)
 
     def _next(self, connection: sqlite3.Connection) -> Submission | None:
-        """Wait for the next submission; the first pause is for what need not be done at once."""
+        """Wait for the next submission; breaths and the first pause are for what need not be done at once."""
+        if self._logged >= LOGGED_MAX:
+            try:
+                return self._queue.get(timeout=BREATH_SECONDS)
+            except Empty:
+                self._shorten_log(connection)
         if self._unindexed or (self._forgettable is not None and self._forgettable.waiting):
             try:
                 return self._queue.get(timeout=PAUSE_SECONDS)
@@ -191,22 +203,45 @@ class Writer:
                 self._tidy(connection)
         return self._queue.get()
 
+    def _shorten_log(self, connection: sqlite3.Connection) -> None:
+        """Copy the log into the database and begin it anew, so that a successor has little to recover.
+
+        No commit is worth less for it: SQLite syncs the log before it copies, the database before the log may be
+        written over, and the head of the new log before what follows, at either level of `synchronous`. What fails, or
+        is held up by a reader of an older state or by a server that does the same, leaves all in the log, and is tried
+        again as many commands later.
+        """
+        self._logged = 0
+        with contextlib.suppress(sqlite3.Error, StoreError):
+            # Somebody else may have begun another log beside the same database.
+            self._holding.check_files()
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        # It comes first in the new log, so that no command waits until the log's head is synced.
+        self._learn(connection)
+
     def _tidy(self, connection: sqlite3.Connection) -> None:
-        """Teach the full-text index what was written, and remove records: as long as a command, for which nobody waits.
+        """Teach the full-text index what was written, and remove records, which takes as long as a command."""
+        self._learn(connection)
+        if self._forgettable is not None:
+            self._unwaited(connection, self._forgettable.remove)
+
+    def _learn(self, connection: sqlite3.Connection) -> None:
+        self._unindexed = 0
+        self._unwaited(connection, index_words)
+
+    def _unwaited(
+        self, connection: sqlite3.Connection, change: Callable[[sqlite3.Connection, Callable[..., object]], None]
+    ) -> None:
+        """Make a change for which nobody waits.
 
         What the index has not learned yet, queries look up by themselves, and a record that stays does no harm; so a
         failure loses nothing.
         """
-        self._unindexed = 0
         # It need not survive a power cut: the mark of what was learned goes back together with the index.
         connection.execute("PRAGMA synchronous=NORMAL")
         with contextlib.suppress(sqlite3.Error, StoreError):
-            index_words(connection, self._holding.check_rights)
+            change(connection, self._holding.check_rights)
         self._roll_back(connection)
-        if self._forgettable is not None:
-            with contextlib.suppress(sqlite3.Error, StoreError):
-                self._forgettable.remove(connection, self._holding.check_rights)
-            self._roll_back(connection)
         connection.execute("PRAGMA synchronous=FULL")
 
     def _gather(self, first: Submission) -> tuple[list[Submission], bool]:
@@ -236,7 +271,7 @@ class Writer:
             # Nobody is told of a change that lies in a file without a name.
             self._holding.check_files()
         except BaseException as error:
-            failure = error if isinstance(error, StoreError) else unavailable(error)
+            failure = error if isinstance(error, StoreError) else StoreUnavailable.because(error)
             for submission in batch:
                 submission.outcome = Error(failure)
             self._roll_back(connection)
@@ -316,13 +351,13 @@ def connect(database: Path, *, read_only: bool = False) -> sqlite3.Connection:
             cached_statements=256,
         )
     except sqlite3.Error as error:
-        raise unavailable(error) from error
+        raise StoreUnavailable.because(error) from error
     with contextlib.ExitStack() as stack:
         stack.callback(connection.close)
         try:
             _configure(connection, database, read_only=read_only)
         except sqlite3.Error as error:
-            raise unavailable(error) from error
+            raise StoreUnavailable.because(error) from error
         stack.pop_all()
     return connection
 
@@ -357,23 +392,3 @@ def _switch_to_wal(connection: sqlite3.Connection) -> str:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
         pause.wait(0.01)
-
-
-def unavailable(error: BaseException) -> StoreUnavailable:
-    """Put a failure of the database into words that say what to do."""
-    text = str(error)
-    advice = next(
-        (advice for sign, advice in _ADVICE.items() if sign in text), "Look at the file with `PRAGMA integrity_check`"
-    )
-    return StoreUnavailable(f"the database cannot be used: {text}. {advice}; nothing was written.")
-
-
-_ADVICE: Final = {
-    "full": "Free some disk space and try again",
-    "No space": "Free some disk space and try again",
-    "disk I/O error": "Free some disk space, look whether the disk is sound, and try again",
-    "locked": "Another process holds the database; try again",
-    "readonly": "Make .vespera writable and try again",
-    "unable to open": "Too many files may be open (ulimit -n), or .vespera is not readable and writable; try again",
-}
-"""What to do about it, by what SQLite says."""
