@@ -24,7 +24,6 @@ from vespera_agents.specialists.specialist import CheckGates, GateReport
 from vespera_agents.store import StoreError, queries
 from vespera_agents.store.commands import Finished, FinishTask, NewArtifact, NoteTask, StartJob
 from vespera_agents.store.jobs import Job
-from vespera_agents.store.jobs import job as job_of
 from vespera_agents.work.errors import BadTransition, Conflict, NotFound, Refusal
 from vespera_agents.work.machine import TERMINAL, TRANSITIONS
 from vespera_agents.work.models import ArtifactKind, CommandLine, Task, TaskStatus
@@ -209,8 +208,8 @@ async def joined(call: Call, opened: OpenWorkspace, task: Task, wait_seconds: fl
                 # Their child has begun, and the row of their job is just being written.
                 await trio.sleep(_BEGINNING_SECONDS)
                 continue
-            intent = (await opened.store.read(job_of, identifier)).intent or {}
-            if (intent.get("origin"), intent.get("key")) != (call.key.origin, call.key.key):
+            begun_by = running.intent.get("origin"), running.intent.get("key")
+            if begun_by != (call.key.origin, call.key.key):
                 return False
             await running.ended.wait()
             return True
@@ -242,18 +241,18 @@ async def _gate(
 
     # Closed however this ends, so that nobody waits for what will not come.
     with answer:
-        begun = StartJob(
-            work.call.by,
-            opened.record.id,
-            GATES_KIND,
-            task.session_id,
-            task.id,
-            len(task.gates),
-            "running its gates",
-            intent=work.call.intent(summary=work.summary, artifacts=[asdict(one) for one in work.artifacts]),
-        )
         try:
             if work.begun is None:
+                begun = StartJob(
+                    work.call.by,
+                    opened.record.id,
+                    GATES_KIND,
+                    task.session_id,
+                    task.id,
+                    len(task.gates),
+                    "running its gates",
+                    intent=work.call.intent(summary=work.summary, artifacts=[asdict(one) for one in work.artifacts]),
+                )
                 await opened.jobs.run_here(begun, opened.key(), pass_them)
             else:
                 await opened.jobs.resume_here(work.begun, pass_them)

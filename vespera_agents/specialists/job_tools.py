@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, cast, final
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -44,7 +45,8 @@ class JobTools:
         self._lookup = lookup
         self._verdicts: dict[str, Verdict] = {}
         self._beginners: dict[str, Beginner] = {}
-        self._adopting = trio.Lock()
+        self._adopting = WeakValueDictionary[str, trio.Lock]()
+        """By the ids of the jobs that are begun anew just now: their commits share the disk."""
 
     def begin_anew(self, kind: str, beginner: Beginner) -> None:
         """Say how a kind of job is begun anew whose process has ended while its server goes on."""
@@ -53,14 +55,12 @@ class JobTools:
     async def adopt_all(self, opened: OpenWorkspace) -> None:
         """Begin anew what an earlier process of this server worked on, or end what came to its end."""
         for one in await opened.store.read(job_queries.live_jobs):
-            if await opened.jobs.abandoned(one):
-                await self._settled(opened, one)
+            await self.adopt(opened, one)
 
-    async def adopt_work_on(self, opened: OpenWorkspace, kind: str, task_id: str) -> None:
-        """Begin anew what an earlier process of this server did for a task, or end what came to its end."""
-        for one in await opened.store.read(job_queries.live_jobs):
-            if (one.kind, one.task_id) == (kind, task_id) and await opened.jobs.abandoned(one):
-                await self._settled(opened, one)
+    async def adopt(self, opened: OpenWorkspace, found: Job) -> None:
+        """Begin a job anew if an earlier process of this server had begun it, or end it if it came to its end."""
+        if await opened.jobs.abandoned(found):
+            await self._settle(opened, found)
 
     def decide(self, kind: str, verdict: Verdict) -> None:
         """Say how a kind of job is judged when its server is gone."""
@@ -193,31 +193,35 @@ class JobTools:
         raise missing
 
     async def _settled(self, opened: OpenWorkspace, found: Job) -> Job:
-        """Decide a job that nobody works on any more."""
+        """Decide a job that nobody works on any more; gives it as it stands then."""
+        return await opened.store.read(job_queries.job, found.id) if await self._settle(opened, found) else found
+
+    async def _settle(self, opened: OpenWorkspace, found: Job) -> bool:
+        """Decide a job that nobody works on any more; say whether that has changed it."""
         if found.ended:
-            return found
-        gone = not server_alive(opened.workspace, found.server)
+            return False
+        gone = found.server != opened.server and not server_alive(opened.workspace, found.server)
         if not gone and not await opened.jobs.abandoned(found):
-            return found
+            return False
         if gone:
             # First what it had begun is over: then the rows say what came of it.
             await opened.release_dead_claims()
         elif await self._adopted(opened, found):
-            return await opened.store.read(job_queries.job, found.id)
+            return True
         await opened.store.execute(await self._verdict(opened, found), opened.key())
-        return await opened.store.read(job_queries.job, found.id)
+        return True
 
     async def _adopted(self, opened: OpenWorkspace, found: Job) -> bool:
         """Begin a job anew that an earlier process of this server had begun; say whether it goes on."""
         beginner = self._beginners.get(found.kind)
         if beginner is None or found.intent is None or found.stop is not None:
             return False
-        async with self._adopting:
-            if (await opened.store.read(job_queries.job, found.id)).ended or not await opened.jobs.abandoned(found):
+        async with self._adopting.setdefault(found.id, trio.Lock()):
+            if not await opened.jobs.abandoned(found):
                 return True
             try:
-                await opened.jobs.adopt(found)
-                return await beginner(opened, found)
+                # Another call of this process may have begun and ended it since it was read: the commit says so.
+                return not await opened.jobs.adopt(found) or await beginner(opened, found)
             except (Refusal, WorkspaceError) as error:
                 log.warning("job %s could not be begun anew: %s", found.id, error)
                 return False

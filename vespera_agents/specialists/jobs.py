@@ -103,6 +103,7 @@ class RunningJob:
         self.id: Final = job_id
         self.kind: Final = new.kind
         self.task_id: Final = new.task_id
+        self.intent: Final = new.intent or {}
         self.ended: Final = trio.Event()
         """Set when its outcome is in the store, or could not be written."""
         self._place = place
@@ -313,15 +314,16 @@ class Jobs:
         running = self._running[found.id] = RunningJob(found.id, found, self._place, work)
         await running.run()
 
-    async def adopt(self, found: Job) -> None:
-        """Commit that a job whose process has ended begins anew here.
+    async def adopt(self, found: Job) -> bool:
+        """Commit that a job whose process has ended begins anew here; False if it has ended meanwhile.
 
         Raises:
             Conflict: it was begun too often.
             StoreError: it could not be written.
         """
         command = AdoptJob("supervision", found.id, self._place.server, ATTEMPTS_MAX)
-        await self._place.store.execute(command, self._place.key())
+        state = await self._place.store.execute(command, self._place.key())
+        return state["status"] == JobStatus.WORKING
 
     async def _start(self, running: RunningJob) -> None:
         spec = ChildSpec(running.id, running.run, restart=Restart.TEMPORARY, shutdown_seconds=20.0)

@@ -6,7 +6,6 @@ the gates before a task completes, `specialist` writes briefings, `gathering` re
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, Literal, cast, final
@@ -23,7 +22,7 @@ from vespera_agents.specialists.answers import (
     task_view,
 )
 from vespera_agents.specialists.briefing import Briefing, Surroundings
-from vespera_agents.specialists.calls import Call, Lookup, deleted_since
+from vespera_agents.specialists.calls import Call, Lookup, deleted_since, read_task
 from vespera_agents.specialists.gathering import SYNTHESIS_NAME, read_rows, surroundings_of
 from vespera_agents.specialists.gating import (
     GATES_KIND,
@@ -38,7 +37,15 @@ from vespera_agents.specialists.gating import (
 )
 from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.specialists.keeping import keep_work
-from vespera_agents.specialists.recalling import check_same_work, recorded_work, used_for_something_else
+from vespera_agents.specialists.recalling import (
+    Before,
+    Outcome,
+    check_same_work,
+    read_before,
+    read_outcome,
+    recorded_work,
+    used_for_something_else,
+)
 from vespera_agents.specialists.roles import Role
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.specialists.specialist import WriteBriefing
@@ -47,13 +54,15 @@ from vespera_agents.store import queries
 from vespera_agents.store.commands import AddArtifacts, ClaimTask, Finished, NewArtifact
 from vespera_agents.store.jobs import Job
 from vespera_agents.work.errors import Conflict, InvalidInput, NotFound
-from vespera_agents.work.models import Artifact, ArtifactKind, Task, TaskStatus
+from vespera_agents.work.models import ArtifactKind, Task, TaskStatus
 from vespera_agents.workspace import load_settings
 
 __all__ = ["GATES_WAIT_SECONDS", "WorkTools"]
 
 GATES_WAIT_SECONDS: Final = 20.0
 """How long a caller waits for gates; beyond, it gets a handle and the outcome is stored when they end."""
+_GATES_ANEW_SECONDS: Final = 0.025
+"""How long a worker that follows another answers short calls before it runs gates anew: each takes 5 ms to begin."""
 _BRIEFING_TRIES: Final = 3
 _RESTART_SECONDS: Final = 1.0
 """How long a try waits for a session that is going down."""
@@ -158,12 +167,31 @@ class WorkTools:
         status = _STATUS[next_action]
         if not summary.strip():
             raise InvalidInput("work is handed in with a summary", "Say in `summary` what was done.")
+        known = partial(read_before, key=call.key.step(1), kind=GATES_KIND)
         try:
-            opened, task = await self._lookup.task(task_id, session)
+            opened, task, before = await self._lookup.task_with(task_id, session, known)
         except NotFound as missing:
             return _deleted(task_id, status, await self._lookup.done_before(call, missing))
-        handed_in = (summary, detailed_work, tuple(file_paths))
-        return await self._hand_in(call, opened, task, status, handed_in, artifact_type)
+        over = False
+        if call.repeated and (before.jobs or gates_running(opened, task)):
+            over = await self._begun_before(call, opened, task, before)
+            # They may have come to their end since it was read.
+            task, before = await read_task(opened, task.id, None, known)
+        given = (summary, detailed_work, tuple(file_paths))
+        recorded = recorded_work(before, task, status)
+        if recorded is not None:
+            finished, outcome = recorded
+            check_same_work(task, finished, outcome.artifacts, given)
+            return _told(task, finished, outcome)
+        return await self._hand_in(call, opened, task, status, given, artifact_type, over=over)
+
+    async def _begun_before(self, call: Call, opened: OpenWorkspace, task: Task, before: Before) -> bool:
+        """Let gates of a task go on that an earlier process had begun; say whether this call's own have ended."""
+        if before.jobs:
+            await trio.sleep(_GATES_ANEW_SECONDS)
+        for job in before.jobs:
+            await self._jobs.adopt(opened, job)
+        return await joined(call, opened, task, self._gates_wait_seconds)
 
     async def _hand_in(
         self,
@@ -173,17 +201,9 @@ class WorkTools:
         status: TaskStatus,
         given: tuple[str, str, tuple[str, ...]],
         artifact_type: ArtifactKind,
+        *,
+        over: bool,
     ) -> CompleteAnswer:
-        over = False
-        if call.repeated:
-            # First, and read only then: what an earlier process had begun may come to its end at any moment.
-            await self._jobs.adopt_work_on(opened, GATES_KIND, task.id)
-            over = await joined(call, opened, task, self._gates_wait_seconds)
-            task = await opened.store.read(queries.task, task.id)
-        finished = await recorded_work(opened, call, task, status)
-        if finished is not None:
-            await check_same_work(opened, task, finished, given)
-            return await _finished(opened, task, finished)
         if over:
             raise interrupted(task)
         if gates_running(opened, task):
@@ -311,18 +331,16 @@ def _deleted(task_id: str, status: TaskStatus, recorded: object) -> CompleteAnsw
 
 
 async def _finished(opened: OpenWorkspace, task: Task, finished: Finished) -> CompleteAnswer:
-    def query(connection: sqlite3.Connection) -> tuple[list[Task], list[Artifact], Task | None, tuple[int, int]]:
-        parent = queries.task(connection, task.parent_id) if task.parent_id else None
-        below = queries.leaves_below(connection, parent.id) if parent else (0, 0)
-        artifacts = [one for one in queries.artifacts_of(connection, [task.id]) if one.id in finished["artifact_ids"]]
-        return queries.tasks(connection, finished["ready"]), artifacts, parent, below
+    return _told(task, finished, await opened.store.read(read_outcome, task, finished))
 
-    ready, artifacts, parent, (done, leaves) = await opened.store.read(query)
+
+def _told(task: Task, finished: Finished, outcome: Outcome) -> CompleteAnswer:
+    ready, parent, (done, leaves) = outcome.ready, outcome.parent, outcome.leaves
     return CompleteAnswer(
         task_id=task.id,
         outcome=_OUTCOMES[TaskStatus(finished["status"])],
         version=finished["version"],
-        artifacts=[artifact_link(artifact) for artifact in artifacts],
+        artifacts=[artifact_link(artifact) for artifact in outcome.artifacts],
         ready=[task_view(one) for one in ready],
         parent_task_id=task.parent_id,
         parent_status=parent.status if parent else None,

@@ -17,7 +17,7 @@ from typing import Any, Final, cast, final
 from vespera_agents.store.rows import Row
 from vespera_agents.work.errors import NotFound
 
-__all__ = ["Job", "JobStatus", "job", "jobs_of_session", "live_jobs"]
+__all__ = ["Job", "JobStatus", "job", "jobs_of_session", "live_jobs", "live_jobs_on"]
 
 
 class JobStatus(StrEnum):
@@ -79,7 +79,8 @@ JOB_COLUMNS: Final = (
     "id, kind, principal, server, session_id, task_id, status, done, total, message, asked, answers, stop, result,"
     " error, intent, attempts, ttl_seconds, poll_seconds, created, updated"
 )
-_LIVE: Final = "status IN ('working', 'input_required')"
+_LIVE: Final = f"SELECT {JOB_COLUMNS} FROM job INDEXED BY job_live WHERE status IN ('working', 'input_required')"
+"""Left to itself SQLite goes through all jobs for the sake of their order, and a day's worth of them has ended."""
 _LIVE_MAX: Final = 1_000
 
 
@@ -110,7 +111,12 @@ def job(connection: sqlite3.Connection, job_id: str) -> Job:
 
 def live_jobs(connection: sqlite3.Connection) -> list[Job]:
     """Read the jobs of the workspace that have not ended, the oldest first."""
-    rows = connection.execute(f"SELECT {JOB_COLUMNS} FROM job WHERE {_LIVE} ORDER BY seq LIMIT ?", (_LIVE_MAX,))
+    return [job_of(row) for row in connection.execute(f"{_LIVE} ORDER BY seq LIMIT ?", (_LIVE_MAX,))]
+
+
+def live_jobs_on(connection: sqlite3.Connection, kind: str, task_id: str) -> list[Job]:
+    """Read the jobs of a kind on a task that have not ended, the oldest first."""
+    rows = connection.execute(f"{_LIVE} AND kind=? AND task_id=? ORDER BY seq", (kind, task_id))
     return [job_of(row) for row in rows]
 
 
