@@ -86,7 +86,7 @@ class _With(Place):
 @pytest.mark.parametrize(("words", "served"), [((), CORE), (("--tools", "get_status"), ("orchestrator_get_status",))])
 async def test_a_server_process_serves_the_set_that_it_is_told(words: tuple[str, ...], served: tuple[str, ...]) -> None:
     with contextlib.ExitStack() as stack:
-        place = _With(stack.enter_context(new_place()).root, words)
+        place = _With(stack.enter_context(new_place()).root, words=words)
         assert place.command[-2] != "--tools" or words
         async with connected(place) as client:
             assert tuple(tool.name for tool in (await client.list_tools()).tools) == served
