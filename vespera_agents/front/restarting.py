@@ -202,8 +202,10 @@ class Restarts:
                 try:
                     await self._hand_over(restart, parked)
                 except _Failed as error:
-                    # Raised out of a nursery it would be a group.
+                    # Raised out of a nursery it would be a group. Said at once: until the process is destroyed another
+                    # one may have taken over, which is told of the restart then.
                     failure = error
+                    restart.fail(str(error))
                 nursery.cancel_scope.cancel()
         finally:
             if workers.heir is parked:
