@@ -25,7 +25,7 @@ ALLOWED: Final = '[commands]\nallow = ["sleep"]\n'
 """What the owner of the workspace must have trusted."""
 TASKS: Final = 24
 """Tasks in the plan of one round: as many short claims and long hand-ins."""
-GATHERINGS: Final = 4
+GATHERINGS: Final = 5
 """How often a round gathers the large plan: long calls that make up for its short ones. Few, because they work and do
 not wait: what a new worker computes for one client delays its answers to others."""
 LARGE: Final = (450, 450, 450)

@@ -5,11 +5,13 @@ Neighbours: `load` makes the calls, `killer` and `faults` kill, `record` judges;
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Final, final
 
@@ -34,6 +36,8 @@ PONG_SECONDS: Final = 0.5
 FORCED_PONG_SECONDS: Final = 2.0
 """Where few are stopped: a worker that is only slow must not die there, since nobody books that death."""
 PAIR_EVERY: Final = 10
+_READY: Final = re.compile(r"^(\S+) front: worker \d+ \(pid \d+\) is ready", re.MULTILINE)
+"""When a worker works, as the front's log tells it."""
 
 
 @final
@@ -54,6 +58,14 @@ class Outcome:
     """What the front and its workers wrote down."""
     doubled: int = 0
     """Titles that are there more than once."""
+
+    def gaps_seconds(self) -> Sequence[float]:
+        """Give for each kill that found a spare how long no worker worked: from the kill until the next one said so."""
+        # The log tells by the wall clock, to the millisecond; kills are noted by one that is never set.
+        offset = time.time() - time.perf_counter()
+        moments = [datetime.fromisoformat(text).timestamp() - offset for text in _READY.findall(self.log)]
+        kills = (kill.at for kill in self.calls.kills if kill.spare)
+        return [min(after) - at for at in kills if (after := [moment for moment in moments if moment >= at])]
 
     @property
     def problems(self) -> Sequence[str]:

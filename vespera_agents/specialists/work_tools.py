@@ -61,8 +61,6 @@ __all__ = ["GATES_WAIT_SECONDS", "WorkTools"]
 
 GATES_WAIT_SECONDS: Final = 20.0
 """How long a caller waits for gates; beyond, it gets a handle and the outcome is stored when they end."""
-_GATES_ANEW_SECONDS: Final = 0.025
-"""How long a worker that follows another answers short calls before it runs gates anew: each takes 5 ms to begin."""
 _BRIEFING_TRIES: Final = 3
 _RESTART_SECONDS: Final = 1.0
 """How long a try waits for a session that is going down."""
@@ -187,8 +185,6 @@ class WorkTools:
 
     async def _begun_before(self, call: Call, opened: OpenWorkspace, task: Task, before: Before) -> bool:
         """Let gates of a task go on that an earlier process had begun; say whether this call's own have ended."""
-        if before.jobs:
-            await trio.sleep(_GATES_ANEW_SECONDS)
         for job in before.jobs:
             await self._jobs.adopt(opened, job)
         return await joined(call, opened, task, self._gates_wait_seconds)
