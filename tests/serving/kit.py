@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import shutil
 import signal
 import sqlite3
@@ -26,6 +25,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, Implementation, TextContent
 
+from tests.unmeasured import unmeasured
 from vespera_agents.serving.protocol.server import ERROR_META, build_server
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import Runtime, open_runtime
@@ -46,7 +46,7 @@ class Place:
 
     root: Path
     spare: bool = False
-    """Whether a server keeps a process ready for its worker's death: under coverage that takes 1.4 s, as a start."""
+    """Whether a server keeps a process ready for its worker's death: that takes as long as a start."""
 
     @property
     def project(self) -> Path:
@@ -63,7 +63,8 @@ class Place:
     @property
     def environment(self) -> dict[str, str]:
         return {
-            **os.environ,
+            # They are hundreds, and the same lines run in those of `test_worker`, of `tests.front` and of `tests.cli`.
+            **unmeasured(),
             "HOME": str(self.root / "home"),
             "XDG_STATE_HOME": str(self.root / "state"),
             "XDG_RUNTIME_DIR": str(self.root / "runtime"),
