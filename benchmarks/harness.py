@@ -132,7 +132,7 @@ async def compare(
     ours: Measure,
     reference: str,
     measure_reference: Measure,
-    goal: float,
+    goal: float | None,
     options: Options,
     goal_is: Literal["at least", "at most"] = "at least",
     clock: Clock = "wall",

@@ -11,11 +11,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 import trio
 
 from supervisors.calls import Calls
-from supervisors.children import ChildCounts, ChildInfo, ChildState, count
+from supervisors.children import Child, ChildCounts, ChildInfo, ChildState, count
 from supervisors.deathwatch import Terminated, Watch
 from supervisors.enclosing import Shelter
 from supervisors.errors import ChildNotRunning
@@ -28,6 +29,8 @@ from supervisors.specs import ChildSpec, ChildType
 from supervisors.supervision import Supervision
 from supervisors.timekeeper import Timekeeper
 from supervisors.trees import Detail, TreeNode, node_of
+
+_SUPERVISOR: Final = ChildType.SUPERVISOR
 
 
 class AnySupervisor:
@@ -138,6 +141,10 @@ class AnySupervisor:
         """Return all children in start order."""
         return tuple(child.info() for child in self._life.roster)
 
+    def records(self) -> tuple[Child, ...]:
+        """Return its own records of all children in start order, to be read only: a tenth of what a snapshot costs."""
+        return tuple(self._life.roster)
+
     def which_child(self, child_id: str) -> ChildInfo:
         """Return one child.
 
@@ -149,6 +156,21 @@ class AnySupervisor:
     def count_children(self) -> ChildCounts:
         """Return how many children there are, by kind; grandchildren are not counted."""
         return count(self._life.roster)
+
+    def nested(self) -> list[AnySupervisor]:
+        """Return the supervisors among its running children: for a walk through a tree of many workers."""
+        below = [child for child in self._life.roster if child.spec.type is _SUPERVISOR]
+        return [child.value for child in below if isinstance(child.value, AnySupervisor)]
+
+    @property
+    def intensity_used_ratio(self) -> float:
+        """How full the restart window is now: at 1.0 the next restart is one too many."""
+        return self._life.window.used_ratio(trio.current_time())
+
+    @property
+    def delayed_restarts(self) -> int:
+        """How many children wait out a backoff."""
+        return len(self._life.delays)
 
     def get_childspec(self, child_id: str) -> ChildSpec:
         """Return the spec of a child; that of a temporary one has no arguments any more.
@@ -234,7 +256,7 @@ class AnySupervisor:
             ignored=figures.ignored,
             restarts=figures.restarts.snapshot(),
             restart_seconds=figures.restart_seconds.snapshot(),
-            intensity_used_ratio=self._life.window.used_ratio(trio.current_time()),
+            intensity_used_ratio=self.intensity_used_ratio,
             escalations=figures.escalations,
             forced=figures.forced,
             hung=figures.hung,

@@ -113,6 +113,11 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    def observe_many(self, value: float, times: int) -> None:
+        """Count one value so many times (>= 0)."""
+        self._counts[bisect_left(self._bounds, value)] += times
+        self._sum += value * times
+
     def snapshot(self) -> HistogramSnapshot:
         """Return a copy that no longer changes."""
         return HistogramSnapshot(self._bounds, tuple(self._counts), self._sum)

@@ -28,6 +28,10 @@ class Delays:
         self._on_over = on_over
         self._alarms: dict[Child, Alarm] = {}
 
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._alarms)
+
     def begin(self, child: Child, exit_: Exit, rng: random.Random) -> None:
         """Let the backoff of a child begin, unless something happens to it before; then `on_over` is told."""
         backoff, incarnation = child.spec.backoff, child.incarnation

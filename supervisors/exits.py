@@ -226,14 +226,18 @@ def hidden_error(cancellation: BaseException, foreign: BaseException | None = No
         foreign: what was being handled where the cancel was asked for. Trio makes the Cancelled there, so it and what
             lies behind it are in the context without being the child's.
     """
+    return _behind(cancellation, foreign, DEPTH_MAX)
+
+
+def _behind(cancellation: BaseException, foreign: BaseException | None, depth: int) -> BaseException | None:
     for leaf in leaves(cancellation):
-        error: BaseException | None = leaf
-        for _ in range(DEPTH_MAX):
-            if error is foreign or not isinstance(error, trio.Cancelled):
-                break
-            error = error.__context__
-        if error is not leaf and error is not foreign and error is not None and not isinstance(error, trio.Cancelled):
-            return error
+        behind = leaf.__context__ if isinstance(leaf, trio.Cancelled) and leaf is not foreign else None
+        if behind is None or behind is foreign or not depth:
+            continue
+        # A nursery on the way may have put a Cancelled into a group: that is no error either.
+        found = _behind(behind, foreign, depth - 1) if _only(behind, trio.Cancelled) else behind
+        if found is not None:
+            return found
     return None
 
 

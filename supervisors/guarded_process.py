@@ -31,6 +31,9 @@ _GONE_POLL_SECONDS = 0.005
 _GATE = 'read -r _ || exit 125; exec "$@" </dev/null'
 """The gate is standard input, because POSIX shells only redirect single-digit descriptors."""
 
+_OPEN_GATE = 'read -r _ || exit 125; exec "$@"'
+"""The same for a program that is talked to: a shell's `read` takes no byte beyond its line, the rest is its input."""
+
 
 @final
 class GuardedProcess:
@@ -100,6 +103,7 @@ def start_guarded(
     output: int,
     errors: int | None = None,
     inherited: Sequence[int] = (),
+    input_pipe: tuple[int, int] | None = None,
 ) -> GuardedProcess:
     """Start a program in a group of its own, registered with the guardian before its first instruction.
 
@@ -112,19 +116,22 @@ def start_guarded(
         directory: the working directory.
         environment: the whole environment. (The shell behind the gate adds PWD, and some drop names that no shell
             variable can have.)
-        output: a descriptor for standard output and, unless `errors` is given, standard error; standard input is empty.
+        output: a descriptor for standard output and, unless `errors` is given, standard error; standard input is empty
+            unless `input_pipe` is given.
         errors: a descriptor for standard error alone.
         inherited: further descriptors that the program gets, under the same numbers.
+        input_pipe: both ends of a new pipe to be its standard input. The reading end is closed here whatever happens;
+            the writing end stays the caller's, who must not have written to it yet.
 
     Raises:
         OSError: the system cannot start it: directory, memory, process limit, argument size.
         ValueError: an argument or the environment holds a NUL character.
         GuardianError: it could not be registered; it has not run.
     """
-    gate, our_end = os.pipe()
+    gate, our_end = os.pipe() if input_pipe is None else (input_pipe[0], os.dup(input_pipe[1]))
     try:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", _GATE, "sh", *argv],
+            ["/bin/sh", "-c", _GATE if input_pipe is None else _OPEN_GATE, "sh", *argv],
             stdin=gate,
             stdout=output,
             stderr=output if errors is None else errors,
@@ -148,6 +155,7 @@ def start_guarded(
     finally:
         os.close(our_end)
         if not registered:
-            # The gate has just been shut, and the shell behind it exits by itself.
+            # The gate has just been shut, and the shell behind it exits by itself, unless its caller holds it open.
+            process.kill()
             process.wait()
     return GuardedProcess(process, guardian)

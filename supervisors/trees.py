@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, final, runtime_checkable
+from typing import Final, Protocol, final, runtime_checkable
 
 from supervisors.children import Child
 from supervisors.specs import ChildType
+
+SHOWN_LETTERS_MAX: Final = 100
+"""Letters of a name, and of each fact, that the text of a tree shows."""
 
 Detail = Mapping[str, str | int | float]
 """What a child says about itself in the tree."""
@@ -96,14 +99,18 @@ def detail_of(value: object) -> Detail:
 
 
 def render_tree(node: TreeNode) -> str:
-    """Return the tree as lines of text without a final newline: branch and id, then state and what differs."""
+    """Return the tree as lines of text without a final newline: branch and id, then state and what differs.
+
+    Each node is one line that does nothing to a terminal, whatever it is called: what cannot be printed is escaped, and
+    the end of a long text left out.
+    """
     rows = list(_rows(node, "", ""))
     width = max(len(label) for label, _ in rows)
     return "\n".join(f"{label:<{width}}  {facts}".rstrip() for label, facts in rows)
 
 
 def _rows(node: TreeNode, branch: str, indent: str) -> Iterator[tuple[str, str]]:
-    yield branch + node.id, _facts(node)
+    yield branch + _shown(node.id), _facts(node)
     for number, child in enumerate(node.children, start=1):
         last = number == len(node.children)
         yield from _rows(child, indent + ("└─ " if last else "├─ "), indent + ("   " if last else "│  "))
@@ -114,9 +121,18 @@ def _facts(node: TreeNode) -> str:
     if node.restarts:
         facts.append(f"restarts={node.restarts}")
     facts.extend(
-        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in node.detail.items()
+        f"{key}={value:g}" if isinstance(value, float) else f"{key}={_shown(str(value))}"
+        for key, value in node.detail.items()
     )
     return " ".join(facts)
+
+
+def _shown(text: str) -> str:
+    if len(text) > SHOWN_LETTERS_MAX:
+        text = f"{text[:SHOWN_LETTERS_MAX]}…"
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def _duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ In CI nothing may be skipped: a skip becomes a failure that gives its reason.
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import os
 from collections.abc import Callable, Generator
@@ -15,11 +16,19 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.unmeasured import pausing_coverage
+from vespera_agents.providers.reading import provider_variables
+
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false", "no"}
 """A build server sets CI: there a skipped test proves nothing, so it counts as a failure."""
 
 # Hundreds of programs begin in these tests; without bytecode beside it each compiles the package, which takes 0.3 s.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A process holds a million objects that were imported and collected, and would look through them every few seconds.
+gc.set_threshold(20_000, 20, 50)
+# A key of whoever runs the tests must not make any of them ask a vendor.
+for _name in provider_variables():
+    os.environ.pop(_name, None)
 
 
 @pytest.fixture
@@ -45,6 +54,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
     trio.run(bounded, clock=clock)
     return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a test that is marked `unmeasured` without coverage, its fixtures included."""
+    if item.get_closest_marker("unmeasured") is None:
+        return (yield)
+    with pausing_coverage():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ import benchmarks
 from benchmarks.__main__ import main
 from benchmarks.document import document
 from benchmarks.harness import Options, Row, compare, found_benchmarks, judged, row_of
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def a_row(ratio: float, **changes: object) -> Row:
@@ -139,3 +143,22 @@ def test_an_unknown_benchmark_is_refused_with_the_names_that_exist(capsys) -> No
         main(["nothing"])
     assert stopped.value.code == 2
     assert "actors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "grafana", "examples"])
+def test_what_is_imported_from_the_packages_is_there(folder: str) -> None:
+    """A part that only a long run needs is imported by no test, and a name that moved would be missed then."""
+    wanted = {
+        (node.module, alias.name)
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in {"supervisors", "vespera_agents"}
+        for alias in node.names
+    }
+    assert wanted
+    missing = [
+        f"{module}.{name}"
+        for module, name in sorted(wanted)
+        if not hasattr(importlib.import_module(module), name) and importlib.util.find_spec(f"{module}.{name}") is None
+    ]
+    assert not missing

@@ -24,7 +24,7 @@ from trio.testing import MockClock
 
 from benchmarks.actors import GOALS
 from vespera_agents.cli import app
-from vespera_agents.health.catalogue import CATALOGUE
+from vespera_agents.health.metrics.catalogue import CATALOGUE
 from vespera_agents.serving.tools.catalogue import TOOL_NAMES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -202,6 +202,7 @@ def test_there_are_examples() -> None:
     assert EXAMPLES
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_example_runs(path: Path, tmp_path: Path) -> None:
     run_program(path, tmp_path)

@@ -143,6 +143,7 @@ def run(seed: int) -> Outcome:
     return simulate(seed=seed)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_a_planted_bug_is_found_within_2000_seeds(bug: Callable[[Patch], None], monkeypatch: Patch) -> None:
     bug(monkeypatch)
@@ -152,6 +153,7 @@ def test_a_planted_bug_is_found_within_2000_seeds(bug: Callable[[Patch], None], 
     assert run(found.seed).violation is None, "without the bug the same seed finds nothing"
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(("bug", "strikes_max"), [(stop_order_wrong_everywhere, 0), (a_lost_exit, 3)])
 def test_a_failing_run_shrinks_to_a_short_one_that_still_fails(bug, strikes_max: int, monkeypatch: Patch) -> None:
     bug(monkeypatch)

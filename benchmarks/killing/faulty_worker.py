@@ -13,6 +13,7 @@ import re
 import runpy
 import signal
 import sqlite3
+import threading
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, final
@@ -65,7 +66,8 @@ def armed(point: str) -> bool:
 def fall(point: str) -> None:
     """Be killed, or stopped, if that is wished here."""
     if armed(point):
-        os.kill(os.getpid(), POINTS.get(point, signal.SIGKILL))
+        # This thread first: sent to the process, a stop may reach it only after what it was meant to keep from.
+        signal.pthread_kill(threading.get_ident(), POINTS.get(point, signal.SIGKILL))
 
 
 @final

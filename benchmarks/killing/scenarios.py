@@ -38,6 +38,8 @@ FORCED_PONG_SECONDS: Final = 2.0
 PAIR_EVERY: Final = 10
 _READY: Final = re.compile(r"^(\S+) front: worker \d+ \(pid \d+\) is ready", re.MULTILINE)
 """When a worker works, as the front's log tells it."""
+_CUT_SHORT_SECONDS: Final = 0.0005
+"""What a moment in that log is earlier than it was, on average: its milliseconds are cut, not rounded."""
 
 
 @final
@@ -61,8 +63,8 @@ class Outcome:
 
     def gaps_seconds(self) -> Sequence[float]:
         """Give for each kill that found a spare how long no worker worked: from the kill until the next one said so."""
-        # The log tells by the wall clock, to the millisecond; kills are noted by one that is never set.
-        offset = time.time() - time.perf_counter()
+        # The log tells by the wall clock, its milliseconds cut short; kills are noted by one that is never set.
+        offset = time.time() - time.perf_counter() - _CUT_SHORT_SECONDS
         moments = [datetime.fromisoformat(text).timestamp() - offset for text in _READY.findall(self.log)]
         kills = (kill.at for kill in self.calls.kills if kill.spare)
         return [min(after) - at for at in kills if (after := [moment for moment in moments if moment >= at])]

@@ -12,7 +12,6 @@ import trio
 from mcp.server.lowlevel.server import Server
 
 from benchmarks.serving.clients import NO_OP
-from vespera_agents.cli.serving import GC_THRESHOLDS
 from vespera_agents.front.http.listening import listen
 from vespera_agents.front.http.wishes import HttpWish
 from vespera_agents.serving.protocol.server import build_server
@@ -20,6 +19,7 @@ from vespera_agents.serving.serve import SWITCH_INTERVAL_SECONDS, Door, StdioDoo
 from vespera_agents.serving.tools.tool import Effects, Parameters, make_tool
 from vespera_agents.serving.transports.http.door import HttpDoor
 from vespera_agents.serving.transports.stdio import open_stdio
+from vespera_agents.serving.wishes import GC_THRESHOLDS
 from vespera_agents.specialists.answers import Answer
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator

@@ -162,6 +162,7 @@ def run(seed: int) -> Outcome:
     return simulate(seed=seed)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_a_planted_bug_is_found_within_2000_seeds(bug: Callable[[Patch], None], monkeypatch: Patch) -> None:
     bug(monkeypatch)
@@ -171,6 +172,7 @@ def test_a_planted_bug_is_found_within_2000_seeds(bug: Callable[[Patch], None], 
     assert run(found.seed).violation is None, "without the bug the same seed finds nothing"
 
 
+@pytest.mark.unmeasured
 def test_a_failing_run_shrinks_to_a_short_one_that_still_fails(monkeypatch: Patch) -> None:
     all_mail_lost_in_a_restart(monkeypatch)
     found = next(outcome for outcome in map(run, count()) if outcome.violation and len(outcome.strikes) > 3)

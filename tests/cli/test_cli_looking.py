@@ -11,6 +11,9 @@ import sqlite3
 import subprocess
 import sys
 
+from supervisors import ChildType, TreeNode
+from vespera_agents.cli.looking import tree_text
+
 PLAN = """
 # Things
 ## Phase 1: First
@@ -67,6 +70,8 @@ def test_a_directory_without_work_has_no_status_and_gets_nothing(vespera):
     assert vespera("status", "--session", "x").returncode == 2
     assert vespera("artifact", "abcdef").returncode == 2
     assert vespera("tree").returncode == 2
+    ill = vespera("health")
+    assert (ill.returncode, ill.stdout, "no server runs on" in ill.stderr) == (2, "", True)
     assert list(vespera.workspace.iterdir()) == []
     assert not vespera.state.exists()
 
@@ -149,6 +154,17 @@ def test_artifacts_that_are_not_there_are_refused(vespera):
     damaged = vespera("artifact", sha256)
     assert damaged.returncode == 2
     assert "are not what they were" in damaged.stderr
+
+
+def test_each_node_of_a_tree_has_one_line_whatever_it_is_called():
+    names = ("\x1b[2Jred\nnew line", "\u202ertl", "z" * 10_000)
+    children = tuple(
+        TreeNode(name, ChildType.WORKER, "running", 0, 1, 1.0, {"task": "a\nb\x1b[1m", "mailbox": 3}) for name in names
+    )
+    shown = tree_text(TreeNode("root", ChildType.SUPERVISOR, "running", 0, 1, 1.0, {}, children)).split("\n")
+    assert [line.split()[1] for line in shown[1:3]] == ["red", "rtl"]
+    assert len(shown) == 4
+    assert all("mailbox=3" in line and "\x1b" not in line and len(line) < 300 for line in shown[1:])
 
 
 def on_a_terminal(vespera, *words) -> tuple[int, str, str]:

@@ -17,6 +17,7 @@ SLOW = """
 ## Phase 1: First
 ### slow
 ```yaml
+specialist: generic
 run: |
   echo begun >>ledger; echo up; until test -e go; do sleep 0.02; done; echo ended >>ledger
 shell: true

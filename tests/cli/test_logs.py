@@ -96,12 +96,18 @@ def written(vespera, tmp_path: Path) -> Iterator[Callable[..., Log]]:
     os.close(write)
 
 
+def replaced(vespera, process, number) -> int:
+    """Have the first worker end by a signal and the next one answer; gives who has ended."""
+    ask(process, 1, "initialize", **HELLO)
+    killed = worker_pid(vespera)
+    os.kill(killed, number)
+    ask(process, 2, "tools/list")
+    return killed
+
+
 def test_the_log_of_a_killed_server_tells_its_death_and_what_came_after(vespera):
     with served(vespera) as process:
-        ask(process, 1, "initialize", **HELLO)
-        killed = worker_pid(vespera)
-        os.kill(killed, signal.SIGKILL)
-        ask(process, 2, "tools/list")
+        killed = replaced(vespera, process, signal.SIGKILL)
         logs = vespera("logs")
         assert logs.returncode == 0
         assert f'serves "{vespera.workspace}"' in logs.stdout.splitlines()[0]
@@ -122,10 +128,7 @@ def test_the_log_of_a_killed_server_tells_its_death_and_what_came_after(vespera)
 
 def test_a_crash_of_native_code_leaves_the_stack_of_every_thread_before_its_death(vespera):
     with served(vespera) as process:
-        ask(process, 1, "initialize", **HELLO)
-        killed = worker_pid(vespera)
-        os.kill(killed, signal.SIGSEGV)
-        ask(process, 2, "tools/list")
+        killed = replaced(vespera, process, signal.SIGSEGV)
         headline, *lines = vespera("logs", "--crashes", "--lines", "200").stdout.splitlines()
         assert headline.endswith(f"worker 1 (pid {killed}) ended with signal 11")
         assert lines[0] == "  Fatal Python error: Segmentation fault"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conformance.judges import MISSING, RUNS, SUITE, judge
 
-pytestmark = pytest.mark.skipif(not SUITE.exists(), reason=MISSING)
+pytestmark = [pytest.mark.unmeasured, pytest.mark.skipif(not SUITE.exists(), reason=MISSING)]
 
 SCENARIOS = {"all": 65, "2025-11-25": 33, "2026-07-28": 50}
 """How many this version of the suite has: a run that leaves one out proves less."""

@@ -13,7 +13,7 @@ from tests.conformance.judges import INSPECTOR, MISSING, node, serving
 from tests.serving.kit import Place, http_server, new_place
 from vespera_agents.serving.tools.catalogue import TOOLS
 
-pytestmark = pytest.mark.skipif(not INSPECTOR.exists(), reason=MISSING)
+pytestmark = [pytest.mark.unmeasured, pytest.mark.skipif(not INSPECTOR.exists(), reason=MISSING)]
 
 both_transports = pytest.mark.parametrize("transport", ["stdio", "http"])
 both_eras = pytest.mark.parametrize("era", ["legacy", "modern"])

@@ -32,6 +32,21 @@ fleet.Fleet.start, log.Log.say = start_and_note, say_and_kill
 """Has the front kill the first fresh process at a moment."""
 
 
+_SLOW = """
+import trio
+kill, destroy = fleet.Fleet.kill, fleet.Fleet.destroy
+async def kill_late(self, process):
+    await kill(self, process)
+    with trio.CancelScope(shield=True):
+        await trio.sleep(0.2)
+async def destroy_late(self, process):
+    await trio.sleep(0.5)
+    await destroy(self, process)
+fleet.Fleet.kill, fleet.Fleet.destroy = kill_late, destroy_late
+"""
+"""Has the front come to know late that a worker is dead, and later still be done with a process that it destroys."""
+
+
 def restart(front, **wish):
     return front.ask("restart", {"wish": {"mode": "graceful", "timeout": 5, "reason": "an upgrade", **wish}})
 
@@ -190,6 +205,15 @@ def test_a_new_process_that_dies_while_the_old_one_is_drained_has_it_resumed():
         assert front.call("echo")["generation"] == 1
 
 
+def test_who_takes_over_is_told_of_a_failed_restart_before_what_failed_is_buried():
+    with started(patch=_KILL_AT % "restart: stop" + _SLOW) as front:
+        front.call("echo")
+        restart(front, mode="immediate")
+        front.until(lambda: len(front.activations()) > 1)
+        assert "before it could take over" in front.activations()[-1]["restart"]["error"]
+
+
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("way", [{}, {"spare": True, "forker": True}], ids=["cold", "forked"])
 @pytest.mark.parametrize("mode", ["graceful", "immediate"])
 @pytest.mark.parametrize("moment", ["restart: drain", "is drained", "restart: stop", "takes over", "restart: activate"])

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from vespera_agents.health import MetricsEndpoint, SupervisionFigures, start_health
+from vespera_agents.health import Health, MetricsEndpoint
 from vespera_agents.specialists.runtime import Runtime, open_runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store.commands import OpenSession, PlanTasks
@@ -25,7 +25,7 @@ class Watched:
     """A runtime whose metrics are served."""
 
     runtime: Runtime
-    figures: SupervisionFigures
+    health: Health
     endpoint: MetricsEndpoint
     place: Path
 
@@ -43,10 +43,11 @@ class Watched:
 
 @asynccontextmanager
 async def watched_runtime(place: Path) -> AsyncGenerator[Watched]:
-    figures = SupervisionFigures()
-    async with open_runtime("serve", registry=Registry(place / "state"), listener=figures) as runtime:
-        endpoint = await start_health(runtime, figures, "127.0.0.1:0")
-        yield Watched(runtime, figures, endpoint, place)
+    health = Health()
+    async with open_runtime("serve", registry=Registry(place / "state"), listener=health) as runtime:
+        await health.start(runtime, "127.0.0.1:0")
+        assert health.metrics is not None
+        yield Watched(runtime, health, health.metrics, place)
 
 
 def fetch(url: str, accept: str = "*/*") -> tuple[int, str]:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.health.kit import open_session, plan, watched_runtime
-from vespera_agents.health import backlog as module
-from vespera_agents.health.backlog import read_backlog, size_bytes
+from vespera_agents.health.metrics import backlog as module
+from vespera_agents.health.metrics.backlog import read_backlog, size_bytes
 from vespera_agents.store import StoreUnavailable
+from vespera_agents.store.commands import AskRestart, BeginGeneration, Death, NoteDeaths, NoteRestart
 from vespera_agents.work.drafts import TaskDraft
 
 
@@ -32,6 +33,31 @@ async def test_the_backlog_counts_tasks_by_status_and_role(tmp_path: Path) -> No
         assert [status for status, _ in found.oldest] == ["pending"]
         assert listing(database.parent) == before
         assert size_bytes(database) > 4_096
+
+
+async def test_the_workers_of_a_front_and_its_restarts_are_read_and_nobody_elses(tmp_path: Path) -> None:
+    async with watched_runtime(tmp_path) as watched:
+        opened = await watched.workspace()
+        front, other = "srv_00000000000a", "srv_00000000000b"
+
+        async def begins(server: str, number: int, reason: str) -> None:
+            command = BeginGeneration("supervision", server, number, reason, 1, "v", {})
+            await opened.store.execute(command, opened.key())
+
+        await begins(front, 1, "start")
+        await begins(other, 1, "start")
+        wish = AskRestart("tester", front, 1, "why", "graceful", preserve_state=True, timeout_seconds=1.0)
+        asked = await opened.store.execute(wish, opened.key())
+        await begins(front, 2, "restart")
+        phases = (("drain", 0.5), ("activate", 0.25))
+        await opened.store.execute(NoteRestart("supervision", asked["restart"], phases=phases), opened.key())
+        killed = Death(3, 100.0, 1, "signal 9 before it was ready")
+        await opened.store.execute(NoteDeaths("supervision", front, (killed,)), opened.key())
+        database = opened.workspace.database
+        found = read_backlog(database, front)
+        assert sorted(found.generations) == [("", 1), ("restart", 1), ("start", 1)]
+        assert found.restarts == ((2, phases),)
+        assert read_backlog(database).generations == read_backlog(database, "srv_00000000000c").generations == ()
 
 
 def test_a_database_that_is_missing_or_closed_is_refused_and_nothing_is_made(tmp_path: Path) -> None:

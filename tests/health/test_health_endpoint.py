@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,14 +17,15 @@ from supervisors import ChildSpec, ReportKind, StartFailed, Supervisor, render_t
 from tests.health.kit import fetch, numbers, watched_runtime
 from vespera_agents.health import (
     AddressRefused,
+    Health,
     HealthError,
     MetricsEndpoint,
-    SupervisionFigures,
     metrics_child,
     parse_address,
-    start_health,
 )
-from vespera_agents.health import endpoint as module
+from vespera_agents.health.checks import Grade, Reason, worst_of
+from vespera_agents.health.metrics import endpoint as module
+from vespera_agents.health.model import HealthModel
 from vespera_agents.specialists.runtime import open_runtime
 from vespera_agents.workspace import Registry
 
@@ -58,7 +61,7 @@ async def test_only_metrics_is_served_and_only_to_get(tmp_path: Path) -> None:
         url = watched.endpoint.url
         for path in ("/", "/metrics/", "/other", "/metricsx"):
             status, text = await trio.to_thread.run_sync(fetch, url.removesuffix("/metrics") + path)
-            assert (status, text) == (404, "there is only /metrics here\n")
+            assert (status, text) == (404, "there is only /metrics, /livez, /readyz, /healthz here\n")
         status, text = await trio.to_thread.run_sync(fetch, url + "?x=1")
         assert status == 200
         assert "# TYPE vespera_tasks gauge" in text
@@ -67,6 +70,60 @@ async def test_only_metrics_is_served_and_only_to_get(tmp_path: Path) -> None:
         assert text.endswith("# EOF\n")
         status, text = await trio.to_thread.run_sync(fetch, url + "?name[]=vespera_store_queue_depth")
         assert list(numbers(text)) == ["vespera_store_queue_depth"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - for the length of a test
+async def test_names_are_told_on_loopback_alone(host: str) -> None:
+    model = HealthModel()
+    model._verdict = worst_of([Reason(Grade.UNHEALTHY, "mailbox writer", "its mailbox is 100% full"), *_TWO])
+    async with trio.open_nursery() as nursery:
+        endpoint = await nursery.start(metrics_child, CollectorRegistry, f"{host}:0", model)
+        url = f"http://127.0.0.1:{endpoint.port}"
+        status, text = await trio.to_thread.run_sync(fetch, url + "/healthz")
+        document = json.loads(text)
+        assert (status, document["grade"]) == (503, "unhealthy")
+        assert ("writer" in text, "secret" in text, "changes" in document) == (host == "127.0.0.1",) * 3
+        if host != "127.0.0.1":
+            assert document["reasons"] == [
+                {"grade": "unhealthy", "component": "mailbox"},
+                {"grade": "degraded", "component": "store"},
+            ]
+        for path in ("/livez", "/readyz"):
+            assert "writer" not in (await trio.to_thread.run_sync(fetch, url + path))[1]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - for the length of a test
+async def test_a_page_whose_name_was_rebound_to_loopback_reads_nothing(address: str) -> None:
+    async with trio.open_nursery() as nursery:
+        endpoint = await nursery.start(metrics_child, CollectorRegistry, f"{address}:0", HealthModel())
+        for host, status in (
+            ("rebound.example.com", 421),
+            (f"rebound.example.com:{endpoint.port}", 421),
+            ("127.0.0.1, rebound.example.com", 421),
+            ("", 421),
+            ("localhost", 200),
+            (f"127.0.0.1:{endpoint.port}", 200),
+            ("[::1]:80", 200),
+            (None, 200),
+        ):
+            for path in ("/metrics", "/healthz", "/livez"):
+                head = "" if host is None else f"Host: {host}\r\n"
+                request = f"GET {path} HTTP/1.0\r\n{head}\r\n".encode()
+                answer = await trio.to_thread.run_sync(_exchange, endpoint.port, request)
+                # Who listens for others has names that nobody knows here.
+                expected = status if address == "127.0.0.1" else 200
+                assert answer.startswith(f"HTTP/1.0 {expected} ".encode()), (host, path)
+        nursery.cancel_scope.cancel()
+
+
+def _exchange(port: int, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(request)
+        return b"".join(iter(partial(connection.recv, 65_536), b""))
+
+
+_TWO = [Reason(Grade.DEGRADED, f"store /{name}/secret", "a commit took 0.3 s") for name in ("a", "b")]
 
 
 async def test_the_tree_shows_the_address(tmp_path: Path) -> None:
@@ -80,7 +137,7 @@ async def test_other_loopback_addresses_are_served(address: str, begin: str) -> 
     if address.startswith("[") and not _has_ipv6_loopback():
         pytest.skip("this machine has no IPv6 loopback address")
     async with trio.open_nursery() as nursery:
-        endpoint = await nursery.start(metrics_child, CollectorRegistry(), address)
+        endpoint = await nursery.start(metrics_child, CollectorRegistry, address)
         assert isinstance(endpoint, MetricsEndpoint)
         assert endpoint.url.startswith(begin)
         assert (await trio.to_thread.run_sync(fetch, endpoint.url))[0] == 200
@@ -103,14 +160,14 @@ async def test_a_taken_port_is_an_error_of_the_start_that_says_what_to_do(tmp_pa
             supervisor = Supervisor(name="health")
             await nursery.start(supervisor.run)
             with pytest.raises(StartFailed) as failed:
-                await supervisor.start_child(ChildSpec("metrics", metrics_child, args=(CollectorRegistry(), address)))
+                await supervisor.start_child(ChildSpec("metrics", metrics_child, args=(CollectorRegistry, address)))
             assert isinstance(failed.value.__cause__, AddressRefused)
             supervisor.stop()
         async with open_runtime("serve", registry=Registry(tmp_path)) as runtime:
             before = [child.id for child in runtime.root.which_children()]
             for refused, why in ((address, "Free it, or give another HOST:PORT"), ("nonsense", "Write HOST:PORT")):
                 with pytest.raises(AddressRefused, match=why):
-                    await start_health(runtime, SupervisionFigures(), refused)
+                    await Health().start(runtime, refused)
             assert [child.id for child in runtime.root.which_children()] == before
 
 
@@ -118,13 +175,13 @@ async def test_a_host_that_is_not_ours_or_cannot_exist_is_refused() -> None:
     for address in ("192.0.2.1:0", f"{'x' * 70}.invalid:0"):
         with pytest.RaisesGroup(AddressRefused):
             async with trio.open_nursery() as nursery:
-                await nursery.start(metrics_child, CollectorRegistry(), address)
+                await nursery.start(metrics_child, CollectorRegistry, address)
 
 
 async def test_it_ends_even_while_clients_hang() -> None:
     with ExitStack() as stack:
         async with trio.open_nursery() as nursery:
-            endpoint = await nursery.start(metrics_child, CollectorRegistry(), "127.0.0.1:0")
+            endpoint = await nursery.start(metrics_child, CollectorRegistry, "127.0.0.1:0")
             for _ in range(3):
                 stack.enter_context(socket.create_connection((endpoint.host, endpoint.port)))
             assert (await trio.to_thread.run_sync(fetch, endpoint.url))[0] == 200
@@ -139,7 +196,7 @@ async def test_more_clients_than_there_are_places_are_closed_and_silent_ones_giv
     assert module._Exchange.timeout == module.CLIENT_SECONDS
     monkeypatch.setattr(module._Exchange, "timeout", 0.2)
     async with trio.open_nursery() as nursery:
-        endpoint = await nursery.start(metrics_child, CollectorRegistry(), "127.0.0.1:0")
+        endpoint = await nursery.start(metrics_child, CollectorRegistry, "127.0.0.1:0")
         address = (endpoint.host, endpoint.port)
         with ExitStack() as stack:
             clients = [stack.enter_context(socket.create_connection(address)) for _ in range(module.CONNECTIONS_MAX)]
@@ -152,6 +209,55 @@ async def test_more_clients_than_there_are_places_are_closed_and_silent_ones_giv
         assert (await trio.to_thread.run_sync(fetch, endpoint.url))[0] == 200
         nursery.cancel_scope.cancel()
     assert capfd.readouterr() == ("", "")
+
+
+async def test_clients_for_whom_no_thread_can_be_started_give_their_places_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start, refused = threading.Thread.start, 0
+
+    def start_unless_full(thread: threading.Thread) -> None:
+        nonlocal refused
+        if "process_request_thread" in thread.name and refused <= module.CONNECTIONS_MAX:
+            refused += 1
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async with trio.open_nursery() as nursery:
+        endpoint = await nursery.start(metrics_child, CollectorRegistry, "127.0.0.1:0")
+        monkeypatch.setattr(threading.Thread, "start", start_unless_full)
+        for _ in range(module.CONNECTIONS_MAX + 1):
+            with socket.create_connection((endpoint.host, endpoint.port)) as client:
+                client.settimeout(10)
+                assert await trio.to_thread.run_sync(client.recv, 1) == b""
+        assert (await trio.to_thread.run_sync(fetch, endpoint.url))[0] == 200
+        nursery.cancel_scope.cancel()
+    assert caplog.text.count("can't start new thread") == refused == module.CONNECTIONS_MAX + 1
+
+
+async def test_a_request_that_comes_letter_by_letter_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REQUEST_SECONDS", 0.3)
+    async with trio.open_nursery() as nursery:
+        endpoint = await nursery.start(metrics_child, CollectorRegistry, "127.0.0.1:0")
+        assert await trio.to_thread.run_sync(_drip, endpoint.port)
+        assert (await trio.to_thread.run_sync(fetch, endpoint.url))[0] == 200
+        nursery.cancel_scope.cancel()
+
+
+def _drip(port: int) -> bool:
+    """Send a request a letter at a time; whether we were cut before the end of it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.settimeout(0.05)
+        for _ in range(200):
+            try:
+                connection.sendall(b"x")
+                if connection.recv(1) == b"":
+                    return True
+            except TimeoutError:
+                continue
+            except OSError:
+                return True
+    return False
 
 
 async def test_a_scrape_is_answered_while_the_loop_is_blocked(tmp_path: Path) -> None:
@@ -194,7 +300,7 @@ async def test_a_serving_thread_that_breaks_is_replaced(
     monkeypatch.setattr(module, "_serve", broken)
     restarted = trio.Event()
     async with watched_runtime(tmp_path) as watched:
-        watched.figures.watch_starts(
+        watched.health.supervision.watch_starts(
             lambda report: restarted.set() if report.kind is ReportKind.CHILD_RESTARTED else None
         )
         with trio.fail_after(10):

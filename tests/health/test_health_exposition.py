@@ -6,10 +6,10 @@ import pytest
 
 from supervisors import Histogram, HistogramSnapshot
 from vespera_agents.health import CATALOGUE, MetricFamily, MetricKind
-from vespera_agents.health.backlog import Backlog
-from vespera_agents.health.catalogue import Label
-from vespera_agents.health.exposition import exposed, merged
-from vespera_agents.health.measuring import backlog_values
+from vespera_agents.health.metrics.backlog import Backlog
+from vespera_agents.health.metrics.exposition import exposed, merged
+from vespera_agents.health.metrics.families import Label
+from vespera_agents.health.metrics.measuring import backlog_values
 
 BY_NAME = {family.name: family for family in CATALOGUE}
 
@@ -43,6 +43,29 @@ def test_a_label_value_that_the_catalogue_does_not_have_is_our_mistake() -> None
     family = MetricFamily("vespera_x", MetricKind.GAUGE, "X.", (Label("kind", ("a",)),))
     with pytest.raises(AssertionError, match="does not have"):
         exposed(family, {("b",): 1.0})
+
+
+def test_undeclared_label_values_count_as_other_or_not_at_all_and_cost_no_scrape() -> None:
+    noticed: list[tuple[str, ...]] = []
+
+    def notice(_: MetricFamily, labels: tuple[str, ...]) -> None:
+        noticed.append(labels)
+
+    def shown(family: MetricFamily, values: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
+        return {tuple(one.labels.values()): one.value for one in exposed(family, values, notice).samples}
+
+    labels = (Label("kind", ("a", "other")), Label("state", ("on", "off")))
+    counts = MetricFamily("vespera_x", MetricKind.GAUGE, "X.", labels)
+    given = {("a", "on"): 1.0, ("b", "on"): 2.0, ("c", "on"): 4.0, ("a", "broken"): 8.0, ("a",): 16.0}
+    assert shown(counts, given) == {("a", "on"): 1, ("a", "off"): 0, ("other", "on"): 6, ("other", "off"): 0}
+    assert set(noticed) == {("b", "on"), ("c", "on"), ("a", "broken"), ("a",)}
+    ages = MetricFamily("vespera_x_seconds", MetricKind.GAUGE, "X.", labels[:1], "seconds")
+    assert shown(ages, {("other",): 3.0, ("b",): 5.0, ("c",): 4.0}) == {("a",): 0, ("other",): 5}
+    counted = Histogram((1.0,))
+    counted.observe(0.5)
+    timed = MetricFamily("vespera_x_seconds", MetricKind.HISTOGRAM, "X.", labels[:1], "seconds", (1.0,))
+    found = exposed(timed, {("b",): counted.snapshot(), ("c",): counted.snapshot()}, notice).samples
+    assert {one.labels["kind"]: one.value for one in found if one.name.endswith("_count")} == {"a": 0, "other": 2}
 
 
 def test_histograms_add_up() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vespera_agents.health.labels import (
+from vespera_agents.health.metrics.labels import (
     ACTOR_KINDS,
     SPECIALISTS,
     SUPERVISORS,

@@ -21,7 +21,7 @@ from supervisors import (
     supervisor_spec,
 )
 from vespera_agents.health import SupervisionFigures
-from vespera_agents.health import reports as module
+from vespera_agents.health.metrics import reports as module
 
 Start = Callable[..., Awaitable[None]]
 

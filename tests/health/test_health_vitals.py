@@ -158,8 +158,8 @@ async def test_a_workspace_that_gave_up_is_named(tmp_path):
         await runtime.workspace(tmp_path / "project")
         await runtime.root.child_value("workspaces").terminate_child(str(tmp_path / "project"))
         ((component, (bad, what)),) = (await reasons(runtime)).items()
-        assert (component, bad) == (f"store {tmp_path / 'project'}", "unhealthy")
-        assert "not running" in what
+        assert (component, bad) == (f"workspace {tmp_path / 'project'}", "unhealthy")
+        assert "gave up" in what
 
 
 async def test_a_disk_with_little_room_is_named(tmp_path):

@@ -12,7 +12,7 @@ import math
 import re
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from vespera_agents.front.http.workers import HttpWorker
 from vespera_agents.serving.front_link import Activation, FrontLink
 from vespera_agents.serving.protocol.identity import Identity, identity_of
 from vespera_agents.serving.transports.http.door import HttpDoor
+from vespera_agents.serving.transports.http.guard import Inner
 from vespera_agents.serving.transports.http.private import listen_privately
 from vespera_agents.store import Store
 
@@ -173,6 +174,7 @@ class Opened:
     workers: Workers = field(default_factory=Workers)
     front: FrontDoor | None = None
     generation: int = 0
+    pages: Mapping[str, Inner] = field(default_factory=dict)
 
     @property
     def door(self) -> HttpDoor:
@@ -238,7 +240,9 @@ class Opened:
         with ours, theirs, listen_privately(self.url) as private:
             link = FrontLink(theirs.fileno(), Activation(self.generation, "srv_0", "start", None))
             bench = Bench()
-            door = HttpDoor(bench.server(), private, self.store, name="srv_0", front=link, limits=limits)
+            door = HttpDoor(
+                bench.server(), private, self.store, name="srv_0", front=link, limits=limits, pages=self.pages
+            )
             self.worker = Worker(door, bench, link)
             assert private.private is not None
             self.worker.about = HttpWorker(private.private)
@@ -265,6 +269,7 @@ async def open_door(
     *,
     clock: Callable[[], float] = time.time,
     behind: bool | None = None,
+    pages: Mapping[str, Inner] | None = None,
     **wish: Any,
 ) -> AsyncIterator[Opened]:
     """Serve the bench over HTTP in this process, and end in good order."""
@@ -275,14 +280,15 @@ async def open_door(
     with listen(asked) as listening:
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
-            opened = Opened(store, listening, limits, nursery)
+            opened = Opened(store, listening, limits, nursery, pages=pages or {})
             if BEHIND.get() if behind is None else behind:
                 opened.front = FrontDoor(listening, opened.workers, limits=limits, at_stop=opened.end_worker)
                 await opened.start()
                 await nursery.start(opened.front.run)
             else:
                 bench = Bench()
-                opened.worker = Worker(HttpDoor(bench.server(), listening, store, name="srv_0", limits=limits), bench)
+                door = HttpDoor(bench.server(), listening, store, name="srv_0", limits=limits, pages=opened.pages)
+                opened.worker = Worker(door, bench)
                 await nursery.start(opened.door.run)
             try:
                 yield opened

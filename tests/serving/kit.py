@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,9 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, Implementation, TextContent
 
-from tests.unmeasured import unmeasured
-from vespera_agents.serving.protocol.server import ERROR_META, build_server
+from tests.unmeasured import pausing_coverage, unmeasured
+from vespera_agents.serving.protocol.complaints import ERROR_META
+from vespera_agents.serving.protocol.server import build_server
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.runtime import Runtime, open_runtime
 from vespera_agents.workspace import Registry, Workspace, load_settings
@@ -91,8 +92,11 @@ class Place:
         """Read the store as it is on disk, without being one of its servers."""
         if not self.workspace.database.exists():
             return []
-        with contextlib.closing(sqlite3.connect(f"file:{self.workspace.database}?mode=ro", uri=True)) as connection:
+        with contextlib.closing(self._looking()) as connection:
             return connection.execute(sql, parameters).fetchall()
+
+    def _looking(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{self.workspace.database}?mode=ro", uri=True)
 
     def state(self) -> list[list[tuple[Any, ...]]]:
         """Give everything that a refused call must leave as it is."""
@@ -100,10 +104,15 @@ class Place:
         # What an HTTP server keeps of its streams comes and goes on its own, and records itself; the records of a
         # front's calls go when their answers were written.
         ours = {"command": " WHERE origin NOT LIKE 'http~_%' ESCAPE '~' AND origin NOT LIKE 'srv~_%' ESCAPE '~'"}
-        return [
-            self.rows(f"SELECT * FROM {table}{ours.get(table, '')} ORDER BY 1, 2")  # noqa: S608 - our own names
-            for table in tables
-        ]
+        if not self.workspace.database.exists():
+            return [[] for _ in tables]
+        with contextlib.closing(self._looking()) as connection:
+            return [
+                connection.execute(
+                    f"SELECT * FROM {table}{ours.get(table, '')} ORDER BY 1, 2"  # noqa: S608 - our own names
+                ).fetchall()
+                for table in tables
+            ]
 
     def status(self, title: str) -> str:
         return self.rows("SELECT status FROM task WHERE title=?", title)[0][0]
@@ -135,14 +144,15 @@ def new_place(*, spare: bool = False) -> Iterator[Place]:
 
 @contextlib.asynccontextmanager
 async def connected(place: Place, era: str = "auto", name: str = "tester", **options: Any) -> AsyncIterator[Client]:
-    """Start a server process and talk to it with the SDK's own client."""
+    """Start a server process and talk to it with the SDK's own client, whose lines are not ours to measure."""
     command, *arguments = place.command
     parameters = StdioServerParameters(command=command, args=arguments, env=place.environment, cwd=place.root)
     info = Implementation(name=name, version="1")
-    async with Client(parameters, mode=era, client_info=info, **options) as client:
-        # The client checks each result against the schema that the server lists.
-        await client.list_tools()
-        yield client
+    with pausing_coverage():
+        async with Client(parameters, mode=era, client_info=info, **options) as client:
+            # The client checks each result against the schema that the server lists.
+            await client.list_tools()
+            yield client
 
 
 def front_of(worker: int) -> int:
@@ -169,9 +179,10 @@ class HttpServer:
 
 @contextlib.asynccontextmanager
 async def http_server(place: Place, *options: str, address: str = "127.0.0.1:0") -> AsyncIterator[HttpServer]:
-    """Start a server process that serves HTTP, and end it."""
-    async with serving_process(place, [*place.command, "--http", address, *options]) as server:
-        yield server
+    """Start a server process that serves HTTP, and end it; in between its clients' lines are not measured."""
+    with pausing_coverage():
+        async with serving_process(place, [*place.command, "--http", address, *options]) as server:
+            yield server
 
 
 @contextlib.asynccontextmanager
@@ -200,6 +211,11 @@ async def serving_process(place: Place, command: list[str]) -> AsyncIterator[Htt
             nursery.cancel_scope.cancel()
 
 
+def complaints(lines: Iterable[bytes]) -> list[str]:
+    """Leave out what the watchdog says of a blocked loop: on a crowded machine that is true, and no fault."""
+    return [line for line in (one.decode() for one in lines) if "event loop " not in line]
+
+
 async def _listen_to(process: trio.Process, *, task_status: trio.TaskStatus[HttpServer]) -> None:
     """Read what a server says on standard error: first where it serves, then whatever it has to complain about."""
     assert process.stderr is not None
@@ -207,7 +223,7 @@ async def _listen_to(process: trio.Process, *, task_status: trio.TaskStatus[Http
     with trio.fail_after(SERVER_SECONDS) as patience:
         async for chunk in process.stderr:
             *lines, buffer = (buffer + chunk).split(b"\n")
-            for line in (one.decode() for one in lines):
+            for line in complaints(lines):
                 if server is not None:
                     server.errors.append(line)
                     continue
@@ -234,11 +250,11 @@ async def http_client(
 
 @contextlib.asynccontextmanager
 async def in_memory(
-    place: Place, era: str = "auto", name: str = "tester", **options: Any
+    place: Place, era: str = "auto", name: str = "tester", *, gates_wait_seconds: float = 5.0, **options: Any
 ) -> AsyncIterator[tuple[Client, Runtime]]:
     """Serve in this process, without a transport."""
     async with open_runtime("serve", registry=place.registry) as runtime:
-        orchestrator = Orchestrator(runtime, place.project, gates_wait_seconds=5.0)
+        orchestrator = Orchestrator(runtime, place.project, gates_wait_seconds=gates_wait_seconds)
         info = Implementation(name=name, version="1")
         async with Client(build_server(orchestrator), mode=era, client_info=info, **options) as client:
             await client.list_tools()

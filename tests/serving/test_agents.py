@@ -326,7 +326,7 @@ async def test_a_server_that_is_stopped_ends_its_jobs_and_gives_their_tasks_back
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_slow_gates_become_a_task_where_tasks_are_known(place, era):
-    async with in_memory(place, era, extensions=[Known()]) as (client, _):
+    async with in_memory(place, era, extensions=[Known()], gates_wait_seconds=0.5) as (client, _):
         await succeed(client, "orchestrator_initialize_session", working_directory=str(place.project))
         gate = "sh -c 'until test -e go; do sleep 0.02; done'"
         answer = await succeed(client, "orchestrator_plan_task", title="gated", gates=[gate])
@@ -350,7 +350,7 @@ async def test_slow_gates_become_a_task_where_tasks_are_known(place, era):
 
 
 async def test_a_failed_gate_of_a_task_is_the_refusal_that_its_call_would_have_had(place):
-    async with in_memory(place, extensions=[Known()]) as (client, _):
+    async with in_memory(place, extensions=[Known()], gates_wait_seconds=0.5) as (client, _):
         await succeed(client, "orchestrator_initialize_session", working_directory=str(place.project))
         gate = "sh -c 'until test -e go; do sleep 0.02; done; exit 7'"
         answer = await succeed(client, "orchestrator_plan_task", title="gated", gates=[gate])
@@ -369,7 +369,7 @@ async def test_a_failed_gate_of_a_task_is_the_refusal_that_its_call_would_have_h
 
 
 async def test_gates_that_are_cancelled_as_a_task_record_nothing(place):
-    async with in_memory(place, extensions=[Known()]) as (client, _):
+    async with in_memory(place, extensions=[Known()], gates_wait_seconds=2.0) as (client, _):
         await succeed(client, "orchestrator_initialize_session", working_directory=str(place.project))
         answer = await succeed(
             client, "orchestrator_plan_task", title="gated", gates=["sh -c 'echo $$ > pid; sleep 60'"]

@@ -28,7 +28,7 @@ from tests.serving.attack_ground import CANARIES, CONTROL, TOKEN, Ground, assert
 from tests.serving.attacks import ATTACKS, GATES, REFUSED, SQL, TEMPLATES, Attack, Step
 from tests.serving.contract.world import World, new_world
 from tests.serving.kit import connected, http_client, http_server, succeed, text_of
-from vespera_agents.serving.protocol.server import ERROR_META
+from vespera_agents.serving.protocol.complaints import ERROR_META
 from vespera_agents.store.checks import check_structure
 from vespera_agents.store.writer import connect
 from vespera_agents.workspace import open_inside

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from benchmarks.chaos import PROMISES
 from benchmarks.harness import Options, Row, run_benchmark
 
@@ -12,6 +14,7 @@ FLAT = ("memory", "open files", "threads")
 SOAK_SECONDS_MAX = 180.0
 
 
+@pytest.mark.unmeasured
 def test_nothing_fails_is_lost_or_doubled_whenever_a_worker_dies_while_workflows_come_through_beside_it() -> None:
     """The soak mostly waits, for a minute: the chaos takes place meanwhile, on another server."""
     with ThreadPoolExecutor(1) as pool:

@@ -51,7 +51,7 @@ async def test_a_task_is_offered_by_the_beginning_of_its_id_with_or_without_its_
         for beginning in ("", "t", "task", "task_"):
             found = await addressed(client, ADDRESS["task"], "id", beginning)
             assert (sorted(found.values), found.total, found.has_more) == (sorted(ids), 4, False)
-        for beginning in ("task_%", "x", "_", "é", "task_task_", "0' OR 1=1", "\0"):
+        for beginning in ("task_%", "x", "_", "é", "task_task_", "0' OR 1=1", "\0", "\ud800"):
             assert await addressed(client, ADDRESS["task"], "id", beginning) == Completion(
                 values=[], total=0, has_more=False
             )
@@ -91,7 +91,8 @@ async def test_with_a_session_chosen_only_its_tasks_are_offered(era: str) -> Non
         assert (await offered(client, "execute_task", "task_id", mine[0], session=first[0])).values == []
         assert (await offered(client, "execute_task", "task_id", ids[0][:9], session=first[0])).values == ids[:1]
         # A session that is not typed to its end yet offers nothing, and complains of nothing.
-        assert (await offered(client, "execute_task", "task_id", "", session="session_")).values == []
+        for session in ("session_", "\ud800"):
+            assert (await offered(client, "execute_task", "task_id", "", session=session)).values == []
 
 
 @pytest.mark.parametrize("era", ERAS)

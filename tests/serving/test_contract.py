@@ -21,7 +21,7 @@ from tests.serving.contract.document import DOCUMENT, document
 from tests.serving.contract.table import KINDS, NO_SESSION, OK, TWO_CLIENTS, UNKNOWN, Row
 from tests.serving.contract.world import World, new_world
 from tests.serving.kit import ERAS, Place, connected, http_client, http_server, in_memory, new_place, text_of
-from vespera_agents.serving.protocol.server import ERROR_META
+from vespera_agents.serving.protocol.complaints import ERROR_META
 from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.serving.tools.schemas import input_schema
 
@@ -93,8 +93,15 @@ def test_the_document_is_what_the_table_says() -> None:
     assert DOCUMENT.read_text() == document(), "docs/tools.md is stale: run `make document`"
 
 
-@pytest.mark.parametrize("era", ERAS)
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("transport", "era"),
+    [
+        # One is measured; the others go over the same lines, or over none in this process.
+        pytest.param(transport, era, marks=() if (transport, era) == ("memory", ERAS[-1]) else pytest.mark.unmeasured)
+        for transport in TRANSPORTS
+        for era in ERAS
+    ],
+)
 async def test_every_call_comes_to_what_the_table_says(transport: str, era: str) -> None:
     problems: list[str] = []
     async with stage(transport, era) as (place, one, two):

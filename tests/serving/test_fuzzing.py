@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
-from hypothesis import find, settings
+from hypothesis import Phase, find, settings
 from hypothesis.errors import NoSuchExample
 from jsonschema import Draft202012Validator
 
@@ -39,6 +39,7 @@ PATIENCE_SECONDS = 110
 IDS = Ids("session_1", ("task_1", "task_2", "task_3", "task_4", "task_5"))
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("era", ["legacy", "modern"])
 @pytest.mark.parametrize("name", RUNS)
 async def test_whatever_a_client_sends_the_server_goes_on(name: str, era: str) -> None:
@@ -89,12 +90,14 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", TOOLS)
 def test_generated_arguments_fit_a_schema_or_just_miss_it(name: str) -> None:
     schema = dict(TOOLS[name].input_schema)
     validator = Draft202012Validator(schema)
     strategy = arguments_for(schema, {})
-    quick = settings(max_examples=300, database=None, deadline=None)
+    # Which example it is does not matter, so none is made small.
+    quick = settings(max_examples=300, database=None, deadline=None, phases=(Phase.generate,))
     for wanted in (True, False):
         try:
             find(strategy, lambda given, wanted=wanted: validator.is_valid(given) is wanted, settings=quick)

@@ -91,7 +91,7 @@ async def test_a_call_becomes_a_task_whose_result_is_inlined_when_it_has_ended(p
     async with workshop(place) as (client, _):
         assert "io.modelcontextprotocol/tasks" in client.server_capabilities.extensions
         created = await begun(client, "quick")
-        assert created.status == "working"
+        assert created.status in {"working", "completed"}, "it may be over before the answer is written"
         found = await until(client, created.task_id, "completed")
         assert found["resultType"] == "complete"
         assert found["result"]["content"] == [{"type": "text", "text": "done"}]

@@ -350,8 +350,8 @@ def _spare_waits(place: Place) -> bool:
     return any("a spare waits" in log.read_text() for log in place.root.glob("state/vespera/logs/*.log"))
 
 
-MIGRATIONS_END = "    + derived.SCRIPT,\n)"
-NEXT_SCHEMA = "    + derived.SCRIPT,\n    'CREATE TABLE extra (id INTEGER PRIMARY KEY)',\n)"
+MIGRATIONS_END = "    + outbox.SCRIPT,\n)"
+NEXT_SCHEMA = "    + outbox.SCRIPT,\n    'CREATE TABLE extra (id INTEGER PRIMARY KEY)',\n)"
 
 
 @pytest.mark.parametrize("mode", [True, False], ids=["graceful", "immediate"])

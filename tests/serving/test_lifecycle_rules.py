@@ -20,7 +20,7 @@ from tests.serving.kit import Place, new_place, refuse, succeed, text_of
 from tests.specialists.one_front import OneFront, one_front
 from vespera_agents.serving.front_link import LinkClosed
 from vespera_agents.serving.lifecycle import preparing, restarting
-from vespera_agents.serving.lifecycle.life import Life, Told, admit_as_before, life_of, life_spec
+from vespera_agents.serving.lifecycle.life import Life, Told, life_of, life_spec
 from vespera_agents.serving.lifecycle.standing import standing_of
 from vespera_agents.serving.lifecycle.surface import surface_of
 from vespera_agents.serving.protocol.callers import KEY_META
@@ -111,7 +111,6 @@ async def worker(
     async with open_runtime("serve", registry=place.registry, front=front) as runtime:
         orchestrator = Orchestrator(runtime, place.project)
         await runtime.workspace(place.project)
-        await admit_as_before(orchestrator)
         await runtime.doors.start_child(life_spec(orchestrator, front, told, renewed.extend))
         async with Client(build_server(orchestrator), client_info=Implementation(name="one", version="1")) as client:
             with trio.fail_after(30):

@@ -25,6 +25,8 @@ from benchmarks.killing.processes import Family, Member
 from benchmarks.killing.waiting import until
 from benchmarks.serving.clients import LineClient, request
 
+pytestmark = pytest.mark.unmeasured
+
 GATE = "sleep 300"
 WAIT_SECONDS = 30.0
 """How long a server may take to get where a test wants it; alone it takes 2 s."""

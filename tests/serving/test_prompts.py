@@ -187,6 +187,8 @@ async def test_a_hand_over_tells_how_the_session_stands(era: str) -> None:
         ("execute_task", {"task_id": "Find out", "specialist": "pilot"}, "not_found", "no task"),
         ("execute_task", {"task_id": "A", "specialist": "pilot"}, "not_found", "no role 'pilot'"),
         ("plan_work", {"goal": "x" * (TEXT_MAX + 1)}, "invalid_input", "`goal` has 20001 characters"),
+        ("plan_work", {"goal": "\ud800"}, "invalid_input", "`goal` must be a valid Unicode text"),
+        ("hand_over_session", {"session": "x\udfff"}, "invalid_input", "`session` must be a valid Unicode text"),
         ("plan_work", {"wish": "x"}, "invalid_input", "it takes goal, session"),
         ("hand_over_session", {"session": "session_0"}, "not_found", "no session 'session_0'"),
     ],

@@ -31,6 +31,8 @@ from benchmarks.killing.record import Record
 from benchmarks.killing.waiting import until
 from vespera_agents.front import restarting
 
+pytestmark = pytest.mark.unmeasured
+
 WAIT_SECONDS = 60.0
 VICTIMS = {
     "old": ("begins", "start", "drain", "stop"),

@@ -70,6 +70,11 @@ async def test_a_server_tells_its_tree_and_who_it_is(tmp_path: Path) -> None:
         assert f"socket={opened.record.socket}" in text
         pong = {"id": opened.record.id, "kind": "serve", "pid": os.getpid()}
         assert await ask_server(opened.workspace, "ping") == {"pong": pong}
+        # Nobody keeps the health of this runtime: it is measured for whoever asks.
+        health = (await ask_server(opened.workspace, "health"))["health"]
+        assert isinstance(health, dict)
+        assert health["grade"] in {"healthy", "degraded", "unhealthy"}
+        assert (health["recoveries"], health["at"] > 0) == ([], True)
 
 
 async def test_only_the_owner_can_connect_and_the_file_goes_with_the_child(tmp_path: Path) -> None:

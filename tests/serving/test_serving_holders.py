@@ -62,10 +62,8 @@ def test_no_name_of_a_client_can_pass_for_another_holder() -> None:
         assert not call.holder.durable
 
 
-@pytest.mark.parametrize("word", ["", "  ", "x" * 201, 7, None, ["a"]])
+@pytest.mark.parametrize("word", ["", "  ", "x" * 201, "\ud800", 7, ["a"]])
 def test_a_word_of_its_own_that_is_no_text_is_refused(word: object) -> None:
-    if word is None:
-        return
     with pytest.raises(InvalidInput, match=r"io\.vespera/client"):
         holder_of(http(), "claude", {CLIENT_META: word})
 

@@ -69,7 +69,7 @@ async def test_the_list_names_sessions_and_recent_artifacts_once() -> None:
         assert kinds == ["session", "artifact", "artifact", "tree", *["role"] * len(load_roles())]
         assert {one.size for one in listed[1:3]} == {4, 2}
         templates = (await client.list_resource_templates()).resource_templates
-        assert [one.name for one in templates] == ["session", "task", "artifact", "role"]
+        assert [one.name for one in templates] == ["session", "notes", "note", "task", "artifact", "role"]
 
 
 async def test_text_comes_as_text_and_other_bytes_as_bytes() -> None:

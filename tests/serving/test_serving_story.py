@@ -16,7 +16,7 @@ from mcp import Client
 from mcp_types import ResourceLink, TextResourceContents
 
 from tests.serving.kit import ERAS, Place, connected, new_place, refuse, succeed
-from vespera_agents.context.budget import estimate_tokens
+from vespera_agents.context import estimate_tokens
 from vespera_agents.serving.tools.catalogue import TOOL_NAMES
 
 BREAKDOWN = [

@@ -57,9 +57,10 @@ def test_a_tool_says_what_it_takes_gives_and_changes(name: str) -> None:
 
 SPEAKING = {
     "add_dependencies", "artifact_type", "clear", "complexity", "context_tokens_max", "created_after", "created_before",
-    "cursor", "description", "detail", "dry_run", "estimated_effort", "include_artifacts",
-    "include_history", "limit", "older_than_days",
-    "ready", "reason", "scope", "session", "session_id", "specialist", "status", "subtasks", "task_id", "task_type",
+    "cursor", "dependencies", "description", "detail", "dry_run", "estimated_effort", "include_artifacts",
+    "include_history", "limit", "mode", "older_than_days",
+    "ready", "reason", "scope", "session", "session_id", "specialist", "status", "strategy",
+    "subtasks", "task_id", "task_type",
     "title", "undo", "updated_after", "updated_before",
 }  # fmt: skip
 """Parameters whose names say what they are, beside what the tool says of itself."""
@@ -156,7 +157,7 @@ async def test_the_same_key_of_another_client_is_another_wish() -> None:
 async def test_a_key_that_is_no_short_text_is_refused() -> None:
     async with opened() as (place, client):
         before = place.state()
-        for key in ("", "  ", "x" * 201, 7, {"a": 1}):
+        for key in ("", "  ", "x" * 201, "\ud800", 7, {"a": 1}):
             result = await client.call_tool(PLAN, {"title": "One"}, meta=keyed(key))
             assert result.is_error
             assert KEY_META in text_of(result)

@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from tests.specialists.one_front import OneFront, one_front
-from vespera_agents.context.budget import Section
 from vespera_agents.context.packing import DamagedPack, HeldContext, pack, unpack
+from vespera_agents.context.sections import Section
 from vespera_agents.context.sources import Source
 from vespera_agents.specialists import handing_over
 from vespera_agents.specialists.handing_over import hand_over, take_over
@@ -268,7 +268,7 @@ async def test_a_specialist_at_work_holds_nobody_up(house, draft, front, sh) -> 
 
 
 def test_a_pack_says_when_it_is_not_what_was_written() -> None:
-    held = HeldContext("session_1", "task_1", "tester", 7, (Section("Your task", "do it é", 0, ()),))
+    held = HeldContext("session_1", "task_1", "tester", 7, (Section("Your task", "do it é"),))
     line = pack(held)
     assert b"\n" not in line
     assert unpack(line) == held

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from supervisors import ChildNotFound, ChildState, TreeNode
-from vespera_agents.specialists import PlanRun, RunOptions, claims, sessions, specialist
+from vespera_agents.specialists import PlanRun, RunOptions, claims, lending, sessions, specialist
 from vespera_agents.specialists.runtime import open_runtime
 from vespera_agents.store import Store, StoreClosed, StoreError, StoreLost, queries
 from vespera_agents.work.errors import Conflict
@@ -80,6 +80,7 @@ async def test_the_tree_at_run_time_is_the_designed_one(house, home, eventually)
                     "jobs": {},
                     "claims": {},
                     "records": {},
+                    "callbacks": {"outbox": {}},
                 }
             },
             "doors": {},
@@ -88,13 +89,15 @@ async def test_the_tree_at_run_time_is_the_designed_one(house, home, eventually)
         (workspace,) = workspaces.children
         strategies = [node.detail["strategy"] for node in (root, workspaces, workspace, doors)]
         assert strategies == ["one_for_one", "one_for_one", "rest_for_one", "rest_for_one"]
-        store, live, _, claims_child, records = workspace.children
+        store, live, _, claims_child, records, told = workspace.children
         assert records.detail == {"removed": 0}
+        assert told.children[0].detail == {"targets": 0}
         assert claims_child.detail == {"clients": 0, "released": 0}
         assert set(store.detail) >= {"waiting", "commits"}
         assert live.children[0].children[1].detail == {"at_work": 1, "concurrency": 4}
         detail = live.children[0].children[0].children[0].detail
-        assert set(detail) == {"kind", "mailbox", "handled", "context_tokens", "context_fill", "task"}
+        context = {"role", "context_tokens", "context_tokens_max", "context_fill"}
+        assert set(detail) == {"kind", "mailbox", "handled", "task"} | context
         assert (detail["kind"], detail["task"]) == ("Specialist", next(e.task.id for e in h.events if e.task))
         after = outline(h.opened.sessions[session].supervisor.snapshot())
         assert after == {"specialists": {name: {}}}, "the conductor goes when the run is over"
@@ -116,7 +119,7 @@ async def test_specialists_are_used_again_and_as_many_as_are_at_work_at_once(hou
 
 
 async def test_at_the_limit_of_specialists_idle_ones_make_room_and_busy_ones_are_shared(house, monkeypatch):
-    monkeypatch.setattr(sessions, "SPECIALISTS_MAX", 2)
+    monkeypatch.setattr(lending, "SPECIALISTS_MAX", 2)
     async with house() as h:
         live = await h.opened.session(await h.begin())
         roles = [h.opened.role(name) for name in ("tester", "reviewer", "analyst")]
@@ -150,7 +153,7 @@ async def test_thirty_two_tasks_whose_specialists_crash_fail_and_nothing_else_do
         restarted = sum(node.restarts for node in live.specialists.snapshot().children)
         assert restarted == 96
         workspace = h.runtime.root.snapshot().children[0].children[0]
-        assert [child.restarts for child in workspace.children] == [0] * 5
+        assert [child.restarts for child in workspace.children] == [0] * 6
         assert live.supervisor.snapshot().children[0].restarts == 0
         assert not h.opened.sessions[other].ended.is_set()
 
@@ -215,6 +218,7 @@ async def test_a_store_that_crashes_under_a_running_plan_is_restarted_and_the_ru
             ("jobs", 1),
             ("claims", 1),
             ("records", 1),
+            ("callbacks", 1),
         ]
 
 

@@ -35,12 +35,13 @@ class Bench:
         self.numbers = itertools.count(1)
         self.now = 1_000.0
         self.changed: list[Any] = []
+        self.audience: dict[str, tuple[str, ...]] = {}
         self.session_id = self.apply(OpenSession("test", str(database.parent)))["session_id"]
 
     def apply(self, command: Command[Any], key: str | None = None) -> Any:
         """Apply it and commit; a refusal is rolled back and raised."""
         self.now += 1
-        transaction = Transaction(self.connection, self.now, lambda: f"{next(self.numbers):012x}")
+        transaction = Transaction(self.connection, self.now, lambda: f"{next(self.numbers):012x}", self.audience)
         named = CommandKey("test", key or f"key {next(self.numbers)}")
         self.connection.execute("BEGIN IMMEDIATE")
         try:

@@ -157,6 +157,63 @@ async def test_the_same_key_gives_the_first_result_in_the_same_batch_and_later_a
     assert look("SELECT count(*) FROM event WHERE what = 'created'") == [(1,)]
 
 
+def look_up(connection: sqlite3.Connection, result: Any) -> tuple[Any, int]:
+    return result, connection.execute("SELECT count(*) FROM event WHERE what != 'held'").fetchone()[0]
+
+
+async def test_a_query_reads_the_effect_of_its_command_and_nothing_later(running) -> None:
+    hold = Hold()
+    insert = Execute("INSERT INTO event(at, actor, what) VALUES (1, 'x', 'y')")
+    seen: dict[str, Any] = {}
+
+    async def take(store: Store, name: str) -> None:
+        seen[name] = await store.execute_and_read(insert, key(name), look_up)
+
+    async with running() as store:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.execute, hold, key("hold"))
+            assert await trio.to_thread.run_sync(hold.begun.wait, 30)
+            for name in ("one", "two", "three"):
+                nursery.start_soon(take, store, name)
+                await wait_all_tasks_blocked()
+            hold.go.set()
+        # All three were in one commit, and each saw what stood when it was applied.
+        assert seen == {name: (insert.sql, (insert.sql, n)) for n, name in enumerate(("one", "two", "three"), 1)}
+        assert store.statistics().commits == 2
+        # The result of a key stays; what is read is what stands now.
+        assert await store.execute_and_read(insert, key("one"), look_up) == (insert.sql, (insert.sql, 3))
+
+
+async def test_what_a_query_raises_is_its_callers_alone_and_nothing_of_its_command_is_kept(running, look) -> None:
+    hold = Hold()
+    insert = Execute("INSERT INTO event(at, actor, what) VALUES (1, 'x', 'y')")
+    results = Results()
+
+    def fail(_connection: sqlite3.Connection, _result: str) -> None:
+        raise NotFound("it is gone", "Look again.")
+
+    async with running() as store:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.execute, hold, key("hold"))
+            assert await trio.to_thread.run_sync(hold.begun.wait, 30)
+            nursery.start_soon(results.take, store, insert, "before")
+            await wait_all_tasks_blocked()
+
+            async def read() -> None:
+                with pytest.raises(NotFound, match="it is gone"):
+                    await store.execute_and_read(insert, key("read"), fail)
+
+            nursery.start_soon(read)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(results.take, store, insert, "after")
+            await wait_all_tasks_blocked()
+            hold.go.set()
+        assert results == {"before": insert.sql, "after": insert.sql}
+        assert look("SELECT count(*) FROM event WHERE what = 'y'") == [(2,)]
+        assert await store.recorded(key("read")) is None
+        assert await store.execute_and_read(insert, key("read"), look_up) == (insert.sql, (insert.sql, 3))
+
+
 async def test_the_same_key_with_another_wish_is_refused_and_changes_nothing(running, draft, look) -> None:
     async with running() as store:
         session_id = await open_session(store)

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from vespera_agents.store import CommandKey, Store, jobs
-from vespera_agents.store.commands import AnswerJob, AskJob, EndJob, NoteJob, StartJob, StopJob
+from vespera_agents.store.commands import AdoptJob, AnswerJob, AskJob, EndJob, NoteJob, StartJob, StopJob, kept_id
 from vespera_agents.store.commands.jobs import TTL_SECONDS
 from vespera_agents.store.jobs import JobStatus
 from vespera_agents.work.errors import NotFound
@@ -75,6 +75,24 @@ async def test_questions_are_answered_one_by_one_and_each_once(running) -> None:
         assert (dict(job.asked), dict(job.answers)) == ({"b": "B?"}, {"a": 1})
         assert (await desk.do(AnswerJob("mcp:test", job_id, {"b": 2})))["status"] == "working"
         assert dict((await desk.read(job_id)).answers) == {"a": 1, "b": 2}
+
+
+async def test_kept_questions_and_answers_outlive_the_process_and_the_next_of_their_thread_drops_them(running) -> None:
+    async with running() as store:
+        desk = Desk(store)
+        job_id = await desk.start()
+        one, two, other = kept_id("a", "1"), kept_id("a", "2"), kept_id("b", "1")
+        await desk.do(AskJob("job", job_id, {one: "1?", other: "?", "once": "?"}))
+        await desk.do(AnswerJob("mcp:test", job_id, {one: "yes", "once": "lost"}))
+        assert (await desk.do(AdoptJob("supervision", job_id, "srv_1", 3)))["status"] == "input_required"
+        job = await desk.read(job_id)
+        assert (dict(job.asked), dict(job.answers)) == ({other: "?"}, {one: "yes"})
+        # An answer may come before the next process asks again, and what is answered is not asked again.
+        assert (await desk.do(AnswerJob("mcp:test", job_id, {other: "no"})))["status"] == "working"
+        assert (await desk.do(AskJob("job", job_id, {one: "1?"}, (kept_id("a"),))))["status"] == "working"
+        assert (await desk.do(AskJob("job", job_id, {two: "2?"}, (kept_id("a"),))))["status"] == "input_required"
+        job = await desk.read(job_id)
+        assert (dict(job.asked), dict(job.answers)) == ({two: "2?"}, {other: "no"})
 
 
 async def test_what_ended_long_ago_is_forgotten_and_what_runs_never_is(running, database) -> None:

@@ -63,6 +63,7 @@ def copies(kept: Path, directory: Path) -> Iterator[Path]:
         yield place / "vespera.db"
 
 
+@pytest.mark.unmeasured
 def test_a_migration_that_is_killed_at_any_step_is_done_by_the_next_start_and_loses_nothing(
     before: Path, tmp_path: Path, monkeypatch
 ) -> None:

@@ -11,6 +11,8 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from vespera_agents.store.commands import OpenSession, PlanTasks
 from vespera_agents.store.schema import MIGRATIONS
 from vespera_agents.store.transaction import CommandKey
@@ -108,6 +110,7 @@ def at_once(script: str, directory: Path, *names: str) -> list[list[str]]:
         return printed
 
 
+@pytest.mark.unmeasured
 async def test_two_processes_that_claim_at_once_get_each_task_exactly_once(running, database, look) -> None:
     """Acceptance 6."""
     async with running() as store:
@@ -121,6 +124,7 @@ async def test_two_processes_that_claim_at_once_get_each_task_exactly_once(runni
     assert look("SELECT count(*) FROM event WHERE what = 'status'") == [(200,)]
 
 
+@pytest.mark.unmeasured
 def test_processes_that_open_a_new_database_at_once_migrate_it_once(tmp_path: Path) -> None:
     assert at_once(MIGRATE, tmp_path, "one", "two", "three") == [[], [], []]
     for number in range(10):
@@ -130,6 +134,7 @@ def test_processes_that_open_a_new_database_at_once_migrate_it_once(tmp_path: Pa
         connection.close()
 
 
+@pytest.mark.unmeasured
 def test_a_writer_that_is_killed_leaves_whole_commands_and_all_that_it_had_answered(database: Path, look) -> None:
     answered: set[str] = set()
     for number in range(4):

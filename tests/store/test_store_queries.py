@@ -239,6 +239,14 @@ class QueryMachine(RuleBasedStateMachine):
             if any(task.status == name for task in leaves)
         }
         assert dict(queries.oldest_waiting(self.bench.connection)) == oldest
+        took: dict[str, list[float]] = {}
+        for task in leaves:
+            if task.status == "completed" and task.started is not None and task.finished is not None:
+                took.setdefault(task.specialist, []).append(task.finished - task.started)
+        past = queries.past_durations(self.bench.connection, 1_000)
+        assert {role: sorted(known) for role, known in past.items() if known} == {
+            role: sorted(known) for role, known in took.items()
+        }
         for session_id in self.sessions.values():
             mine = [task for task in leaves if task.session_id == session_id]
             ended = sorted(
@@ -254,6 +262,7 @@ class QueryMachine(RuleBasedStateMachine):
             assert sorted(map(repr, stuck)) == sorted(map(repr, all_stuck))
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("few", [pages.CANDIDATES_MAX, 2], ids=["few tasks", "many tasks"])
 def test_every_filter_says_what_a_look_at_all_rows_says_after_any_commands(new_bench, monkeypatch, few: int) -> None:
     # What counts as few: with 2 nearly every question is answered as among a million.

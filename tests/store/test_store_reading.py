@@ -13,8 +13,9 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from outcome import Value
 
-from vespera_agents.store import queries
+from vespera_agents.store import queries, readers
 from vespera_agents.store.commands import (
     AddArtifacts,
     CancelTask,
@@ -27,7 +28,7 @@ from vespera_agents.store.commands import (
 )
 from vespera_agents.store.errors import StoreClosed, StoreUnavailable
 from vespera_agents.store.queries import EXACT_TOTAL_MAX, TaskFilter
-from vespera_agents.store.readers import READERS_MAX, Readers
+from vespera_agents.store.readers import GIVE_WAY_SECONDS, READERS_MAX, Readers
 from vespera_agents.store.transaction import CommandKey, Transaction
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import ArtifactKind, CommandLine, SessionStatus, Task, TaskStatus
@@ -113,6 +114,82 @@ async def test_a_cancelled_query_is_interrupted_and_its_connection_is_used_again
                     nursery.start_soon(store.read, count_events)
 
 
+async def test_who_waits_gets_the_rows_whether_the_loop_stood_aside_long_enough_or_not(running) -> None:
+    def after(connection: sqlite3.Connection, seconds: float) -> tuple[float, int]:
+        threading.Event().wait(seconds)
+        return seconds, count_events(connection)
+
+    async with running() as store:
+        for _ in range(50):
+            # Around the moment for which the loop stands aside, so that each order of the two threads comes up.
+            for part in (0.0, 0.8, 0.95, 1.0, 1.05, 1.2, 4.0):
+                seconds = part * GIVE_WAY_SECONDS
+                with trio.fail_after(10):
+                    assert await store.read(after, seconds) == (seconds, 0)
+        assert store._readers._limiter.borrowed_tokens == 0
+
+
+async def test_what_comes_in_the_moment_when_the_loop_waits_no_longer_is_not_lost() -> None:
+    limiter = trio.CapacityLimiter(1)
+    reading = readers._Reading(limiter)
+    await limiter.acquire_on_behalf_of(reading)
+    lock = reading._done
+
+    class JustTooLate:
+        def release(self) -> None:
+            lock.release()
+
+        def acquire(self, *, blocking: bool = True, timeout: float = -1) -> bool:
+            if blocking:
+                assert timeout == GIVE_WAY_SECONDS
+                reading.deliver(Value(7))
+                return False
+            return lock.acquire(blocking=False)
+
+    reading._done = JustTooLate()
+    reading.stand_aside()
+    with trio.fail_after(5):
+        assert await reading.answer() == 7
+    assert limiter.borrowed_tokens == 0
+
+
+async def test_the_loop_goes_on_while_a_query_takes_long(running) -> None:
+    go = threading.Event()
+    async with running() as store, trio.open_nursery() as nursery:
+        nursery.start_soon(store.read, lambda _: go.wait(30))
+        with trio.fail_after(10):
+            for _ in range(100):
+                await store.execute(OpenSession("test", "/somewhere"), key("open"))
+                await store.read(count_events)
+        go.set()
+
+
+async def test_where_no_thread_can_be_had_the_reader_is_not_lost(running, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with running() as store:
+        for _ in range(READERS_MAX + 1):
+            with monkeypatch.context() as patched:
+                patched.setattr(readers, "start_thread_soon", refuse)
+                with pytest.raises(RuntimeError, match="start new thread"):
+                    await store.read(count_events)
+        with trio.fail_after(10):
+            assert await store.read(count_events) == 0
+
+
+def test_a_query_that_was_given_up_may_end_after_the_run() -> None:
+    async def main() -> readers._Reading:
+        reading = readers._Reading(trio.CapacityLimiter(1))
+        reading.stand_aside()
+        with trio.move_on_after(0):
+            await reading.answer()
+        assert reading.is_abandoned()
+        return reading
+
+    trio.run(main).deliver(Value(1))
+
+
 async def test_a_query_cannot_write(running) -> None:
     async with running() as store:
         with pytest.raises(StoreUnavailable, match="readonly"):
@@ -145,9 +222,8 @@ async def test_a_store_that_stops_lets_a_running_query_end(running) -> None:
 
 
 async def test_closed_readers_refuse(database) -> None:
-    readers = Readers(database)
     with pytest.raises(StoreClosed, match="stopped before"):
-        await readers.read(count_events)
+        await Readers(database).read(count_events)
 
 
 # ---- queries
@@ -344,6 +420,7 @@ def test_sessions_are_read_the_newest_first(bench) -> None:
     bench.apply(SetSessionStatus("test", closed, SessionStatus.CLOSED))
     found = queries.sessions(bench.connection)
     assert [one.id for one in found] == [closed, bench.session_id]
+    assert queries.sessions(bench.connection, 1) == found[:1]
     assert queries.session(bench.connection, closed).status is SessionStatus.CLOSED
     with pytest.raises(NotFound, match="List them"):
         queries.session(bench.connection, "session_no")

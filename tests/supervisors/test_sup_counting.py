@@ -65,6 +65,15 @@ def test_bounds_that_do_not_ascend_are_refused(bounds):
         Histogram(bounds)
 
 
+def test_counting_a_value_many_times_is_counting_it_that_often():
+    once, many = Histogram([1.0, 2.0]), Histogram([1.0, 2.0])
+    for value, times in ((0.5, 3), (1.5, 2), (9.0, 1), (2.0, 0)):
+        many.observe_many(value, times)
+        for _ in range(times):
+            once.observe(value)
+    assert many.snapshot() == once.snapshot()
+
+
 def test_a_snapshot_stands_still():
     histogram = Histogram([1.0])
     before = histogram.snapshot()

@@ -116,6 +116,34 @@ async def test_an_error_hidden_below_two_checkpoints_and_a_nursery_is_found():
     assert str(hidden_error(await caught_by_a_cancelled_scope(body))) == "deep"
 
 
+async def in_a_group_on_its_way(inner):
+    """Cancel a body whose nursery fails with nothing but cancellations while another checkpoint is on its way out."""
+
+    async def body():
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(inner)
+                await trio.sleep_forever()
+        finally:
+            await trio.lowlevel.checkpoint()
+
+    return hidden_error(await caught_by_a_cancelled_scope(body))
+
+
+async def test_a_cancellation_on_its_way_through_a_nursery_hides_nothing():
+    assert await in_a_group_on_its_way(trio.sleep_forever) is None
+
+
+async def test_an_error_below_a_cancellation_that_a_nursery_put_into_a_group_is_found():
+    async def inner():
+        try:
+            raise ValueError("deep")
+        finally:
+            await trio.lowlevel.checkpoint()
+
+    assert str(await in_a_group_on_its_way(inner)) == "deep"
+
+
 async def test_a_plain_cancellation_hides_nothing():
     assert hidden_error(await caught_by_a_cancelled_scope(trio.lowlevel.checkpoint)) is None
 

@@ -64,6 +64,7 @@ class Crashing:
         await wait_all_tasks_blocked()
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("kind", ["one_for_one", "one_for_all", "dynamic", "backoff", "calls"])
 async def test_nothing_leaks_in_ten_thousand_cycles(autojump_clock, kind):
     """Half of the crashes come out of a nursery; where possible they are decided in the dying task."""

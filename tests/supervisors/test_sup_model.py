@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import pytest
 import trio
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -321,5 +322,6 @@ def _over(run) -> str | None:
 SupervisorMachine.TestCase.settings = settings(max_examples=500, stateful_step_count=30, deadline=None)
 
 
+@pytest.mark.unmeasured
 class TestSupervisorAgainstItsModel(SupervisorMachine.TestCase):
     """500 examples of up to 30 commands."""

@@ -231,6 +231,18 @@ def test_a_tree_is_drawn_with_its_branches_and_facts():
     ]
 
 
+def test_each_node_is_one_line_that_steers_no_terminal_whatever_it_is_called():
+    hostile = "two\nlines \x1b[31m\x9b2J\u202e\ud800\t\U0001f680"
+    node = TreeNode(hostile, ChildType.WORKER, "running", 0, 1, 1.0, {"said": hostile, "long": "y" * 10_000}, ())
+    root = TreeNode("x" * 10_000, ChildType.SUPERVISOR, "running", 0, 1, 1.0, {}, (node,))
+    shown = r"two\nlines \x1b[31m\x9b2J\u202e\ud800\t" + "\U0001f680"
+    first, second = render_tree(root).split("\n")
+    assert first == f"{'x' * 100}…  running 1.0s"
+    assert second == f"{'└─ ' + shown:<101}  running 1.0s said={shown} long={'y' * 100}…"
+    assert first.isprintable()
+    assert second.isprintable()
+
+
 async def test_one_report_per_event_with_the_same_four_keys(autojump_clock, theatre, running, recorder):
     supervisor = Supervisor([theatre.spec("a")], name="s", listener=recorder)
     async with running(supervisor):

@@ -154,10 +154,11 @@ def test_trust_ends_with_the_first_change_of_the_text(tmp_path: Path) -> None:
         '[commands]\nallow = ["it\'s"]\n',
         '[commands]\nshell = "yes"\n',
         "[commands]\nextra = 1\n",
+        "health = 5\n",
     ],
 )
 def test_a_wrong_configuration_is_refused_with_advice(tmp_path: Path, text: str | bytes) -> None:
-    with pytest.raises(WorkspaceError, match=r"Correct it|Only \[commands\] is known"):
+    with pytest.raises(WorkspaceError, match=r"Correct it|Only \[commands\] and \[health\] are known"):
         configured(tmp_path, text)
 
 

@@ -9,6 +9,7 @@ cell, registry, system      the life of one actor, its name, and all actors toge
 timers, idling, deathwatch  what happens to an actor later, never, and at the end of another
 groups, events, pools       many actors: by a common name, by what they want to hear, behind one face
 switchboard, statistics     what the actors of a system share; plain numbers per kind of actor
+census                      the living added up by kind, for whoever asks often
 stacks, handover            where an actor waits, and what the next system begins with
 tracing, spans              messages in traces, where somebody collects spans
 

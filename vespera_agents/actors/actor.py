@@ -57,6 +57,9 @@ class Actor:
     handler_timeout_seconds: ClassVar[float] = math.inf
     """How long a handler may wait before it counts as hung: it is cancelled, and the actor restarted. A handler that
     blocks the event loop cannot be interrupted."""
+    busy_limit_seconds: float | None = None
+    """How long a handler may take before a watchdog says that this actor is stuck; nothing is done to it. An actor may
+    set it for the message in hand. None: its `handler_timeout_seconds`, or what the watchdog was told."""
     idle_timeout_seconds: ClassVar[float] = math.inf
     """How long it waits for mail before on_idle is called; again after each further time without any."""
     crash_retries: ClassVar[int] = 0

@@ -7,6 +7,7 @@ themselves are the supervisor's business.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -324,6 +325,16 @@ class Cell:
         if self._done is None:
             self._done = trio.Event()
         await self._done.wait()
+
+    @property
+    def busy_limit_seconds(self) -> float | None:
+        """How long the message in hand may take, as far as its actor says so."""
+        actor = self._actor
+        if actor is None:
+            return None
+        if actor.busy_limit_seconds is None and actor.handler_timeout_seconds < math.inf:
+            return actor.handler_timeout_seconds
+        return actor.busy_limit_seconds
 
     # What supervisors say -------------------------------------------------------------------------------------------
 

@@ -197,6 +197,25 @@ class ActorStatistics:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Present:
+    """The living actors of one class, added up."""
+
+    actors: Mapping[ActorState, int]
+    """By state."""
+    mailbox_messages: int
+    """User messages in all mailboxes."""
+    mailbox_fill_ratio_max: float
+    """The fullest mailbox, 0 to 1."""
+    mailbox_oldest_age_seconds: float
+    """The longest that any of those messages has been there."""
+    busy_seconds_max: float
+    """The longest that any handler now running has been running."""
+    occupied: int
+    """Those that handle a message, or have mail."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class KindStatistics:
     """All actors of one class, those that have ended included; counters only grow."""
 
@@ -238,6 +257,8 @@ class KindStatistics:
     """The longest that any message now in a mailbox has been there."""
     busy_seconds_max: float
     """The longest that any handler now running has been running."""
+    occupied: int
+    """Actors that handle a message, or have mail."""
 
     @property
     def unhandled(self) -> int:
@@ -258,14 +279,11 @@ class SystemStatistics:
     """Messages that nobody handled to the end; the last of them are in `ActorSystem.dead_letters`."""
 
 
-def freeze(counts: KindCounts, living: list[ActorStatistics]) -> KindStatistics:
+def freeze(counts: KindCounts, present: Present) -> KindStatistics:
     """Make the picture of one kind from its counters and its living actors."""
-    states = dict.fromkeys((s for s in ActorState if s is not ActorState.STOPPED), 0)
-    for actor in living:
-        states[actor.state] += 1
     return KindStatistics(
         kind=counts.kind,
-        actors=states,
+        actors=present.actors,
         starts=counts.starts,
         stops=counts.stops.snapshot(),
         stop_timeouts=counts.stop_timeouts,
@@ -279,8 +297,9 @@ def freeze(counts: KindCounts, living: list[ActorStatistics]) -> KindStatistics:
         message_duration=counts.message_duration.snapshot(),
         ask_duration=counts.ask_duration.snapshot(),
         mailbox_wait=counts.mailbox_wait.snapshot(),
-        mailbox_messages=sum(actor.mailbox.depth for actor in living),
-        mailbox_fill_ratio_max=max((actor.mailbox.fill_ratio for actor in living), default=0.0),
-        mailbox_oldest_age_seconds=max((actor.mailbox.oldest_age_seconds for actor in living), default=0.0),
-        busy_seconds_max=max((actor.busy_seconds for actor in living), default=0.0),
+        mailbox_messages=present.mailbox_messages,
+        mailbox_fill_ratio_max=present.mailbox_fill_ratio_max,
+        mailbox_oldest_age_seconds=present.mailbox_oldest_age_seconds,
+        busy_seconds_max=present.busy_seconds_max,
+        occupied=present.occupied,
     )

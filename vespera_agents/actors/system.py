@@ -31,6 +31,7 @@ from supervisors.supervisor import Supervisor
 from vespera_agents.actors.actor import Actor
 from vespera_agents.actors.cell import Cell, Terms
 from vespera_agents.actors.cells import CellMaker
+from vespera_agents.actors.census import census
 from vespera_agents.actors.endpoint import Endpoint
 from vespera_agents.actors.errors import NameTaken
 from vespera_agents.actors.events.bus import EventBus
@@ -290,18 +291,22 @@ class ActorSystem:
         """Return, for each living actor by name, the lines at which it waits, outermost first."""
         return {cell.endpoint.name: await_stack(cell.endpoint.task) for cell in self._names}
 
+    def cells(self) -> tuple[Cell, ...]:
+        """Return the living as they are, for whoever looks through all of them again and again."""
+        return tuple(self._names)
+
     def living(self) -> list[ActorStatistics]:
         """Return a picture of each actor that has not ended."""
         return [cell.endpoint.statistics() for cell in self._names if cell.endpoint.state is not ActorState.STOPPED]
 
     def statistics(self) -> SystemStatistics:
         """Return a picture of all actors as they are now, by kind."""
-        living: dict[str, list[ActorStatistics]] = {kind: [] for kind in sorted(self._switchboard.kinds)}
-        for actor in self.living():
-            living[actor.kind].append(actor)
+        # A copy: somebody may ask from another thread, and an actor of a new kind be started just then.
+        kinds = dict(self._switchboard.kinds)
+        present = census(self._names, kinds, self._switchboard.clock())
         return SystemStatistics(
             name=self.name,
-            kinds={kind: freeze(self._switchboard.kinds[kind], actors) for kind, actors in living.items()},
+            kinds={kind: freeze(kinds[kind], each) for kind, each in present.items()},
             dead_letters=self._switchboard.dead_letters_total,
         )
 

@@ -3,6 +3,9 @@
 commands     run a command as work, as a gate or as a condition; its outcome
 programs     find the program that a command names, or say why it cannot be run
 environment  the environment in which a command runs
+git          the git command line, run so that it does the owner's git no harm
+working_copies  where a specialist changes files without touching the owner's
+tools        what a model may ask for while it works in a working copy
 checks       what a release needs to be looked at and no well-kept tool looks at
 """
 

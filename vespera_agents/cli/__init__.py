@@ -1,6 +1,6 @@
 """The commands: what a person types, and what comes back on the terminal.
 
-commands    every command with its options and its help
+commands    every command with its options and its help; watch_commands has those that go on looking
 serving     `vespera serve`, which needs no library for commands
 call        `vespera call`: one tool of the orchestrator from a shell
 outcomes    exit statuses, and how what a user caused becomes a message
@@ -10,7 +10,11 @@ screens     that moment on a terminal, in lines, or not at all; printing is how 
 results     what came of a run: table, JSON, exit status; picture draws it
 plans       `vespera plan show`, and how a plan's file is read
 looking     status, tree, artifact: what a workspace holds and who serves it
+watching    `vespera tree --watch`
+monitor     `vespera monitor`: one session; progress is how far it is, outlook how that is written and drawn
+top         `vespera top`: a server watched from a terminal, over its feed
 trust       `vespera trust`
+callbacks   `vespera callbacks`; callback_commands has its commands and their options
 wording     text for people: durations, counts, nothing that steers a terminal
 """
 

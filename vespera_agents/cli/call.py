@@ -52,6 +52,8 @@ _OF_SERVERS: Final = frozenset({"orchestrator_shutdown_prepare", "orchestrator_r
 """What is about the process that answers: here that would be our own, which ends with the call."""
 _SWITCH_INTERVAL_SECONDS: Final = 5e-5
 """How long a thread may keep the interpreter, as in `vespera run`."""
+_CALLBACKS_SECONDS: Final = 2.0
+"""How long a call waits for callbacks to be delivered, where no server does that."""
 _GATES_WAIT_SECONDS: Final = 7 * 24 * 3_600.0
 """Gates end with this process, so it waits for them as long as they may take."""
 _BYTES_MAX: Final = 16 * 1024 * 1024
@@ -151,6 +153,7 @@ async def _call(tool: Tool, arguments: Mapping[str, object], workspace: Path) ->
             if call.job is not None:
                 # Nobody could ask for it later: long work ends with the process that does it.
                 telling = _came_of(tool, await orchestrator.jobs.wait(call.job, _report))
+            await opened.callbacks.drain(_CALLBACKS_SECONDS)
         except ValidationError as error:
             telling = _Refused(about_arguments(tool.name, tool.parameters, error), EXIT_BAD_INPUT)
         except EXPECTED as error:

@@ -15,19 +15,14 @@ from pathlib import Path
 
 import click
 
+from vespera_agents.cli.callback_commands import callbacks
 from vespera_agents.cli.outcomes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
+from vespera_agents.cli.provider_commands import providers
+from vespera_agents.cli.watch_commands import JSON, WATCH_COMMANDS, WORKSPACE
 
 __all__ = ["app", "run_app"]
 
 _STATUSES = "Exit status: 0 done, 1 a task failed, 2 bad input, 130 interrupted."
-_WORKSPACE = click.option(
-    "--workspace",
-    type=click.Path(path_type=Path),
-    default=Path(),
-    metavar="DIR",
-    help="The project's directory; the current one unless given.",
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 _FILE = click.Path(path_type=Path)
 
 
@@ -71,10 +66,10 @@ def app() -> None:
 
 @app.command(epilog=_STATUSES)
 @click.argument("plan", type=_FILE)
-@_WORKSPACE
+@WORKSPACE
 @click.option("--session", metavar="NAME", help="What to call this run's session; the plan's id unless given.")
 @click.option("--resume", is_flag=True, help="Go on with an earlier run of that name; what failed is tried again.")
-@_JSON
+@JSON
 @click.option(
     "--concurrency", type=click.IntRange(1, 64), metavar="N", help="Tasks at work at once; the plan's unless given."
 )
@@ -103,7 +98,7 @@ def run(
 
 
 @app.command(epilog="Exit status: 0 the client has gone or the server was asked to end, 2 bad input.")
-@_WORKSPACE
+@WORKSPACE
 @click.option("--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics there, at /metrics.")
 @click.option(
     "--tools", default="core", metavar="SET", help="core, full, or names of tools between commas; core unless given."
@@ -126,6 +121,13 @@ def run(
     metavar="N",
     help="With --http: how long a client that is not heard of keeps its tasks; 60 unless given.",
 )
+@click.option("--log-format", type=click.Choice(["console", "json"]), default="console", help="How the log is written.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["info", "warning", "error"]),
+    default="warning",
+    help="From which level on; warning unless given, info tells of every call and every event of supervision.",
+)
 @click.option("--no-spare", is_flag=True, help="Keep no second process ready: less memory, a second to recover.")
 @click.option("--in-process", is_flag=True, help="Serve in this one process: when it dies, so does the connection.")
 def serve(
@@ -139,6 +141,8 @@ def serve(
     tls_key: Path | None,
     allowed_hosts: tuple[str, ...],
     lease_minutes: float,
+    log_format: str,
+    log_level: str,
     no_spare: bool,
     in_process: bool,
 ) -> int:
@@ -157,17 +161,26 @@ def serve(
     if http is None and (token_file or tls_cert or tls_key or allowed_hosts):
         raise click.UsageError("--token-file, --tls-cert, --tls-key and --allowed-host go with --http HOST:PORT.")
     wish = None if http is None else HttpWish(http, token_file, tls_cert, tls_key, allowed_hosts)
-    return serve_workspace(
-        ServeWish(workspace, metrics, tools, wish, lease_minutes, in_process=in_process, spare=not no_spare)
+    serve_wish = ServeWish(
+        workspace,
+        metrics,
+        tools,
+        wish,
+        lease_minutes,
+        in_process=in_process,
+        spare=not no_spare,
+        log_format=log_format,
+        log_level=log_level,
     )
+    return serve_workspace(serve_wish)
 
 
 @app.command(epilog="Exit status: 0 done, 1 the tool refused, 2 bad input.")
 @click.argument("tool", required=False)
-@_WORKSPACE
+@WORKSPACE
 @click.option("--arg", "pairs", multiple=True, metavar="KEY=VALUE", help="An argument; repeated, a list.")
 @click.option("--args-json", "file", metavar="FILE", help="A JSON object of arguments; - reads standard input.")
-@_JSON
+@JSON
 def call(tool: str | None, workspace: Path, pairs: tuple[str, ...], file: str | None, as_json: bool) -> int:
     """Call a TOOL of the orchestrator; without one they are listed.
 
@@ -188,7 +201,7 @@ def plan() -> None:
 
 @plan.command(epilog="Exit status: 0 it can be carried out, 1 it cannot as it stands, 2 it is no plan.")
 @click.argument("file", type=_FILE)
-@_JSON
+@JSON
 def show(file: Path, as_json: bool) -> int:
     """Show what is understood of the plan or PRP in FILE.
 
@@ -201,9 +214,9 @@ def show(file: Path, as_json: bool) -> int:
 
 
 @app.command(epilog="Exit status: 0 shown, 2 bad input.")
-@_WORKSPACE
+@WORKSPACE
 @click.option("--session", metavar="ID", help="Which session, by id or name; the newest open one unless given.")
-@_JSON
+@JSON
 def status(workspace: Path, session: str | None, as_json: bool) -> int:
     """Show how the work in a workspace stands.
 
@@ -215,21 +228,52 @@ def status(workspace: Path, session: str | None, as_json: bool) -> int:
     return show_status(workspace, session, as_json=as_json)
 
 
-@app.command(epilog="Exit status: 0 shown, 2 no server runs there.")
-@_WORKSPACE
-@_JSON
-def tree(workspace: Path, as_json: bool) -> int:
-    """Show the supervision tree of every server that runs on a workspace.
+@app.command(epilog="Exit status: 0 ended by Ctrl-C or SIGTERM, 2 bad input.")
+@WORKSPACE
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=0, metavar="N", help="Of 127.0.0.1; a free one unless given."
+)
+@click.option("--no-open", is_flag=True, help="Only print the address; open no browser.")
+def observe(workspace: Path, port: int, no_open: bool) -> int:
+    """Watch a server in a browser: tree, actors, supervision log, tasks and stalls.
 
-    Each `vespera serve` and `vespera run` answers over a private socket that only its owner can open.
+    Prints an address that lets one browser in, once. The page goes on with the next server when one has ended. It shows
+    no message, prompt, environment or token, and changes nothing.
     """
-    from vespera_agents.cli.looking import show_tree
+    from vespera_agents.cli.observing import show_observer
 
-    return show_tree(workspace, as_json=as_json)
+    return show_observer(workspace, port, opens=not no_open)
+
+
+@app.command(epilog="Exit status: 0 shown, 2 no `vespera serve` runs there.")
+@WORKSPACE
+@click.option("--server", metavar="ID", help="Which server; any one of the workspace unless given.")
+@click.option("--openmetrics", is_flag=True, help="As OpenMetrics, with a trace or a task beside what was timed.")
+def metrics(workspace: Path, server: str | None, openmetrics: bool) -> int:
+    """Show the metrics of a running server once, as Prometheus would scrape them.
+
+    Asked over the private socket of a `vespera serve`, which needs no --metrics for this.
+    """
+    from vespera_agents.cli.metrics import show_metrics
+
+    return show_metrics(workspace, server, openmetrics=openmetrics)
+
+
+@app.command(epilog="Exit status: 0 healthy, 1 degraded, 2 unhealthy, or no server answers.")
+@WORKSPACE
+@JSON
+def health(workspace: Path, as_json: bool) -> int:
+    """Show how well every server is that runs on a workspace, measured now.
+
+    The grade, each reason with who is to blame, and what was done about it. The worst server decides the exit status.
+    """
+    from vespera_agents.cli.health import show_health
+
+    return show_health(workspace, as_json=as_json)
 
 
 @app.command(epilog="Exit status: 0 shown, 2 there is no such log, 130 --follow was ended by Ctrl-C.")
-@_WORKSPACE
+@WORKSPACE
 @click.option("--server", metavar="ID", help="Which server; the newest one of the workspace unless given.")
 @click.option("--list", "listing", is_flag=True, help="List the servers that have left a log, the newest first.")
 @click.option(
@@ -237,19 +281,39 @@ def tree(workspace: Path, as_json: bool) -> int:
 )
 @click.option("--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
 @click.option("--crashes", is_flag=True, help="Only the processes that died, each with what was printed before it.")
-def logs(*, workspace: Path, server: str | None, listing: bool, lines: int, follow: bool, crashes: bool) -> int:
-    """Show what a server has written down: starts, deaths with their tracebacks, restarts.
+@click.option(
+    "--level",
+    type=click.Choice(["info", "warning", "error"]),
+    default="info",
+    help="Only what is as grave as this or graver.",
+)
+@click.option(
+    "--where", multiple=True, metavar="KEY=VALUE", help="Only entries with this value: session=..., task=..., actor=..."
+)
+def logs(
+    *,
+    workspace: Path,
+    server: str | None,
+    listing: bool,
+    lines: int,
+    follow: bool,
+    crashes: bool,
+    level: str,
+    where: tuple[str, ...],
+) -> int:
+    """Show what a server has written down: starts, deaths with their tracebacks, restarts, events.
 
-    The log of `vespera serve`, which also lives on after it. It is kept in your state directory.
+    The log of `vespera serve`, which also lives on after it. It is kept in your state directory. What was written as
+    JSON is shown as lines for people.
     """
     from vespera_agents.cli.logs import LogsWish, show_logs
 
-    return show_logs(LogsWish(workspace, server, lines, follow, crashes, listing))
+    return show_logs(LogsWish(workspace, server, lines, follow, crashes, listing, level, where))
 
 
 @app.command(epilog="Exit status: 0 written, 2 there is no such artifact or it cannot be written.")
 @click.argument("reference", metavar="ID")
-@_WORKSPACE
+@WORKSPACE
 @click.option("--output", type=_FILE, metavar="FILE", help="Write to this file instead of standard output.")
 def artifact(reference: str, workspace: Path, output: Path | None) -> int:
     """Write the bytes of an artifact.
@@ -288,7 +352,7 @@ def check(name: str | None, arguments: tuple[str, ...], directory: Path) -> int:
 
 
 @app.command(epilog="Exit status: 0 trusted, 1 you declined, 2 there is nothing to trust.")
-@_WORKSPACE
+@WORKSPACE
 @click.option("--yes", "agreed", is_flag=True, help="Do not ask.")
 def trust(workspace: Path, agreed: bool) -> int:
     """Trust the commands that .vespera/config.toml allows MCP clients to cause.
@@ -299,3 +363,7 @@ def trust(workspace: Path, agreed: bool) -> int:
     from vespera_agents.cli.trust import trust_workspace
 
     return trust_workspace(workspace, agreed=agreed)
+
+
+for _command in (*WATCH_COMMANDS, callbacks, providers):
+    app.add_command(_command)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, final
 
-__all__ = ["Crash", "find_crashes"]
+__all__ = ["Crash", "event_level", "find_crashes"]
 
 _EVENT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) front: (.*)", re.DOTALL)
 _DEATH: Final = re.compile(
@@ -95,6 +95,13 @@ class _Search:
             self._count += 1
         elif len(self._part.lines) < self._lines_max:
             self._part.lines.append(line)
+
+
+def event_level(event: str) -> str:
+    """Say how grave an event of the front is."""
+    if _DEATH.fullmatch(event) or _PART.fullmatch(event):
+        return "error"
+    return "info" if _ROUTINE.match(event) or event.startswith("ends: ") else "warning"
 
 
 def find_crashes(lines: Iterable[str], lines_max: int) -> list[Crash]:

@@ -22,6 +22,7 @@ from typing import Final, cast, final
 import trio
 
 from vespera_agents.cli.crashes import find_crashes
+from vespera_agents.cli.entries import Sieve, wanted_values
 from vespera_agents.cli.outcomes import EXIT_DONE
 from vespera_agents.cli.printing import Printer
 from vespera_agents.front.places import logs_directory
@@ -37,8 +38,7 @@ _HEAD_BYTES_MAX: Final = 16_384
 _READ_BYTES_MAX: Final = 16 * 1024 * 1024
 """How much of the end of a file is read; a front keeps files a tenth as long."""
 _CHUNK_BYTES: Final = 1 << 16
-_LINE_MAX: Final = 2_000
-"""Characters of a line that are shown."""
+_EVERY_LEVEL: Final = "info"
 _POLL_SECONDS: Final = 0.25
 """How often a file that is followed is looked at."""
 
@@ -56,6 +56,10 @@ class LogsWish:
     follow: bool = False
     crashes: bool = False
     listing: bool = False
+    level: str = _EVERY_LEVEL
+    """From which level on."""
+    where: tuple[str, ...] = ()
+    """KEY=VALUE words: values that the entries of structured logs have."""
 
 
 @final
@@ -96,14 +100,17 @@ def show_logs(wish: LogsWish) -> int:
     if wish.follow and (wish.crashes or wish.listing):
         raise InvalidInput("--follow shows what is written from now on", "Leave out --crashes and --list.")
     printer = Printer(sys.stdout)
+    if (wish.crashes or wish.listing) and (wish.where or wish.level != _EVERY_LEVEL):
+        raise InvalidInput("--level and --where choose entries", "Leave out --crashes and --list.")
+    sieve = Sieve(wish.level, wanted_values(wish.where))
     if wish.listing:
         return _list(find_logs(), printer)
     log = _choose(wish)
     if wish.crashes:
         return _show_crashes(log, wish.lines, printer)
-    position = _show_end(log, wish.lines, printer)
+    position = _show_end(log, wish.lines, sieve, printer)
     if wish.follow:
-        trio.run(_follow, log, position, printer)
+        trio.run(_follow, log, position, sieve, printer)
     return EXIT_DONE
 
 
@@ -123,15 +130,6 @@ def find_logs() -> list[ServerLog]:
             if match is not None and stat.S_ISREG(status.st_mode):
                 found.append(ServerLog(match[1], path, status.st_mtime, *_whose(path)))
     return sorted(found, key=lambda log: (log.written, log.id), reverse=True)
-
-
-def harmless(line: bytes) -> str:
-    """Make a line of a log one that shows what it can and steers nothing."""
-    # Ten times as much as is shown: what is taken out of it may be most of it.
-    text = printable(line[: 10 * _LINE_MAX].decode(errors="replace"))
-    if len(line) <= _LINE_MAX:
-        return text
-    return f"{text[:_LINE_MAX]} [... of {len(line)} bytes]"
 
 
 def _choose(wish: LogsWish) -> ServerLog:
@@ -166,18 +164,19 @@ def _list(logs: Sequence[ServerLog], printer: Printer) -> int:
     return EXIT_DONE
 
 
-def _show_end(log: ServerLog, lines: int, printer: Printer) -> int:
+def _show_end(log: ServerLog, lines: int, sieve: Sieve, printer: Printer) -> int:
     """Print the last lines; give how far the newer file was read."""
     older, newer = (_read(path) for path in log.files)
     position = log.path.stat().st_size if newer is None else newer[1]
-    known = [*_lines(older), *_lines(newer)]
+    known = [line for raw in (*_lines(older), *_lines(newer)) for line in sieve.take(raw)]
     for line in known[max(0, len(known) - lines) :]:
-        printer.line(harmless(line))
+        printer.line(line)
     return position
 
 
 def _show_crashes(log: ServerLog, lines: int, printer: Printer) -> int:
-    known = [harmless(line) for path in log.files for line in _lines(_read(path))]
+    sieve = Sieve()
+    known = [line for path in log.files for raw in _lines(_read(path)) for line in sieve.take(raw)]
     crashes = find_crashes(known, lines)
     if not crashes:
         printer.line(f"No process of {log.id} has crashed, as far as its log goes back ({log.path}).")
@@ -192,12 +191,13 @@ def _show_crashes(log: ServerLog, lines: int, printer: Printer) -> int:
     return EXIT_DONE
 
 
-async def _follow(log: ServerLog, position: int, printer: Printer) -> None:
+async def _follow(log: ServerLog, position: int, sieve: Sieve, printer: Printer) -> None:
     """Print what is written from now on, also after the file was replaced, until Ctrl-C or nobody reads any more."""
     follower = Follower(log.path, position)
     while not printer.gone:
-        for line in follower.read():
-            printer.line(harmless(line))
+        for raw in follower.read():
+            for line in sieve.take(raw):
+                printer.line(line)
         await trio.sleep(_POLL_SECONDS)
 
 

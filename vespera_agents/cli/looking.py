@@ -12,13 +12,14 @@ import sqlite3
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import click
 import trio
 
-from supervisors import render_tree
+from supervisors import TreeNode, render_tree
 from vespera_agents.cli.outcomes import EXIT_DONE
 from vespera_agents.cli.wording import counted, one_line
 from vespera_agents.serving.control import ask_server, tree_of
@@ -41,11 +42,13 @@ from vespera_agents.workspace import (
     open_workspace,
 )
 
-__all__ = ["show_artifact", "show_status", "show_tree"]
+__all__ = ["choose_session", "reading", "show_artifact", "show_status", "show_tree", "tree_text"]
 
 _TOLD_ELSEWHERE: Final = {"next_action", "servers"}
 _SHOWN: Final = 20
 """Tasks of a kind, and sessions, that are listed for people."""
+_NAME_MAX: Final = 200
+"""Letters of a name in a tree: all lines become as long as the longest."""
 
 
 def show_status(directory: Path, reference: str | None, *, as_json: bool) -> int:
@@ -68,9 +71,9 @@ def show_status(directory: Path, reference: str | None, *, as_json: bool) -> int
     tasks: list[Task] = []
     lines: list[SessionLine] = []
     if workspace.database.exists():
-        with _reading(workspace) as connection:
+        with reading(workspace) as connection:
             found = queries.sessions(connection)
-            session = _choose(found, reference)
+            session = choose_session(found, reference)
             if session is not None:
                 tasks = queries.session_tasks(connection, session.id)
                 standing = read_standing(connection, session.id, len(tasks))
@@ -114,8 +117,25 @@ def show_tree(directory: Path, *, as_json: bool) -> int:
         if number:
             click.echo()
         click.echo(f"{server.kind} {server.id} (process {server.pid})")
-        click.echo(printable(render_tree(tree_of(tree))))
+        click.echo(tree_text(tree_of(tree)))
     return EXIT_DONE
+
+
+def tree_text(tree: TreeNode) -> str:
+    """Draw a tree with one line for each node, whatever names and facts hold."""
+    return render_tree(_on_a_line(tree))
+
+
+def _on_a_line(node: TreeNode) -> TreeNode:
+    facts = {one_line(key): one_line(value) if isinstance(value, str) else value for key, value in node.detail.items()}
+    name = one_line(node.id)
+    return replace(
+        node,
+        id=name if len(name) <= _NAME_MAX else f"{name[:_NAME_MAX]}…",
+        state=one_line(node.state),
+        detail=facts,
+        children=tuple(map(_on_a_line, node.children)),
+    )
 
 
 def show_artifact(directory: Path, reference: str, output: Path | None) -> int:
@@ -130,7 +150,7 @@ def show_artifact(directory: Path, reference: str, output: Path | None) -> int:
     workspace = open_workspace(directory, make=False)
     if not workspace.database.exists():
         raise NotFound(f"there is no artifact in {workspace.directory} yet", "Run a plan: `vespera run PLAN`.")
-    with _reading(workspace) as connection:
+    with reading(workspace) as connection:
         artifact = queries.artifact(connection, reference)
     data = trio.run(ArtifactFiles(workspace.artifacts).read, artifact.sha256)
     if output is not None:
@@ -150,7 +170,7 @@ def show_artifact(directory: Path, reference: str, output: Path | None) -> int:
 
 
 @contextlib.contextmanager
-def _reading(workspace: Workspace) -> Generator[sqlite3.Connection]:
+def reading(workspace: Workspace) -> Generator[sqlite3.Connection]:
     """Read the database in one transaction, so that several queries see one state."""
     try:
         with contextlib.closing(connect(workspace.database, read_only=True)) as connection:
@@ -160,7 +180,7 @@ def _reading(workspace: Workspace) -> Generator[sqlite3.Connection]:
         raise StoreUnavailable.because(error) from error
 
 
-def _choose(sessions: Sequence[Session], reference: str | None) -> Session | None:
+def choose_session(sessions: Sequence[Session], reference: str | None) -> Session | None:
     """Find the session that is meant; they come the newest first."""
     if reference is not None:
         for session in sessions:
@@ -187,7 +207,7 @@ def _status_lines(
     answer: StatusAnswer | None,
     tasks: Sequence[Task],
 ) -> Iterator[str]:
-    yield f"Workspace {workspace.directory}"
+    yield f"Workspace {one_line(str(workspace.directory))}"
     yield f"Served by {serving}"
     if answer is None:
         yield "No session yet. Run a plan: vespera run PLAN"

@@ -127,7 +127,11 @@ def _tree(drafts: Sequence[TaskDraft], indent: str) -> Iterator[str]:
     for draft in drafts:
         title = one_line(draft.title)
         name = f"{title} [{draft.key}]" if draft.key != title else title
-        facts = [] if draft.subtasks else [draft.specialist, str(draft.complexity).replace("_", " ")]
+        facts = (
+            []
+            if draft.subtasks
+            else [draft.specialist or "no specialist named", str(draft.complexity).replace("_", " ")]
+        )
         if draft.done:
             facts.append("done")
         if draft.dependencies:

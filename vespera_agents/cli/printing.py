@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 from typing import Final, TextIO, final
 
 from rich.console import Console, RenderableType
@@ -41,7 +42,9 @@ class Printer:
 
     @property
     def gone(self) -> bool:
-        """Whether nobody reads any more."""
+        """Whether nobody reads any more; also found out while there is nothing to print."""
+        if not self._gone and self._is_cut_off():
+            self._give_up()
         return self._gone
 
     def line(self, text: str = "") -> None:
@@ -62,9 +65,21 @@ class Printer:
             self._stream.write(text)
             self._stream.flush()
         except OSError:
-            self._gone = True
-            # Python flushes once more at its end and would complain; what is left goes nowhere instead.
-            with contextlib.suppress(OSError, ValueError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, self._stream.fileno())
-                os.close(nowhere)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._gone = True
+        # Python flushes once more at its end and would complain; what is left goes nowhere instead.
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+    def _is_cut_off(self) -> bool:
+        """Ask the kernel whether the other end of a pipe is closed."""
+        try:
+            asked = select.poll()
+            asked.register(self._stream.fileno(), 0)
+            return bool(asked.poll(0))
+        except (OSError, ValueError):
+            return False  # It is no file of the system, as in a test.

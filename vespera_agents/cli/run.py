@@ -34,6 +34,8 @@ from vespera_agents.work.plans import Plan, plan_drafts
 
 __all__ = ["RunWish", "carry_out"]
 
+_CALLBACKS_SECONDS: Final = 5.0
+"""How long a run that is over waits for callbacks to be delivered."""
 _SWITCH_INTERVAL_SECONDS: Final = 5e-5
 """How long a thread may keep the interpreter: with the default of 5 ms a commit waits for the loop again and again."""
 _ALARMING: Final = frozenset(
@@ -143,6 +145,7 @@ async def _run(plan: Plan, wish: RunWish, watched: _Watched) -> RunResult | None
                             await runtime.doors.start_child(control_spec(runtime, opened))
                         stop.run = PlanRun(opened, watched.hear)
                         result = await stop.run.run(plan, wish.options)
+                        await opened.callbacks.drain(_CALLBACKS_SECONDS)
                 except caused_by_users() as error:
                     refusal = error
             nursery.cancel_scope.cancel()

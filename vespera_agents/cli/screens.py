@@ -7,8 +7,8 @@ know now. Not what is true of a run (`board`) and not what came of it (`results`
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Final, Protocol, final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, NamedTuple, Protocol, final
 
 import click
 import trio
@@ -24,7 +24,16 @@ from vespera_agents.cli.wording import counted, duration, one_line
 from vespera_agents.specialists.conductor import RunEvent, RunEventKind
 from vespera_agents.work.models import Task, TaskStatus
 
-__all__ = ["LineScreen", "LiveScreen", "Screen", "SilentScreen", "board_view", "choose_screen"]
+__all__ = [
+    "LineScreen",
+    "LiveScreen",
+    "PhaseBar",
+    "Screen",
+    "SilentScreen",
+    "board_view",
+    "choose_screen",
+    "phase_table",
+]
 
 FRAME_SECONDS: Final = 0.1
 """How often a live display is drawn anew."""
@@ -171,10 +180,23 @@ def board_view(board: Board, title: str, elapsed_seconds: float, now: float, *, 
     if len(phases) > room:
         # What is over needs no line of its own on a small terminal.
         phases = [phase for phase in phases if phase.ended < phase.total][:room]
-    return Group(head, _phase_table(phases), *_running_lines(board, now))
+    return Group(head, phase_table(map(_bar, phases)), *_running_lines(board, now))
 
 
-def _phase_table(phases: list[Phase]) -> Table:
+@final
+class PhaseBar(NamedTuple):
+    """What is drawn of one phase."""
+
+    title: str
+    ended: int
+    total: int
+    failed: int
+    remarks: Mapping[str, int]
+    """What else there is to say, by name; zeros are not said."""
+
+
+def phase_table(phases: Iterable[PhaseBar]) -> Table:
+    """Draw phases, one line with a bar for each."""
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=40)
     table.add_column(width=_BAR_WIDTH)
@@ -185,12 +207,16 @@ def _phase_table(phases: list[Phase]) -> Table:
         bar = ProgressBar(
             total=phase.total, completed=phase.ended, width=_BAR_WIDTH, complete_style=style, finished_style=style
         )
-        facts = {"failed": phase.failed, "waived": phase.waived, "waiting for a client": len(phase.waiting)}
-        remarks = counted({name: number for name, number in facts.items() if number}) if any(facts.values()) else ""
-        table.add_row(
-            Text(phase.title), bar, f"{phase.ended}/{phase.total}", Text(remarks, "red" if phase.failed else "dim")
-        )
+        facts = {"failed": phase.failed, **phase.remarks}
+        said = {name: number for name, number in facts.items() if number}
+        remarks = Text(counted(said) if said else "", "red" if phase.failed else "dim")
+        table.add_row(Text(one_line(phase.title)), bar, f"{phase.ended}/{phase.total}", remarks)
     return table
+
+
+def _bar(phase: Phase) -> PhaseBar:
+    remarks = {"waived": phase.waived, "waiting for a client": len(phase.waiting)}
+    return PhaseBar(phase.title, phase.ended, phase.total, phase.failed, remarks)
 
 
 def _running_lines(board: Board, now: float) -> list[Text]:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vespera_agents.front.launch import Launch, launch, module_command
-from vespera_agents.front.words import read_words
+from vespera_agents.front.words import LOG_FORMAT, read_words
 
 if TYPE_CHECKING:
     from vespera_agents.front.http.listening import Listening
@@ -50,9 +50,12 @@ def serve_behind_front(
     gc.enable()
     # Elsewhere a process that has imported as much as ours may not fork.
     forker = tuple(module_command(_FORKER, words)) if sys.platform.startswith("linux") else None
-    workspace = (read_words(["serve", *words]) or {}).get("--workspace", ["."])[0]
+    given = read_words(["serve", *words]) or {}
+    workspace = given.get("--workspace", ["."])[0]
     serves = os.path.realpath(os.path.expanduser(workspace))  # noqa: PTH111 - the front has no path objects
-    settings = Settings(worker=worker, forker=forker, spare=spare, serves=serves)
+    settings = Settings(
+        worker=worker, forker=forker, spare=spare, serves=serves, says_json=given.get(LOG_FORMAT) == ["json"]
+    )
     if listening is None:
         return run_front(settings, launched)
     from vespera_agents.front.http.side import http_side  # noqa: PLC0415 - only who serves HTTP pays for it

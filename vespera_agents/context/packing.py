@@ -1,7 +1,7 @@
 """A context on its way from one process to the next: whole sections with their sources, under a checksum.
 
 A pack is a cache: whoever cannot read it makes the context anew from what it was made of. Pure: no file, no clock.
-Neighbours: `budget` makes the sections, `specialists.handing_over` keeps packs and compares the sources.
+Neighbours: `sections` says what one is, `specialists.handing_over` keeps packs and compares the sources.
 """
 
 from __future__ import annotations
@@ -12,12 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, cast, final
 
-from vespera_agents.context.budget import Section
+from vespera_agents.context.sections import Section, SectionKind
 from vespera_agents.context.sources import Source, SourceKind
 
 __all__ = ["DamagedPack", "HeldContext", "pack", "unpack"]
 
-_KINDS: Final[Mapping[str, SourceKind]] = {"role": "role", "task": "task", "artifact": "artifact", "event": "event"}
+_KINDS: Final[Mapping[str, SourceKind]] = {
+    "role": "role",
+    "task": "task",
+    "artifact": "artifact",
+    "note": "note",
+    "event": "event",
+}
 
 
 @final
@@ -76,6 +82,7 @@ def _section(told: Mapping[str, object]) -> Section:
     return Section(
         str(told["name"]),
         str(told["text"]),
-        int(str(told["rank"])),
+        SectionKind(str(told["kind"])),
+        int(str(told["priority"])),
         tuple(Source(_KINDS[kind], identifier, version) for kind, identifier, version in sources),
     )

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 __all__ = ["Source", "SourceKind"]
 
-SourceKind = Literal["role", "task", "artifact", "event"]
+SourceKind = Literal["role", "task", "artifact", "note", "event"]
 
 
 class Source(NamedTuple):
@@ -18,6 +18,6 @@ class Source(NamedTuple):
 
     kind: SourceKind
     id: str
-    """Of the role its name."""
+    """Of the role its name, of a shared note `<session id>/<name>`."""
     version: str
-    """A task's version, an artifact's content hash, a role's digest, an event's number."""
+    """A task's or note's version, an artifact's content hash, a role's digest, an event's number."""

@@ -73,7 +73,9 @@ def run_front(settings: Settings, launched: Launch | None = None, make_door: Mak
 
 async def _front(settings: Settings, launched: Launch, make_door: MakeDoor) -> int:
     head = f"server {launched.server} (pid {os.getpid()}) serves {json.dumps(settings.serves)}"
-    log = Log(launched.log, launched.output[0], bytes_max=settings.log_bytes_max, head=head)
+    log = Log(
+        launched.log, launched.output[0], bytes_max=settings.log_bytes_max, head=head, says_json=settings.says_json
+    )
     workers = Workers(settings, launched, log)
     heeded = set(_SIGNALS)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

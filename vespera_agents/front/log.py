@@ -7,6 +7,7 @@ dropped and counted. Not the standard library's logging: a file that blocks or f
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import time
@@ -37,7 +38,7 @@ _LAST_SECONDS: Final = 0.2
 class Log:
     """The pipe into which the processes print, the file, and the standard error of the front."""
 
-    def __init__(self, path: str, output: int, *, bytes_max: int, head: str = "") -> None:
+    def __init__(self, path: str, output: int, *, bytes_max: int, head: str = "", says_json: bool = False) -> None:
         """Say where everything goes.
 
         Args:
@@ -45,6 +46,7 @@ class Log:
             output: where the processes' prints are read.
             bytes_max: bytes in the file before it becomes the older one of two.
             head: the first event of each file, which says whose it is; none if empty.
+            says_json: whether standard error gets events as JSON, as it gets them from the processes.
         """
         self.path = path
         """The file."""
@@ -53,6 +55,7 @@ class Log:
         self._output = output
         self._bytes_max = bytes_max
         self._head = head
+        self._says_json = says_json
         self._file: int | None = None
         self._size = 0
         self._looked = self._broken_until = 0.0
@@ -95,7 +98,8 @@ class Log:
     def tell(self, text: str) -> None:
         """Write down an event that whoever reads our standard error shall know of, too."""
         self.say(text)
-        self._tee(f"vespera: {text}\n".encode(errors="backslashreplace"), 0.0)
+        line = _json_event(text) if self._says_json else f"vespera: {text}\n".encode(errors="backslashreplace")
+        self._tee(line, 0.0)
 
     def last_words(self) -> str:
         """Quote the last line that was printed since the last event, for whoever is told of a death; empty if none."""
@@ -183,9 +187,18 @@ class Log:
 
 
 def _event(text: str) -> bytes:
+    return f"{_moment()} front: {text}\n".encode(errors="backslashreplace")
+
+
+def _json_event(text: str) -> bytes:
+    """Write an event as the processes write theirs: see `vespera_agents.logs.formats`, which would cost a start."""
+    line = {"at": _moment(), "level": "warning", "logger": "vespera_agents.front", "event": text}
+    return f"{json.dumps(line)}\n".encode()
+
+
+def _moment() -> str:
     now = time.time()
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-    return f"{moment}.{int(now % 1 * 1000):03d}Z front: {text}\n".encode(errors="backslashreplace")
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z"
 
 
 def _prune(directory: str) -> None:

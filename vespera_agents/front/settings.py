@@ -53,5 +53,7 @@ class Settings(NamedTuple):
     """Bytes in one line; longer ones are refused."""
     log_bytes_max: int = 1 << 20
     """Bytes in the log before it becomes the older one of two."""
+    says_json: bool = False
+    """Whether what goes to standard error is written as JSON."""
     serves: str = ""
     """What the log says that it serves: the path of the workspace."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-__all__ = ["HTTP_VARIABLE", "IN_PROCESS", "NO_SPARE", "quick_words", "read_words"]
+__all__ = ["HTTP_VARIABLE", "IN_PROCESS", "LOG_FORMAT", "NO_SPARE", "quick_words", "read_words"]
 
+LOG_FORMAT: Final = "--log-format"
+"""How everything that is said is written; the front says things, too."""
 OPTIONS: Final = (
     "--workspace",
     "--metrics",
@@ -22,6 +24,8 @@ OPTIONS: Final = (
     "--tls-key",
     "--allowed-host",
     "--lease-minutes",
+    LOG_FORMAT,
+    "--log-level",
 )
 """Each takes a value."""
 REPEATED: Final = "--allowed-host"

@@ -1,12 +1,12 @@
 """How a runtime is doing, for people and for Prometheus.
 
-catalogue, labels          every metric family that is exposed, and every label value that it can have
-reports, task_figures      what supervisors and stores told, counted for as long as the process lives
-windows, backlog           what is asked at each scrape: restart windows of the loop, tasks of the database
-measuring, exposition      from pictures to values, and from values to Prometheus families
-collector                  the one collector, and the registry with it
-endpoint, subtree          `/metrics` from a thread, and its place in the tree
-checks, vitals, lag        the model of health: what is measured now, and what follows from it
+metrics                    what Prometheus sees: the catalogue, the collector, the endpoint
+observer                   what people see who watch a server: the feed, and the page
+subtree                    `Health`: everything that a server knows of itself, and its branch of the tree
+model                      whether it lives, is ready, and how well it is; pages: the same over HTTP
+checks, vitals, lag        what is measured, and what follows from it; component_checks: what components say themselves
+settings, settings_file    from where on a measurement is a reason, and what is done then
+recovering, recoveries     when a recovery is due, and carrying it out
 errors                     what can go wrong with showing it
 
 Names are loaded when they are asked for: a server that shows no metrics does not pay for the library that does.
@@ -18,53 +18,94 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from vespera_agents.health.catalogue import CATALOGUE, Label, MetricFamily, MetricKind
-    from vespera_agents.health.collector import Collector, metrics_registry
-    from vespera_agents.health.endpoint import MetricsEndpoint, metrics_child, parse_address
-    from vespera_agents.health.errors import AddressRefused, EndpointEnded, HealthError
-    from vespera_agents.health.labels import declared_supervisor
-    from vespera_agents.health.reports import SupervisionFigures
-    from vespera_agents.health.subtree import start_health
-    from vespera_agents.health.task_figures import TaskFigures, TaskOutcome
+    from vespera_agents.health.checks import Grade, Reason, Thresholds, Verdict
+    from vespera_agents.health.component_checks import ComponentChecks
+    from vespera_agents.health.errors import (
+        AddressRefused,
+        EndpointEnded,
+        FeedRefused,
+        HealthError,
+        RecoveryFailed,
+        SettingsRefused,
+    )
+    from vespera_agents.health.metrics.catalogue import CATALOGUE
+    from vespera_agents.health.metrics.collector import Collector, metrics_registry
+    from vespera_agents.health.metrics.endpoint import MetricsEndpoint, metrics_child, parse_address
+    from vespera_agents.health.metrics.families import Label, MetricFamily, MetricKind
+    from vespera_agents.health.metrics.labels import declared_supervisor
+    from vespera_agents.health.metrics.reports import SupervisionFigures
+    from vespera_agents.health.metrics.task_figures import TaskFigures, TaskOutcome
+    from vespera_agents.health.model import HealthModel
+    from vespera_agents.health.recovering import Recovery, RecoveryAction
+    from vespera_agents.health.settings import HealthSettings, read_settings
+    from vespera_agents.health.subtree import Health, health_of
 
 __all__ = [
     "CATALOGUE",
     "AddressRefused",
     "Collector",
+    "ComponentChecks",
     "EndpointEnded",
+    "FeedRefused",
+    "Grade",
+    "Health",
     "HealthError",
+    "HealthModel",
+    "HealthSettings",
     "Label",
     "MetricFamily",
     "MetricKind",
     "MetricsEndpoint",
+    "Reason",
+    "Recovery",
+    "RecoveryAction",
+    "RecoveryFailed",
+    "SettingsRefused",
     "SupervisionFigures",
     "TaskFigures",
     "TaskOutcome",
+    "Thresholds",
+    "Verdict",
     "declared_supervisor",
+    "health_of",
     "metrics_child",
     "metrics_registry",
     "parse_address",
-    "start_health",
+    "read_settings",
 ]
 
 _HOMES: Final = {
+    "ComponentChecks": "component_checks",
+    "Grade": "checks",
+    "HealthModel": "model",
+    "HealthSettings": "settings",
+    "Reason": "checks",
+    "Recovery": "recovering",
+    "RecoveryAction": "recovering",
+    "RecoveryFailed": "errors",
+    "SettingsRefused": "errors",
+    "Thresholds": "checks",
+    "Verdict": "checks",
+    "read_settings": "settings",
     "AddressRefused": "errors",
-    "CATALOGUE": "catalogue",
-    "Collector": "collector",
+    "CATALOGUE": "metrics.catalogue",
+    "Collector": "metrics.collector",
     "EndpointEnded": "errors",
+    "FeedRefused": "errors",
+    "Health": "subtree",
     "HealthError": "errors",
-    "Label": "catalogue",
-    "MetricFamily": "catalogue",
-    "MetricKind": "catalogue",
-    "MetricsEndpoint": "endpoint",
-    "SupervisionFigures": "reports",
-    "TaskFigures": "task_figures",
-    "TaskOutcome": "task_figures",
-    "declared_supervisor": "labels",
-    "metrics_child": "endpoint",
-    "metrics_registry": "collector",
-    "parse_address": "endpoint",
-    "start_health": "subtree",
+    "Label": "metrics.families",
+    "MetricFamily": "metrics.families",
+    "MetricKind": "metrics.families",
+    "MetricsEndpoint": "metrics.endpoint",
+    "SupervisionFigures": "metrics.reports",
+    "TaskFigures": "metrics.task_figures",
+    "TaskOutcome": "metrics.task_figures",
+    "declared_supervisor": "metrics.labels",
+    "metrics_child": "metrics.endpoint",
+    "metrics_registry": "metrics.collector",
+    "parse_address": "metrics.endpoint",
+    "health_of": "subtree",
 }
 
 

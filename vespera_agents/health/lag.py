@@ -25,7 +25,10 @@ async def measure_lag(sample_seconds: float = SAMPLE_SECONDS) -> float:
     """
     worst = 0.0
     begun = time.perf_counter()
-    while (asked := time.perf_counter()) - begun < sample_seconds:
+    for _ in range(round(sample_seconds / _STEP_SECONDS)):
+        asked = time.perf_counter()
+        if asked - begun >= sample_seconds:
+            break
         await trio.sleep(_STEP_SECONDS)
         worst = max(worst, time.perf_counter() - asked - _STEP_SECONDS)
     return worst

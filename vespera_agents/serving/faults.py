@@ -22,11 +22,12 @@ def caused_by_users() -> tuple[type[Exception], ...]:
     # Only now, when something was raised: most commands end well, and some begin and end in a tenth of a second.
     from supervisors.guardian import GuardianError  # noqa: PLC0415
     from vespera_agents.front.http.errors import HttpError  # noqa: PLC0415
+    from vespera_agents.providers.errors import ProviderError  # noqa: PLC0415
     from vespera_agents.store.errors import StoreError  # noqa: PLC0415
     from vespera_agents.work.errors import WorkError  # noqa: PLC0415
     from vespera_agents.workspace.errors import WorkspaceError  # noqa: PLC0415
 
-    causes = (WorkError, WorkspaceError, StoreError, GuardianError, HttpError)
+    causes = (WorkError, WorkspaceError, StoreError, ProviderError, GuardianError, HttpError)
     if "vespera_agents.health.errors" not in sys.modules:
         # Its package loads the library for metrics; what was not loaded was not raised either.
         return causes

@@ -1,7 +1,7 @@
 """`vespera serve`: one process that serves a workspace to an MCP client over its pipe, or to many over HTTP.
 
     root
-    ├─ health            only with a metrics address
+    ├─ health            what the server knows of itself
     ├─ workspaces
     └─ doors             rest_for_one
         ├─ mcp           the client's connection, whose end is the end of the program; or the HTTP door
@@ -16,9 +16,9 @@ not how a worker comes to serve (`worker`).
 from __future__ import annotations
 
 import gc
-import logging
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,15 +28,21 @@ import trio
 from mcp.server.lowlevel.server import Server
 from mcp.shared.message import SessionMessage
 
-from supervisors import ChildSpec, Restart
+from supervisors import ChildSpec, Report, ReportKind, Restart
+from vespera_agents.health.metrics.labels import Reconnect
+from vespera_agents.health.metrics.requests import RequestFigures
+from vespera_agents.health.subtree import Health
+from vespera_agents.logs import LogFormat, configure_logs
 from vespera_agents.serving.behind import drain_when_told, go_on, greet
 from vespera_agents.serving.control import control_spec
-from vespera_agents.serving.lifecycle.life import Told, admit_as_before, life_spec
+from vespera_agents.serving.judging import DOOR, judged, starting
+from vespera_agents.serving.lifecycle.life import Told, life_spec
+from vespera_agents.serving.lifecycle.standing import predecessor_ended
 from vespera_agents.serving.lifecycle.surface import surface_of
 from vespera_agents.serving.protocol.callers import call_key
 from vespera_agents.serving.protocol.eras import converse
 from vespera_agents.serving.protocol.server import OrchestratorServer, build_server, server_version
-from vespera_agents.serving.tools.catalogue import tool_set
+from vespera_agents.serving.tools.catalogue import TOOLS, tool_set
 from vespera_agents.serving.tools.tool import Tool
 from vespera_agents.serving.transports.ends import ReadEnd, WriteEnd
 from vespera_agents.serving.transports.link import LinkWire
@@ -79,7 +85,7 @@ class Door(Protocol):
         ...
 
 
-MakeDoor = Callable[[OrchestratorServer, OpenWorkspace], Door]
+MakeDoor = Callable[[OrchestratorServer, OpenWorkspace, Health], Door]
 
 
 class Wire(Protocol):
@@ -179,9 +185,7 @@ async def serve(wish: ServeWish, wire: LinkWire | None = None) -> None:
         MaxRestartsExceeded: the tree gave up.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    configure_logs(LogFormat(wish.log_format), wish.log_level)
     try:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             serving = _Serving(wish, tool_set(wish.tools), signals, wire)
@@ -190,10 +194,10 @@ async def serve(wish: ServeWish, wire: LinkWire | None = None) -> None:
             elif wire is not None and wish.behind is not None:
                 await _serve_http_behind(serving, wire.front, wish.behind)
             elif wire is not None:
-                await serving.behind_a_front(lambda server, _: StdioDoor(server, wire, wire.drained))
+                await serving.behind_a_front(lambda server, _, __: StdioDoor(server, wire, wire.drained))
             else:
                 with open_stdio() as stdio:
-                    await serving.run(lambda server, _: StdioDoor(server, stdio))
+                    await serving.run(lambda server, _, __: StdioDoor(server, stdio))
     finally:
         # The process ends now, and whoever started it waits: without its last collection of garbage it is gone in
         # 20 ms instead of 220.
@@ -203,39 +207,49 @@ async def serve(wish: ServeWish, wire: LinkWire | None = None) -> None:
 async def _serve_http(serving: _Serving, http: HttpWish) -> None:
     # Only who serves HTTP pays for importing what does.
     from vespera_agents.front.http.listening import listen  # noqa: PLC0415
+    from vespera_agents.serving.transports.http.beside import beside  # noqa: PLC0415
     from vespera_agents.serving.transports.http.door import HttpDoor  # noqa: PLC0415
 
-    with listen(http) as listening:
-        await serving.run(
-            lambda server, opened: HttpDoor(
-                server,
-                listening,
-                opened.store,
-                name=opened.record.id,
-                announce=_announce,
-                at_stop=server.at_stop,
-            ),
+    def door(server: OrchestratorServer, opened: OpenWorkspace, health: Health) -> Door:
+        more = beside(health, server.at_stop)
+        return HttpDoor(
+            server,
+            listening,
+            opened.store,
+            name=opened.record.id,
+            announce=_announce,
+            at_stop=more.at_stop,
+            reconnected=health.requests.reconnected,
+            pages=more.pages,
         )
+
+    with listen(http) as listening:
+        await serving.run(door)
 
 
 async def _serve_http_behind(serving: _Serving, front: FrontLink, url: str) -> None:
     from vespera_agents.front.http.limits import BEHIND_A_FRONT  # noqa: PLC0415
+    from vespera_agents.serving.transports.http.beside import beside  # noqa: PLC0415
     from vespera_agents.serving.transports.http.door import HttpDoor  # noqa: PLC0415
     from vespera_agents.serving.transports.http.private import listen_privately  # noqa: PLC0415
 
+    def door(server: OrchestratorServer, opened: OpenWorkspace, health: Health) -> Door:
+        more = beside(health, server.at_stop)
+        return HttpDoor(
+            server,
+            listening,
+            opened.store,
+            name=front.server,
+            front=front,
+            at_stop=more.at_stop,
+            reconnected=health.requests.reconnected,
+            limits=BEHIND_A_FRONT,
+            pages=more.pages,
+        )
+
     front.brings_http = True
     with listen_privately(url) as listening:
-        await replace(serving, private=listening.private).behind_a_front(
-            lambda server, opened: HttpDoor(
-                server,
-                listening,
-                opened.store,
-                name=front.server,
-                front=front,
-                at_stop=server.at_stop,
-                limits=BEHIND_A_FRONT,
-            ),
-        )
+        await replace(serving, private=listening.private).behind_a_front(door)
 
 
 def _announce(url: str) -> None:
@@ -268,54 +282,68 @@ class _Serving:
         """Open the tree and serve until the door has ended."""
         lease_seconds = self.wish.lease_minutes * 60
         front = None if self.wire is None else self.wire.front
-        if self.wish.metrics is None:
-            async with open_runtime("serve", lease_seconds=lease_seconds, front=front) as runtime:
-                await self._serve(runtime, make_door)
-            return
-        # Only who asks for metrics pays for importing what shows them.
-        from vespera_agents.health import SupervisionFigures, start_health  # noqa: PLC0415
+        health = Health()
+        async with open_runtime("serve", listener=health, lease_seconds=lease_seconds, front=front) as runtime:
+            health.model.unready = starting
+            health.count(runtime)
+            if not self._takes_over:
+                await health.start(runtime, self.wish.metrics)
+            await self._serve(runtime, make_door, health)
 
-        figures = SupervisionFigures()
-        async with open_runtime("serve", listener=figures, lease_seconds=lease_seconds, front=front) as runtime:
-            await start_health(runtime, figures, self.wish.metrics)
-            await self._serve(runtime, make_door)
-
-    async def _serve(self, runtime: Runtime, make_door: MakeDoor) -> None:
+    async def _serve(self, runtime: Runtime, make_door: MakeDoor, health: Health) -> None:
         if self.wire is not None:
             self.wire.front.at_written = partial(_forget, runtime)
         opened = await runtime.workspace(self.wish.workspace)
         orchestrator = Orchestrator(runtime, opened.workspace.directory)
-        server = build_server(orchestrator, self.tools)
-        door = make_door(server, opened)
-        await admit_as_before(orchestrator)
+        server = build_server(orchestrator, self.tools, figures=health.requests)
+        door = make_door(server, opened, health)
         # The door comes first: under rest_for_one nothing that follows it can take it down.
-        spec = ChildSpec("mcp", door.run, restart=Restart.TRANSIENT, shutdown_seconds=_DOOR_SECONDS)
+        spec = ChildSpec(DOOR, door.run, restart=Restart.TRANSIENT, shutdown_seconds=_DOOR_SECONDS)
         await runtime.doors.start_child(spec)
+        health.supervision.watch_starts(partial(_count_restart, health.requests))
+        judged(health.model, orchestrator, opened, door, [tool.name for tool in TOOLS.values() if tool.begins])
         if self.wire is not None:
             front = self.wire.front
             told = Told(front.activation.reason, server_version(), surface_of(self.tools), front.activation.restart)
             life = life_spec(orchestrator, front, told, server.renew)
             await greet(front, self.tools, self.private)
+            health.lifecycle.serves(time.time(), partial(predecessor_ended, front))
             await runtime.doors.start_child(life)
+        else:
+            health.lifecycle.serves(time.time())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_at_signal, self.signals, door)
-            if self.wire is None or self.wire.front.generation == 1:
-                await runtime.doors.start_child(control_spec(runtime, opened))
+            if self._takes_over:
+                nursery.start_soon(self._go_on, orchestrator, opened, health)
             else:
-                nursery.start_soon(self._go_on, orchestrator, opened)
+                await runtime.doors.start_child(control_spec(runtime, opened))
             if self.wire is not None:
                 nursery.start_soon(drain_when_told, self.wire.front, door.drained, orchestrator)
                 nursery.start_soon(_stop_with_front, self.wire.front, door)
             await door.ended.wait()
+            health.lifecycle.is_ending = True
             door.stop()
             nursery.cancel_scope.cancel()
 
-    async def _go_on(self, orchestrator: Orchestrator, opened: OpenWorkspace) -> None:
+    @property
+    def _takes_over(self) -> bool:
+        """Whether another worker served before us: then clients wait, and only for what answers them."""
+        return self.wire is not None and self.wire.front.generation > 1
+
+    async def _go_on(self, orchestrator: Orchestrator, opened: OpenWorkspace, health: Health) -> None:
         """Do what can wait a moment when clients wait for what an earlier worker did not answer."""
         assert self.wire is not None, "there is no earlier worker without a front"
         await trio.sleep(_GO_ON_SECONDS)
+        await health.start(orchestrator.runtime, self.wish.metrics)
         await orchestrator.runtime.doors.start_child(control_spec(orchestrator.runtime, opened))
         await go_on(self.wire.front, orchestrator)
+
+
+def _count_restart(figures: RequestFigures, report: Report) -> None:
+    """Hear of a door that was started again."""
+    offender = report.offender
+    if report.kind is ReportKind.CHILD_RESTARTED and report.supervisor == "doors" and offender and offender.id == DOOR:
+        figures.reconnected(Reconnect.DOOR)
 
 
 async def _stop_with_front(front: FrontLink, door: Door) -> None:

@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Final, TypeVar, final
 
 from vespera_agents.front.http.wishes import HttpWish
-from vespera_agents.front.words import HTTP_VARIABLE, IN_PROCESS, NO_SPARE, REPEATED, read_words
+from vespera_agents.front.words import HTTP_VARIABLE, IN_PROCESS, LOG_FORMAT, NO_SPARE, REPEATED, read_words
 from vespera_agents.serving.postponed import postpone
 
-__all__ = ["GC_THRESHOLDS", "LEASE_MINUTES", "ServeWish", "imported", "plain_serve"]
+__all__ = ["GC_THRESHOLDS", "LEASE_MINUTES", "LOG_FORMATS", "LOG_LEVELS", "ServeWish", "imported", "plain_serve"]
 
 T = TypeVar("T")
 
 _ONLY_HTTP: Final = ("--token-file", "--tls-cert", "--tls-key", REPEATED)
 LEASE_MINUTES: Final = (0.01, 10_080.0)
 """The shortest and the longest lease."""
+LOG_FORMATS: Final = ("console", "json")
+LOG_LEVELS: Final = ("info", "warning", "error")
 GC_THRESHOLDS: Final = (20_000, 20, 50)
 """What `gc.set_threshold` takes: 20,000 new objects, some megabytes, between two collections of the youngest ones.
 A call makes some hundreds, nearly none of which only a collection would find; with the default of 700 nearly every call
@@ -49,6 +51,10 @@ class ServeWish:
     """Whether to serve without a front."""
     spare: bool = field(default=True, kw_only=True)
     """Whether a process waits for the worker's death."""
+    log_format: str = field(default="console", kw_only=True)
+    """How the log is written: one of `LOG_FORMATS`."""
+    log_level: str = field(default="warning", kw_only=True)
+    """From which of `LOG_LEVELS` on."""
 
     def told(self, environment: MutableMapping[str, str]) -> ServeWish:
         """Add what a front says in the environment, and take it out: it is for nobody whom the worker starts."""
@@ -57,6 +63,7 @@ class ServeWish:
     def words(self) -> list[str]:
         """Give the words that a worker behind a front reads it from."""
         words = [f"--workspace={self.workspace}", f"--tools={self.tools}", f"--lease-minutes={self.lease_minutes!r}"]
+        words += [f"{LOG_FORMAT}={self.log_format}", f"--log-level={self.log_level}"]
         return words if self.metrics is None else [*words, f"--metrics={self.metrics}"]
 
 
@@ -75,6 +82,9 @@ def plain_serve(words: Sequence[str]) -> ServeWish | None:
         return None
     if not LEASE_MINUTES[0] <= minutes <= LEASE_MINUTES[1]:
         return None
+    log_format, log_level = first.get(LOG_FORMAT, LOG_FORMATS[0]), first.get("--log-level", "warning")
+    if log_format not in LOG_FORMATS or log_level not in LOG_LEVELS:
+        return None
     certificate, key, tokens = (_path(first.get(name)) for name in ("--tls-cert", "--tls-key", "--token-file"))
     http = None if address is None else HttpWish(address, tokens, certificate, key, tuple(given.get(REPEATED, ())))
     return ServeWish(
@@ -85,6 +95,8 @@ def plain_serve(words: Sequence[str]) -> ServeWish | None:
         minutes,
         in_process=IN_PROCESS in given,
         spare=NO_SPARE not in given,
+        log_format=log_format,
+        log_level=log_level,
     )
 
 

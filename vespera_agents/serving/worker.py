@@ -67,6 +67,10 @@ def load(wish: ServeWish) -> Programs:
         # What it needs when it is activated shall be there then.
         for name in ("door", "private"):
             import_module(f"vespera_agents.serving.transports.http.{name}")
+    if wish.metrics is not None:
+        # So is what shows metrics, which takes as long to import as all the rest of a takeover.
+        for name in ("collector", "endpoint"):
+            import_module(f"vespera_agents.health.metrics.{name}")
 
     return Programs(serve_link, warm_up, complete)
 

@@ -9,8 +9,13 @@ doubts                          what a user may want to be asked before
 plan_files, running             plan files as drafts; a plan from text to report
 conducting, conductor           one conductor of a session at a time; its walk over the graph of ready tasks
 runtime, sessions               the tree at run time, and the subtrees of workspaces and sessions
+lending                         who of a session's specialists works for whom
 specialist, roles, briefing     the actor, what it is told about itself, what it is told about a task
+agent, outcomes                 a specialist that works by itself with a model; what it and others give back
 standing, synthesis             how work stands, and what came of it
+callbacks                       who is told of what happens, in this process and over HTTP
+sharing                         what the specialists of a session tell each other
+help, help_desk                 one specialist asks another one: the words, and how it gets there and back
 claims                          who holds claims, and when they lapse
 keeping, gating                 handed-in work becomes artifacts; the gates before a task completes
 gathering, fitting              what briefings and syntheses read; the context to resume with, within its budget

@@ -1,8 +1,9 @@
 """Whether new work may begin in this process, and which calls are under way.
 
 Closed for one of two reasons: the process is about to be replaced, and whoever comes waits unanswered for the next one;
-or a shutdown is prepared, and whoever wants to begin something is refused. Neighbours: `conductor` begins nothing while
-it is closed; `serving` counts calls here and says when it closes and opens.
+or a shutdown is prepared, and whoever wants to begin something is refused. Open, it may have breakers: of one tool, or
+of all work that begins, because the server is not well. Neighbours: `conductor` begins nothing while it is closed;
+`serving` counts calls here and says when it closes and opens; `health` opens breakers.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import trio
 
+from vespera_agents.specialists.breaker import Breaker, BreakerStatistics
 from vespera_agents.work.errors import Conflict
 
-__all__ = ["Admission", "AdmissionStatistics", "UnderWay"]
+__all__ = ["EVERYTHING", "Admission", "AdmissionStatistics", "UnderWay"]
+
+EVERYTHING: Final = "everything"
+"""The kind of the breaker that refuses all work that begins."""
 
 
 @final
@@ -44,7 +49,8 @@ class AdmissionStatistics:
     held: int
     """Calls that wait until it opens, or until this process is replaced."""
     refused: int
-    """Calls so far."""
+    """Calls so far, by breakers, too."""
+    breakers: tuple[BreakerStatistics, ...]
 
 
 @final
@@ -63,6 +69,7 @@ class Admission:
         self._left = trio.Event()
         self._held = 0
         self._refused = 0
+        self._breakers: dict[str, Breaker] = {}
         self.draining = False
         """This process is about to be replaced."""
         self.prepared_since: float | None = None
@@ -96,11 +103,24 @@ class Admission:
         while not self.is_open:
             await self._opened.wait()
 
-    def refuse_if_prepared(self, what: str) -> None:
-        """Refuse to begin something while a shutdown is prepared.
+    @property
+    def refuses(self) -> bool:
+        """Whether anything that begins new work is refused."""
+        return self.prepared_since is not None or any(one.is_open for one in self._breakers.values())
+
+    def breaker(self, kind: str) -> Breaker:
+        """Give the breaker of a tool, or of EVERYTHING."""
+        return self._breakers.setdefault(kind, Breaker(kind))
+
+    def refuse(self, what: str) -> None:
+        """Refuse to begin something while a shutdown is prepared, or a breaker open.
+
+        Args:
+            what: the tool.
 
         Raises:
-            Conflict: it is.
+            Conflict: a shutdown is prepared.
+            Overloaded: a breaker is open.
         """
         if self.prepared_since is not None:
             self._refused += 1
@@ -109,6 +129,9 @@ class Admission:
                 "Finish or release what is in progress; to go on working, call "
                 "orchestrator_shutdown_prepare(undo=true) first.",
             )
+        for kind in (EVERYTHING, what):
+            if kind in self._breakers:
+                self._breakers[kind].refuse(what)
 
     async def until_begun(self) -> None:
         """Wait while this process is about to be replaced."""
@@ -141,7 +164,9 @@ class Admission:
 
     def statistics(self) -> AdmissionStatistics:
         """Count who is in and who waits."""
-        return AdmissionStatistics(len(self._calls), self._held, self._refused)
+        breakers = tuple(one.statistics() for one in self._breakers.values())
+        refused = self._refused + sum(one.refused for one in breakers)
+        return AdmissionStatistics(len(self._calls), self._held, refused, breakers)
 
     def _wake(self) -> None:
         self._opened.set()

@@ -22,8 +22,6 @@ __all__ = [
     "CompleteAnswer",
     "DeleteAnswer",
     "DependencyView",
-    "PlanAnswer",
-    "PlannedTask",
     "QueryAnswer",
     "ResumeAnswer",
     "SessionAnswer",
@@ -103,6 +101,7 @@ class TaskView(Answer):
     run: str | None = None
     when: str | None = None
     gates: list[str] | None = None
+    strategy: str | None = None
     claimed_by: str | None = None
     attempts: int | None = None
     created: str | None = None
@@ -177,6 +176,8 @@ class ResumeAnswer(Answer):
     blocked: list[BlockedTask]
     recent_artifacts: list[ArtifactLink]
     recently_completed: list[TaskView]
+    shared_notes: list[str]
+    """`<name> (of the <owner>, version <number>, <size> bytes)` of the session's shared context, the latest first."""
     context_tokens: int
     """An estimate of this answer's size."""
     left_out: list[str]
@@ -206,36 +207,12 @@ class StatusAnswer(Answer):
     specialists: list[SpecialistView]
     jobs: list[str]
     """The newest long work: `<task id> <status> <done>/<total>: <what>`."""
+    models: list[str]
+    """What each model did and cost: `<provider>/<model>: <calls>, <repeated>, <tokens>, <cost>`."""
     oldest_waiting_seconds: dict[str, float]
     """For each live status, how long its oldest task has stood there."""
     servers: list[str]
     at: str | None
-    next_action: str
-
-
-class PlannedTask(Answer):
-    """One created task, in the order of the breakdown."""
-
-    id: str
-    key: str
-    title: str
-    parent_task_id: str | None
-    depth: int
-    ready: bool
-
-
-class PlanAnswer(Answer):
-    """What a plan created."""
-
-    session_id: str
-    root_task_ids: list[str]
-    tasks: list[PlannedTask]
-    ready: list[str]
-    """Ids that can be claimed now."""
-    notes: list[str]
-    """What the plan reader could not resolve."""
-    unplaced_lines: int
-    """Lines of a plan file that the reader could not place; `vespera plan show` lists them."""
     next_action: str
 
 
@@ -267,7 +244,7 @@ class ClaimAnswer(Answer):
     prompt: str
     """The specialist's briefing: role, task, gates, what it builds on."""
     context_tokens: int
-    """An estimate of the prompt's size."""
+    """Of the prompt: counted where its bytes do not prove that it fits, else an estimate."""
     context_tokens_max: int
     left_out: list[str]
     """Parts that did not fit into the role's budget."""
@@ -379,6 +356,7 @@ def task_view(
             "run": task.run.text if task.run else None,
             "when": task.when.text if task.when else None,
             "gates": [gate.text for gate in task.gates],
+            "strategy": task.strategy_text,
             "claimed_by": task.claimed_by,
             "attempts": task.attempts,
             "created": iso(task.created),

@@ -1,8 +1,8 @@
 """The briefing: everything that somebody needs to carry out one task, within the context budget of its role.
 
 Pinned: the role, the task, its gates. Droppable, the last first: the container's text, the artifacts and the
-summaries of what it depends on. Pure: whoever calls has read the rows. Neighbours: `specialist` writes it when it is
-asked to; `context` keeps it within the limit.
+summaries of what it depends on. Whoever calls has read the rows. Neighbours: `specialist` writes it when it is asked
+to; `context` keeps it within the limit.
 """
 
 from __future__ import annotations
@@ -12,14 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from vespera_agents.context.budget import ContextBudget, Dropped, Section
+import trio
+
+from vespera_agents.context.budget import ContextBudget
+from vespera_agents.context.sections import Dropped, Section, SectionKind
 from vespera_agents.context.sources import Source
 from vespera_agents.specialists.roles import Role
+from vespera_agents.store.notes import Note, begun_text, note_title
 from vespera_agents.work.models import Artifact, Dependency, Task
 
-__all__ = ["Briefing", "Surroundings", "brief", "role_source"]
+__all__ = ["Briefing", "Surroundings", "add_task", "brief", "role_source", "role_text"]
 
-_SUMMARIES, _ARTIFACTS, _CONTAINER = 1, 2, 3
+_SUMMARIES, _ARTIFACTS, _CONTAINER = 3, 2, 1
+"""The lower goes first."""
 
 
 @final
@@ -32,6 +37,8 @@ class Surroundings:
     depends_on: Mapping[str, Task] = field(default_factory=dict[str, Task])
     artifacts: Sequence[Artifact] = ()
     """Of the task itself, of its dependencies and of its container."""
+    notes: Sequence[Note] = ()
+    """What the role may see of the session's shared context; where a specialist works by itself, it asks for them."""
 
 
 @final
@@ -41,30 +48,44 @@ class Briefing:
 
     prompt: str
     context_tokens: int
-    """An estimate."""
+    """Counted where the text has more bytes than it may have tokens, else estimated."""
     context_tokens_max: int
     dropped: tuple[Dropped, ...]
     sections: tuple[Section, ...]
     """The prompt's parts, each with what it was made of."""
 
 
-def brief(role: Role, task: Task, around: Surroundings) -> Briefing:
-    """Write the briefing for a task."""
-    budget = ContextBudget(role.context_tokens_max)
+async def brief(role: Role, task: Task, around: Surroundings) -> Briefing:
+    """Write the briefing for a task.
+
+    Where its bytes do not prove that it fits, it is counted, in a thread: the vocabulary alone takes 0.4 s to read.
+    """
+    # Nobody compacts a briefing or begins afresh over it: the limit is its only threshold.
+    budget = ContextBudget(role.context_tokens_max, compact_at=1.0, respawn_at=1.0)
     itself, named = (_task_source(task),), (role_source(role),)
-    budget.add("Your role", _role_text(role), sources=named)
-    budget.add("Your task", _task_text(task), sources=itself)
-    budget.add("Gates", _gates_text(task), sources=itself)
+    budget.add("Your role", role_text(role), SectionKind.ROLE, sources=named)
+    add_task(budget, task, around)
+    for one in around.notes:
+        known = (Source("note", f"{one.session_id}/{one.name}", str(one.version)),)
+        budget.add(f"Shared note: {note_title(one)}", begun_text(one), SectionKind.SHARED, sources=known)
+    budget.add("When you are done", _closing_text(role, task), SectionKind.GATES, sources=(*named, *itself))
+    made = budget.assemble() if budget.needs_no_count else await trio.to_thread.run_sync(budget.assemble)
+    return Briefing(made.text, made.context_tokens, role.context_tokens_max, made.dropped, made.kept)
+
+
+def add_task(budget: ContextBudget, task: Task, around: Surroundings) -> None:
+    """Add what there is to tell of a task: itself, its gates, what it builds on, and the larger piece of work."""
+    itself = (_task_source(task),)
+    budget.add("Your task", _task_text(task), SectionKind.TASK, sources=itself)
+    budget.add("Gates", _gates_text(task), SectionKind.GATES, sources=itself)
     builds_on = tuple(map(_task_source, around.depends_on.values()))
-    budget.add("What this builds on", _dependencies_text(around), rank=_SUMMARIES, sources=builds_on)
     shown = tuple(Source("artifact", one.id, one.sha256) for one in around.artifacts)
-    budget.add("Artifacts", _artifacts_text(around), rank=_ARTIFACTS, sources=shown)
-    if around.parent is not None:
-        parent = f"{around.parent.title}\n\n{around.parent.description}"
-        budget.add("The larger piece of work", parent, rank=_CONTAINER, sources=(_task_source(around.parent),))
-    budget.add("When you are done", _closing_text(role, task), sources=(*named, *itself))
-    prompt, dropped = budget.render()
-    return Briefing(prompt, budget.count(prompt), role.context_tokens_max, tuple(dropped), budget.kept)
+    for name, text, priority, sources in (
+        ("What this builds on", _dependencies_text(around), _SUMMARIES, builds_on),
+        ("Artifacts", _artifacts_text(around), _ARTIFACTS, shown),
+        ("The larger piece of work", *_container(around)),
+    ):
+        budget.add(name, text, SectionKind.DEPENDENCIES, priority=priority, sources=sources)
 
 
 def role_source(role: Role) -> Source:
@@ -76,7 +97,8 @@ def _task_source(task: Task) -> Source:
     return Source("task", task.id, str(task.version))
 
 
-def _role_text(role: Role) -> str:
+def role_text(role: Role) -> str:
+    """Tell a role to whoever plays it."""
     parts = [f"You are the {role.name}. {role.role_definition}"]
     if role.expertise:
         parts.append(f"Your expertise: {', '.join(role.expertise)}.")
@@ -121,6 +143,13 @@ def _artifacts_text(around: Surroundings) -> str:
         f"- {artifact.name} ({artifact.kind}, {artifact.size} bytes): vespera://artifact/{artifact.sha256}"
         for artifact in around.artifacts
     )
+
+
+def _container(around: Surroundings) -> tuple[str, int, tuple[Source, ...]]:
+    parent = around.parent
+    if parent is None:
+        return "", _CONTAINER, ()
+    return f"{parent.title}\n\n{parent.description}", _CONTAINER, (_task_source(parent),)
 
 
 def _closing_text(role: Role, task: Task) -> str:

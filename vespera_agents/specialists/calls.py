@@ -36,7 +36,7 @@ More = Callable[[sqlite3.Connection, Task, ArtifactFiles], M]
 class Call:
     """One wish of a client."""
 
-    __slots__ = ("_steps", "by", "confirmed", "holder", "job", "key", "repeated", "report", "request")
+    __slots__ = ("_steps", "by", "confirmed", "holder", "job", "key", "model", "repeated", "report", "request")
 
     def __init__(
         self,
@@ -67,6 +67,8 @@ class Call:
         """The job that goes on when the call was answered; set by the tool that began it."""
         self.request: str | None = None
         """The number under which a front knows the request, and repeats it to another worker."""
+        self.model: Mapping[str, object] | None = None
+        """What its client offers of its own model, as JSON can carry it: the work that it begins may ask for it."""
         self._steps = 0
 
     def intent(self, **more: object) -> dict[str, object]:

@@ -22,7 +22,7 @@ from vespera_agents.store import CommandKey, Store, StoreError, queries
 from vespera_agents.store.commands import ReleaseClaims, ReleaseLapsed, RenewLease
 from vespera_agents.workspace import Workspace, WorkspaceError, guardian_lock, machine_time, server_alive
 
-__all__ = ["LEASE_SECONDS", "Claims", "ClaimsStatistics", "Holder"]
+__all__ = ["LEASE_SECONDS", "Claims", "ClaimsStatistics", "Holder", "conductor_name"]
 
 LEASE_SECONDS: Final = 3_600.0
 """How long a client that is not heard of keeps what it has claimed."""
@@ -33,6 +33,7 @@ _LOOK_SECONDS_MAX: Final = 60.0
 _LOOKS_IN_A_LEASE: Final = 4
 _WRITES_IN_A_LEASE: Final = 60
 """How often a durable lease is written at most in the time of one lease: each minute, with the usual hour."""
+_CONDUCTORS: Final = "conductor/"
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +211,7 @@ class Claims:
             # Claimed through an earlier worker of our front: the client that holds it may still be there. What a
             # conductor of ours holds, it gives back itself.
             ours = f"{self._server()}/"
-            mine = [one for one in claims if one.startswith(ours) and not one.startswith(f"{ours}conductor/")]
+            mine = [one for one in claims if one.startswith(ours) and not one.startswith(ours + _CONDUCTORS)]
             self._heard = {**dict.fromkeys(mine, now), **self._heard}
         released: list[str] = []
         for name in tuple(self._heard):
@@ -240,6 +241,11 @@ class Claims:
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""
         return {"clients": len(self._heard), "released": self._released}
+
+
+def conductor_name(server: str, session_id: str) -> str:
+    """Give the name under which a server's conductor of a session claims: the next one gives back what it holds."""
+    return f"{server}/{_CONDUCTORS}{session_id}"
 
 
 def _claims_and_leases(connection: sqlite3.Connection) -> tuple[dict[str, list[str]], list[queries.Lease]]:

@@ -1,9 +1,10 @@
 """The conductor: walks the graph of one session and has its ready tasks carried out, so many at a time.
 
 It reads what is ready, claims it, borrows a specialist, and commits what came of the work. A task that is a command is
-carried out; a task without one is prepared (its briefing becomes an artifact) and waits for a client. It holds no
-state of its own beyond what runs: killed at any moment, the next one goes on from the rows. Neighbours: `running`
-starts it for `vespera run`, `specialist` does the work, the store decides what is ready.
+carried out; on one that is none a specialist works by itself where there are models to ask, else it is prepared (its
+briefing becomes an artifact) and waits for a client. It holds no state of its own beyond what runs: killed at any
+moment, the next one goes on from the rows. Neighbours: `running` starts it for `vespera run`, `specialist` does the
+work, the store decides what is ready.
 """
 
 from __future__ import annotations
@@ -14,19 +15,34 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import trio
 
 from vespera_agents.actors import ActorCrashed, ActorError
+from vespera_agents.logs import correlated
+from vespera_agents.specialists.claims import conductor_name
 from vespera_agents.specialists.gathering import BRIEFING_NAME, surroundings_of
+from vespera_agents.specialists.outcomes import WorkOutcome
+from vespera_agents.specialists.roles import Role
 from vespera_agents.specialists.sessions import OpenSession
-from vespera_agents.specialists.specialist import CarryOut, WorkOutcome, WriteBriefing
+from vespera_agents.specialists.specialist import CarryOut, WriteBriefing
 from vespera_agents.store import StatusChange, StoreError, queries
-from vespera_agents.store.commands import AddArtifacts, ClaimTask, FinishTask, NewArtifact, ReleaseClaims
+from vespera_agents.store.commands import (
+    AddArtifacts,
+    ClaimTask,
+    EndAttempt,
+    FinishTask,
+    NewArtifact,
+    ReleaseClaims,
+)
 from vespera_agents.store.plans import ready_below
+from vespera_agents.store.steps import steps_recorded
 from vespera_agents.work.errors import Refusal
 from vespera_agents.work.models import Artifact, ArtifactKind, Task, TaskStatus
+
+if TYPE_CHECKING:
+    from vespera_agents.specialists.agent.assigning import Assignment
 
 __all__ = ["Conductor", "RunEvent", "RunEventKind", "RunListener"]
 
@@ -108,12 +124,13 @@ class Conductor:
         self._listener = listener
         self._root = root
         self._refusal = refusal
-        # One for each session: a conductor that begins gives back what its own name holds.
-        self._name = f"{session.opened.record.id}/conductor/{session.session_id}"
+        self._name = conductor_name(session.opened.record.id, session.session_id)
         self._at_work: dict[str, trio.CancelScope] = {}
         self._claiming: set[str] = set()
         self._prepared: set[str] = set()
         self._crashes: Counter[str] = Counter()
+        self._reached: dict[str, int] = {}
+        self._alone: dict[str, Assignment] = {}
         self._draining = False
         self._stopping = False
         self._wake = trio.Event()
@@ -180,15 +197,19 @@ class Conductor:
     async def _begin_ready(self, workers: trio.Nursery) -> int:
         """Claim and begin what is ready, as far as there is room; prepare what waits for a client."""
         begun = 0
+        alone = self._opened.model_source.usable(self._session.session_id) is not None
         while True:
             # What is prepared stays ready: it must not take the place of what can be carried out.
             limit = _READY_READ + len(self._prepared)
             ready = await self._ready(limit)
             for task in ready:
-                if task.run is None:
+                if task.run is None and not alone:
                     if task.id not in self._prepared:
                         self._prepared.add(task.id)
                         await self._prepare(task)
+                elif task.id in self._at_work:
+                    # It was given back while we work on it: it can begin anew when that has ended.
+                    self._at_work[task.id].cancel("the task was given back")
                 elif len(self._at_work) < self._concurrency and await self._claim(task):
                     scope = self._at_work[task.id] = trio.CancelScope()
                     workers.start_soon(self._carry_out, task, scope, name=f"work on {task.id}")
@@ -218,7 +239,7 @@ class Conductor:
 
     async def _carry_out(self, task: Task, scope: trio.CancelScope) -> None:
         # Shielded: when the conductor is cancelled, `scope` ends the command, and the outcome is still committed.
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True), correlated(session=task.session_id, task=task.id):
             try:
                 outcome = await self._ask_specialist(task, scope)
                 self._listener(
@@ -231,6 +252,8 @@ class Conductor:
                     )
                 )
                 await self._commit(task, outcome)
+                if (assignment := self._alone.pop(task.id, None)) is not None:
+                    await assignment.tidy(outcome)
             finally:
                 del self._at_work[task.id]
                 self._wake.set()
@@ -251,27 +274,62 @@ class Conductor:
             # A role file that cannot be read now will not be read a moment later.
             return WorkOutcome(TaskStatus.FAILED, reason=str(refusal))
         try:
+            if task.run is None:
+                return await self._let_work_alone(task, role, on_line, scope)
             async with self._session.borrow(role) as specialist:
                 return await specialist.ask(CarryOut(task, on_line, scope), timeout_seconds=limit)
-        except ActorError as error:
-            return await self._after_crash(task, scope, error)
+        except (ActorError, StoreError) as error:
+            crashed = isinstance(error, ActorCrashed)
+            return await self._after_crash(task, f"its specialist crashed: {error.cause}" if crashed else str(error))
 
-    async def _after_crash(self, task: Task, scope: trio.CancelScope, error: ActorError) -> WorkOutcome:
+    async def _let_work_alone(
+        self, task: Task, role: Role, say: Callable[[str], None], scope: trio.CancelScope
+    ) -> WorkOutcome:
+        from vespera_agents.specialists.agent.assigning import Assignment  # noqa: PLC0415 - most servers ask no models
+
+        models = self._opened.model_source.usable(self._session.session_id)
+        if models is None:
+            return WorkOutcome(TaskStatus.PENDING, reason="no provider of models is configured any more")
+        assignment = self._alone[task.id] = Assignment(
+            self._session, task, role, models, holder=self._name, say=say, goes_on=self._goes_on
+        )
+
+        def renew() -> trio.CancelScope:
+            fresh = self._at_work[task.id] = trio.CancelScope()
+            return fresh
+
+        outcome = await assignment.work(scope, renew)
+        if outcome.status is TaskStatus.PENDING and self._goes_on():
+            # It came back without an end, and nobody wanted that: it is not begun again at once, nor for ever.
+            return await self._after_crash(task, outcome.reason or "it came back without an end")
+        return outcome
+
+    def _goes_on(self) -> bool:
+        """Say whether a specialist that works by itself may take another step."""
+        return self._opened.admission.is_open and not self._draining and not self._stopping
+
+    async def _after_crash(self, task: Task, reason: str) -> WorkOutcome:
         """Decide whether a task is tried again whose specialist was lost."""
+        scope = self._at_work[task.id]
         if scope.cancel_called:
             return WorkOutcome(TaskStatus.PENDING, reason="called off")
+        with contextlib.suppress(StoreError):
+            reached = await self._opened.store.read(steps_recorded, task.id)
+            if self._reached.get(task.id) != reached:
+                # It got on since the last crash: this is another one.
+                self._reached[task.id] = reached
+                self._crashes[task.id] = 0
         # After a timeout the command may still run; two at once would be one too many.
         scope.cancel("its specialist was lost")
         self._crashes[task.id] += 1
         crashes = self._crashes[task.id]
-        reason = f"its specialist crashed: {error.cause}" if isinstance(error, ActorCrashed) else str(error)
         if crashes >= ATTEMPTS_MAX:
             return WorkOutcome(TaskStatus.FAILED, reason=f"tried {crashes} times, and each time {reason}")
         await trio.sleep(RETRY_PAUSE_SECONDS)
         return WorkOutcome(TaskStatus.PENDING, reason=reason)
 
     async def _commit(self, task: Task, outcome: WorkOutcome) -> None:
-        command = FinishTask(
+        finish = FinishTask(
             by=f"specialist:{task.specialist}",
             task=task.id,
             holder=self._name,
@@ -281,12 +339,16 @@ class Conductor:
             waived=outcome.waived,
             artifacts=outcome.artifacts,
         )
+        command = finish if outcome.closes is None else EndAttempt(finish.by, finish, outcome.closes)
+        status = outcome.status
         try:
             if outcome.status is TaskStatus.PENDING and self._stopping:
                 with trio.move_on_after(_GIVE_BACK_SECONDS), contextlib.suppress(StoreError):
                     await self._opened.store.execute(command, self._opened.key())
             else:
-                await self._opened.store.execute(command, self._opened.key())
+                result = await self._opened.store.execute(command, self._opened.key())
+                # What a strategy sends back, or passes over, does not end as it was handed in.
+                status = TaskStatus(result["standing"])
         except Refusal as refusal:
             # Somebody cancelled, deleted or took over the task while it was being worked on: their word stands.
             now = await self._opened.store.read(queries.tasks, [task.id])
@@ -295,7 +357,8 @@ class Conductor:
             self._listener(RunEvent(RunEventKind.FINISHED, task, text, status))
             return
         text = outcome.reason or outcome.summary or ""
-        self._listener(RunEvent(RunEventKind.FINISHED, task, text, outcome.status, outcome.waived))
+        waived = outcome.waived or status is TaskStatus.CANCELLED
+        self._listener(RunEvent(RunEventKind.FINISHED, task, text, status, waived))
 
     async def _prepare(self, task: Task) -> None:
         """Write the briefing of a task that a client has to carry out, unless it is there already."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vespera_agents.context.budget import estimate_tokens
+from vespera_agents.context.tokens import estimate_tokens
 from vespera_agents.specialists.answers import ResumeAnswer
 from vespera_agents.work.errors import InvalidInput
 
@@ -32,7 +32,15 @@ def within(answer: ResumeAnswer, context_tokens_max: int, measure: Callable[[Res
         return estimate_tokens(measure(answer)) <= context_tokens_max
 
     # The last to be named is the last to go.
-    for name in ("recently_completed", "recent_artifacts", "blocked", "ready", "in_review", "in_progress"):
+    for name in (
+        "recently_completed",
+        "recent_artifacts",
+        "shared_notes",
+        "blocked",
+        "ready",
+        "in_review",
+        "in_progress",
+    ):
         if fits():
             break
         rows: list[object] = getattr(answer, name)

@@ -17,11 +17,14 @@ from vespera_agents.specialists.briefing import Surroundings
 from vespera_agents.specialists.standing import blocked_tasks
 from vespera_agents.specialists.synthesis import WorkRows
 from vespera_agents.store import queries
+from vespera_agents.store.notes import notes_of
+from vespera_agents.store.steps import ModelWork, models_at_work
 from vespera_agents.work.models import Artifact, Task, TaskStatus
 
 __all__ = [
     "BRIEFING_NAME",
     "HANDOVER_NAME",
+    "OFFLOADED_NAME",
     "REPORT_NAME",
     "SYNTHESIS_NAME",
     "Standing",
@@ -41,8 +44,11 @@ REPORT_NAME: Final = "report"
 """The artifact that holds the report of a run."""
 HANDOVER_NAME: Final = "hand-over of "
 """How the names of artifacts begin that a hand-over was written into."""
+OFFLOADED_NAME: Final = "context of "
+"""How the names of artifacts begin that hold what was too long for a specialist's context."""
 SYNTHESIS_NAME: Final = "synthesis of "
 """How the names of artifacts begin that orchestrator_synthesize_results made."""
+_WRITTEN_ABOUT: Final = (SYNTHESIS_NAME, HANDOVER_NAME, OFFLOADED_NAME)
 
 
 def surroundings_of(connection: sqlite3.Connection, task_id: str) -> tuple[Task, Surroundings]:
@@ -66,7 +72,11 @@ def surroundings_of(connection: sqlite3.Connection, task_id: str) -> tuple[Task,
     ]
     makers: list[str] = [task.id, *([parent.id] if parent else []), *targets, *below]
     return task, Surroundings(
-        parent, dependencies, depends_on, _results(queries.artifacts_of(connection, sorted(set(makers))))
+        parent,
+        dependencies,
+        depends_on,
+        _results(queries.artifacts_of(connection, sorted(set(makers)))),
+        notes_of(connection, task.session_id, task.specialist),
     )
 
 
@@ -85,6 +95,8 @@ class Standing:
     blocked: list[BlockedTask]
     artifacts: list[Artifact]
     """The latest first."""
+    models: list[ModelWork]
+    """Which models worked on which tasks."""
     oldest: dict[str, float]
     """For each live status, since when its oldest task has stood there, in seconds since the epoch."""
 
@@ -113,6 +125,7 @@ def read_standing(connection: sqlite3.Connection, session_id: str, most: int) ->
         completed=queries.latest_completed(connection, session_id, min(most, _LATEST)),
         blocked=blocked_tasks(stuck, dependencies, most),
         artifacts=queries.latest_artifacts(connection, session_id, min(most, _LATEST)),
+        models=models_at_work(connection, session_id),
         oldest=dict(queries.oldest_waiting(connection, session_id)),
     )
 
@@ -126,7 +139,9 @@ def read_rows(connection: sqlite3.Connection, session_id: str, root: str | None,
     everything = queries.session_tasks(connection, session_id)
     blocked = blocked_tasks(everything, queries.dependencies_of(connection, [task.id for task in everything]))
     artifacts = _results(queries.artifacts_of(connection, ids))
-    return WorkRows(title, tasks, dependencies, artifacts, blocked=blocked)
+    inside = set(ids)
+    models = [work for work in models_at_work(connection, session_id) if work.task_id in inside]
+    return WorkRows(title, tasks, dependencies, artifacts, models=models, blocked=blocked)
 
 
 def artifact_files(artifacts: Iterable[Artifact]) -> dict[str, str]:
@@ -139,6 +154,6 @@ def _results(artifacts: Iterable[Artifact]) -> list[Artifact]:
     results = [
         one
         for one in artifacts
-        if one.name not in {BRIEFING_NAME, REPORT_NAME} and not one.name.startswith((SYNTHESIS_NAME, HANDOVER_NAME))
+        if one.name not in {BRIEFING_NAME, REPORT_NAME} and not one.name.startswith(_WRITTEN_ABOUT)
     ]
     return list({(one.task_id, one.name): one for one in results}.values())

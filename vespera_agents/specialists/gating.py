@@ -7,7 +7,8 @@ Not the rules of who may hand in what (`work_tools`), not the running of a comma
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import sqlite3
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Final, cast, final
@@ -19,8 +20,10 @@ from vespera_agents.actors import ActorError
 from vespera_agents.specialists.answers import CompleteAnswer
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.jobs import JobStopped, RunningJob
+from vespera_agents.specialists.outcomes import GateReport
+from vespera_agents.specialists.recalling import Outcome, read_outcome
 from vespera_agents.specialists.sessions import GATES_CHILD, OpenWorkspace
-from vespera_agents.specialists.specialist import CheckGates, GateReport
+from vespera_agents.specialists.specialist import CheckGates
 from vespera_agents.store import StoreError, queries
 from vespera_agents.store.commands import Finished, FinishTask, NewArtifact, NoteTask, StartJob
 from vespera_agents.store.jobs import Job
@@ -51,7 +54,7 @@ GATES_KIND: Final = "orchestrator_complete_task"
 """The kind of these jobs: the tool that begins them."""
 
 
-_Outcome = Finished | Refusal | StoreError
+_Ending = tuple[Finished, Outcome] | Refusal | StoreError
 
 
 @final
@@ -66,7 +69,7 @@ class HandedIn:
     """What the task becomes if nothing speaks against it."""
     summary: str
     artifacts: tuple[NewArtifact, ...]
-    answer: Callable[[Finished], Awaitable[CompleteAnswer]]
+    answer: Callable[[Finished, Outcome], CompleteAnswer]
     """Makes the answer of what was finished, for whoever asks for it later."""
     begun: Job | None = None
     """The job of these gates, where an earlier process had begun it."""
@@ -100,8 +103,8 @@ def check_may_finish(holder: str, task: Task, status: TaskStatus) -> None:
         )
 
 
-async def finish(work: HandedIn, more: tuple[NewArtifact, ...] = ()) -> Finished:
-    """Give the task its new status, and its artifacts in the same transaction.
+async def finish(work: HandedIn, more: tuple[NewArtifact, ...] = ()) -> tuple[Finished, Outcome]:
+    """Give the task its new status, and its artifacts in the same transaction; give also what there is to tell of it.
 
     Raises:
         Refusal: the rows do not allow it now.
@@ -116,10 +119,14 @@ async def finish(work: HandedIn, more: tuple[NewArtifact, ...] = ()) -> Finished
         summary=work.summary,
         artifacts=(*work.artifacts, *more),
     )
-    return await work.opened.store.execute(command, work.call.step())
+
+    def outcome(connection: sqlite3.Connection, finished: Finished) -> Outcome:
+        return read_outcome(connection, work.task, finished)
+
+    return await work.opened.store.execute_and_read(command, work.call.step(), outcome)
 
 
-async def pass_gates(work: HandedIn, wait_seconds: float) -> Finished | None:
+async def pass_gates(work: HandedIn, wait_seconds: float) -> tuple[Finished, Outcome] | None:
     """Run the gates of handed-in work and complete the task if they succeed; None when they take longer.
 
     Cancelled: the gates go on, and their outcome is stored: whoever handed in work wants it done, and a client that
@@ -136,7 +143,7 @@ async def pass_gates(work: HandedIn, wait_seconds: float) -> Finished | None:
         StoreError: the outcome could not be written.
     """
     live = await work.opened.session(work.task.session_id)
-    send, receive = trio.open_memory_channel[_Outcome](1)
+    send, receive = trio.open_memory_channel[_Ending](1)
     spec = ChildSpec(_name(work.task), partial(_gate, work, send), restart=Restart.TEMPORARY, shutdown_seconds=10.0)
     try:
         await live.supervisor.start_child(spec)
@@ -166,7 +173,7 @@ def interrupted(task: Task) -> Conflict:
 async def gates_anew(
     opened: OpenWorkspace,
     job: Job,
-    answer: Callable[[OpenWorkspace, Task, Finished], Awaitable[CompleteAnswer]],
+    answer: Callable[[Task, Finished, Outcome], CompleteAnswer],
 ) -> bool:
     """Run gates again that an earlier process of this server had begun; False if the task was completed by them.
 
@@ -190,7 +197,7 @@ async def gates_anew(
     kept = cast("list[dict[str, Any]]", intent["artifacts"])
     artifacts = tuple(replace(NewArtifact(**one), kind=ArtifactKind(one["kind"])) for one in kept)
     summary = str(intent["summary"])
-    work = HandedIn(call, opened, task, TaskStatus.COMPLETED, summary, artifacts, partial(answer, opened, task), job)
+    work = HandedIn(call, opened, task, TaskStatus.COMPLETED, summary, artifacts, partial(answer, task), job)
     try:
         await pass_gates(work, 0.0)
     except (AlreadyPresent, AlreadyStarted) as error:
@@ -216,14 +223,12 @@ async def joined(call: Call, opened: OpenWorkspace, task: Task, wait_seconds: fl
     return False
 
 
-async def _gate(
-    work: HandedIn, answer: trio.MemorySendChannel[_Outcome], *, task_status: trio.TaskStatus[None]
-) -> None:
+async def _gate(work: HandedIn, answer: trio.MemorySendChannel[_Ending], *, task_status: trio.TaskStatus[None]) -> None:
     """Be the child: run the gates, store what came of them, and tell whoever still waits."""
     task_status.started()
     opened, task = work.opened, work.task
 
-    outcome: _Outcome | None = None
+    outcome: _Ending | None = None
 
     async def pass_them(running: RunningJob) -> dict[str, object]:
         nonlocal outcome
@@ -237,7 +242,7 @@ async def _gate(
         if isinstance(outcome, Exception):
             raise outcome
         running.report(len(task.gates), len(task.gates), "its gates have succeeded")
-        return (await work.answer(outcome)).model_dump(mode="json")
+        return work.answer(*outcome).model_dump(mode="json")
 
     # Closed however this ends, so that nobody waits for what will not come.
     with answer:
@@ -262,7 +267,7 @@ async def _gate(
             answer.send_nowait(outcome)
 
 
-async def _store_outcome(work: HandedIn, report: GateReport) -> _Outcome:
+async def _store_outcome(work: HandedIn, report: GateReport) -> _Ending:
     task = work.task
     if report.called_off:
         return Conflict(

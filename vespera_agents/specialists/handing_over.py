@@ -189,6 +189,7 @@ def _first_changed(connection: sqlite3.Connection, sources: Sequence[Source]) ->
 _VERSIONS: Final[Mapping[str, str]] = {
     "task": "SELECT version FROM task WHERE id=?",
     "artifact": "SELECT sha256 FROM artifact WHERE id=?",
+    "note": "SELECT version FROM note WHERE session_id || '/' || name = ?",
     "event": "SELECT seq FROM event WHERE seq=?",
 }
 """How the version of each kind of source is read."""

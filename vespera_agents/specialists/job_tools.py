@@ -203,39 +203,44 @@ class JobTools:
         gone = found.server != opened.server and not server_alive(opened.workspace, found.server)
         if not gone and not await opened.jobs.abandoned(found):
             return False
+        why = f"the server that worked on it ({found.server}) ended before it was done; ask for it again to go on"
         if gone:
             # First what it had begun is over: then the rows say what came of it.
             await opened.release_dead_claims()
-        elif await self._adopted(opened, found):
-            return True
-        await opened.store.execute(await self._verdict(opened, found), opened.key())
+        else:
+            try:
+                if await self._adopted(opened, found):
+                    return True
+            except (Refusal, WorkspaceError) as error:
+                log.warning("job %s could not be begun anew: %s", found.id, error)
+                why = str(error).rstrip(".")
+        await opened.store.execute(await self._verdict(opened, found, why), opened.key())
         return True
 
     async def _adopted(self, opened: OpenWorkspace, found: Job) -> bool:
-        """Begin a job anew that an earlier process of this server had begun; say whether it goes on."""
+        """Begin a job anew that an earlier process of this server had begun; say whether it goes on.
+
+        Raises:
+            Refusal, WorkspaceError: it cannot be.
+        """
         beginner = self._beginners.get(found.kind)
         if beginner is None or found.intent is None or found.stop is not None:
             return False
         async with self._adopting.setdefault(found.id, trio.Lock()):
             if not await opened.jobs.abandoned(found):
                 return True
-            try:
-                # Another call of this process may have begun and ended it since it was read: the commit says so.
-                return not await opened.jobs.adopt(found) or await beginner(opened, found)
-            except (Refusal, WorkspaceError) as error:
-                log.warning("job %s could not be begun anew: %s", found.id, error)
-                return False
+            # Another call of this process may have begun and ended it since it was read: the commit says so.
+            return not await opened.jobs.adopt(found) or await beginner(opened, found)
 
-    async def _verdict(self, opened: OpenWorkspace, found: Job) -> EndJob:
+    async def _verdict(self, opened: OpenWorkspace, found: Job, why: str) -> EndJob:
         verdict = self._verdicts.get(found.kind)
         result = None if verdict is None else await verdict(opened, found)
         if result is not None:
             return EndJob("supervision", found.id, JobStatus.COMPLETED, result=result)
         if found.stop is not None:
             return EndJob("supervision", found.id, JobStatus.CANCELLED, found.stop)
-        text = f"the server that worked on it ({found.server}) ended before it was done; ask for it again to go on"
-        error = {"kind": "interrupted", "message": text}
-        return EndJob("supervision", found.id, JobStatus.FAILED, text, error=error)
+        error = {"kind": "interrupted", "message": why}
+        return EndJob("supervision", found.id, JobStatus.FAILED, why, error=error)
 
 
 def job_line(found: Job) -> str:

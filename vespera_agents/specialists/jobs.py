@@ -18,7 +18,7 @@ import trio
 
 from supervisors import AnySupervisor, ChildSpec, Restart, Supervisor, SupervisorError
 from vespera_agents.store import CommandKey, Store, StoreError
-from vespera_agents.store.commands import AdoptJob, AskJob, EndJob, NoteJob, StartJob
+from vespera_agents.store.commands import AdoptJob, AskJob, EndJob, NoteJob, StartJob, kept_id
 from vespera_agents.store.jobs import Job, JobStatus, job
 from vespera_agents.work.errors import Conflict, NotFound, Refusal
 from vespera_agents.workspace import Workspace
@@ -113,9 +113,11 @@ class RunningJob:
         done = new.done if isinstance(new, Job) else 0.0
         self._progress: tuple[float, float | None, str | None] = (done, new.total, new.message)
         self._written = self._progress
-        self._asking = trio.Lock()
-        self._answered: trio.Event | None = None
+        self._waiting: dict[str, trio.Event] = {}
+        """By the ids of the questions that somebody here waits for."""
         self._answers: Mapping[str, object] = {}
+        self._taken: list[str] = []
+        """Ids whose answers were taken: the next question drops them."""
         self._wake = trio.Event()
 
     def report(self, done: float, total: float | None, doing: str) -> None:
@@ -145,19 +147,45 @@ class RunningJob:
         Raises:
             JobFailed: nobody answered in time.
         """
-        async with self._asking:
-            # The ids are used once: a late answer to an earlier question must not answer this one.
-            ids = {f"{name}-{secrets.token_hex(4)}": name for name in questions}
-            self._answered, self._answers = trio.Event(), {}
-            asked = {identifier: questions[name] for identifier, name in ids.items()}
-            await self._place.store.execute(AskJob("job", self.id, asked), self._place.key())
-            with trio.move_on_after(ANSWER_SECONDS):
-                await self._answered.wait()
-            if not self._answered.is_set():
-                text = f"nobody answered within {ANSWER_SECONDS:.0f} s"
-                raise JobFailed(text, {"kind": "unanswered", "message": text})
-            self._answered = None
-            return {ids[identifier]: answer for identifier, answer in self._answers.items() if identifier in ids}
+        # The ids are used once: a late answer to an earlier question must not answer this one.
+        ids = {f"{name}-{secrets.token_hex(4)}": name for name in questions}
+        answers: dict[str, object] | None = None
+        with trio.move_on_after(ANSWER_SECONDS):
+            answers = await self._asked({identifier: questions[name] for identifier, name in ids.items()})
+        self._taken += ids
+        if answers is None:
+            text = f"nobody answered within {ANSWER_SECONDS:.0f} s"
+            raise JobFailed(text, {"kind": "unanswered", "message": text})
+        return {ids[identifier]: answer for identifier, answer in answers.items()}
+
+    async def ask_kept(self, thread: str, name: str, question: object) -> object:
+        """Ask one question whose answer is kept: put again under the same name, by whichever process, it is there.
+
+        Cancelled: the question stays open, and a late answer counts.
+
+        Args:
+            thread: whose questions follow one another; its next one drops the answers to those before.
+            name: of the question, unique within the thread.
+            question: as JSON can carry it.
+        """
+        identifier = kept_id(thread, name)
+        return (await self._asked({identifier: question}, kept_id(thread)))[identifier]
+
+    async def _asked(self, questions: Mapping[str, object], *forgotten: str) -> dict[str, object]:
+        """Put questions, and wait until all are answered."""
+        events = {identifier: trio.Event() for identifier in questions}
+        self._waiting |= events
+        try:
+            command = AskJob("job", self.id, questions, (*forgotten, *self._taken))
+            self._taken.clear()
+            await self._place.store.execute(command, self._place.key())
+            # What was answered before, to the process before this one, is there already.
+            self.look()
+            for event in events.values():
+                await event.wait()
+        finally:
+            self._waiting = {key: event for key, event in self._waiting.items() if event is not events.get(key)}
+        return {identifier: self._answers[identifier] for identifier in questions}
 
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""
@@ -243,9 +271,10 @@ class RunningJob:
             return
         if row.stop is not None:
             self.stop(row.stop)
-        if self._answered is not None and row.status is JobStatus.WORKING and row.answers:
-            self._answers = row.answers
-            self._answered.set()
+        self._answers = row.answers
+        for identifier, waits in self._waiting.items():
+            if identifier in row.answers:
+                waits.set()
 
 
 @final
@@ -345,6 +374,12 @@ class Jobs:
             Conflict, StoreError: as for `start`.
         """
         await (await self._begin(new, key, work)).run()
+
+    async def check_health(self) -> tuple[str, str] | None:
+        """Say whether there is room for another job: a grade and a sentence when there is none."""
+        await trio.lowlevel.checkpoint()
+        at_work = sum(not one.ended.is_set() for one in self._running.values()) + len(self._beginning)
+        return None if at_work < JOBS_MAX else ("degraded", f"{at_work} jobs are at work, and no other can begin")
 
     async def _begin(
         self, new: StartJob, key: CommandKey, work: Callable[[RunningJob], Awaitable[Result]]

@@ -86,18 +86,19 @@ class Orchestrator:
 
         Raises:
             Conflict: it begins new work, and a shutdown is prepared.
+            Overloaded: it begins new work, and a breaker is open.
             StoreError: the lease of the client could not be written, or the records not read.
         """
         if call.holder is not None:
             await self.heard(call.holder)
         admission = self.runtime.admission
-        if not begins or admission.prepared_since is None:
+        if not begins or not admission.refuses:
             return
         if call.repeated:
             for opened in await self.lookup.open_ones():
                 if await opened.store.read(was_begun, call.key):
                     return
-        admission.refuse_if_prepared(what)
+        admission.refuse(what)
 
     async def artifact(self, reference: str) -> tuple[Artifact, OpenWorkspace]:
         """Find an artifact by id or content hash, or a unique prefix of either, with the workspace that holds it.

@@ -20,9 +20,11 @@ from vespera_agents.specialists.conducting import CONCURRENCY_DEFAULT, CONCURREN
 from vespera_agents.specialists.conductor import Conductor, RunEvent, RunEventKind, RunListener
 from vespera_agents.specialists.gathering import REPORT_NAME, artifact_files, read_rows
 from vespera_agents.specialists.plan_files import plan_container
+from vespera_agents.specialists.planned import chosen_roles
+from vespera_agents.specialists.routing.choosing import Chooser
 from vespera_agents.specialists.sessions import OpenSession, OpenWorkspace
 from vespera_agents.specialists.standing import outcome_of
-from vespera_agents.specialists.synthesis import WorkRows, outcome_word, synthesize
+from vespera_agents.specialists.synthesis import Synthesis, WorkRows, outcome_word, synthesize
 from vespera_agents.specialists.upkeep.documents import replace_document
 from vespera_agents.store import queries
 from vespera_agents.store.commands import AddArtifacts, NewArtifact, PlanTasks, SetSessionStatus, UpdateTask
@@ -107,8 +109,9 @@ class PlanRun:
             StoreError: the disk is full.
         """
         name = options.session_name or plan.id
-        # A plan that cannot be carried out is refused before anything is written.
+        # A plan that cannot be carried out is refused before anything is written, as is a configuration of providers.
         plan_container(plan)
+        self._opened.models()
         # For the whole of the run.
         with run_lock(self._opened, name):
             session, root = await self._open_session(name, resume=options.resume)
@@ -148,17 +151,18 @@ class PlanRun:
 
     async def _create_tasks(self, plan: Plan, session: Session) -> str:
         draft = plan_container(plan)
-        command = PlanTasks("run", session.id, (draft,))
+        found = await Chooser(self._opened).choose((draft,), session.id)
+        command = PlanTasks("run", session.id, (draft,), chosen=chosen_roles(found))
         result = await self._opened.store.execute(command, self._opened.key())
         return result["ids"][draft.key]
 
     async def _retry_failed(self, session: Session) -> None:
         tasks = await self._opened.store.read(queries.session_tasks, session.id)
         for task in tasks:
-            if task.status is TaskStatus.FAILED and not task.is_container:
+            if task.status in {TaskStatus.FAILED, TaskStatus.BLOCKED} and not task.is_container:
                 command = UpdateTask("run", task.id, self._opened.record.id, status=TaskStatus.PENDING)
                 await self._opened.store.execute(command, self._opened.key())
-                self._listener(RunEvent(RunEventKind.RELEASED, task, "failed before: tried again"))
+                self._listener(RunEvent(RunEventKind.RELEASED, task, f"{task.status} before: tried again"))
 
     async def _conduct(self, session: Session, concurrency: int) -> None:
         """Let a conductor work until nothing more can be done."""
@@ -175,7 +179,7 @@ class PlanRun:
         store = self._opened.store
         rows = await store.read(read_rows, session.id, root, session.name)
         rows = replace(rows, files=artifact_files(rows.artifacts))
-        result = synthesize(rows)
+        result = await self._gathered(session, rows)
         data = result.text.encode()
         new = NewArtifact(
             ArtifactKind.DOCUMENTATION, REPORT_NAME, "text/markdown", len(data), await store.artifacts.save(data)
@@ -197,11 +201,20 @@ class PlanRun:
             report=path,
         )
 
+    async def _gathered(self, session: Session, rows: WorkRows) -> Synthesis:
+        """Gather the results, in prose too where there is a model to ask; who wants the run to stop waits for none."""
+        if self._drained or self._opened.model_source.usable(session.id) is None:
+            return synthesize(rows)
+        from vespera_agents.specialists.agent.telling import told_in_prose  # noqa: PLC0415 - most runs ask no models
+
+        return await told_in_prose(self._opened, session.id, rows, f"report/{session.id}/{session.version}")
+
     def _outcome(
         self, outcome: str, tasks: Sequence[Task]
     ) -> Literal["completed", "failed", "waiting", "interrupted", "cancelled"]:
         # A run that was asked to stop when it could go no further anyway was not cut short.
-        if self._drained and any(task.ready and task.run is not None for task in tasks):
+        alone = self._opened.models() is not None
+        if self._drained and any(task.ready and (alone or task.run is not None) for task in tasks):
             return "interrupted"
         for known in ("completed", "failed", "cancelled"):
             if outcome == known:

@@ -91,7 +91,13 @@ class Runtime:
                     workspace,
                     opened
                     or OpenWorkspace(
-                        workspace, self.system, self._kind, self._lease_seconds, self.admission, self.front
+                        workspace,
+                        self.system,
+                        self._kind,
+                        self._lease_seconds,
+                        self.admission,
+                        self.front,
+                        self.registry,
                     ),
                 )
                 if lost is not None:

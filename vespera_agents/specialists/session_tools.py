@@ -18,6 +18,7 @@ import trio
 from pydantic import BaseModel
 
 from supervisors import SupervisorError
+from vespera_agents.specialists.agent.accounts import model_lines
 from vespera_agents.specialists.answers import (
     ResumeAnswer,
     SessionAnswer,
@@ -38,6 +39,7 @@ from vespera_agents.specialists.task_tools import LIMIT_MAX
 from vespera_agents.store import KeyConflict, StoreError, queries
 from vespera_agents.store.commands import OpenedSession
 from vespera_agents.store.commands import OpenSession as OpenSessionCommand
+from vespera_agents.store.notes import USER, Note, note_title, notes_of
 from vespera_agents.store.writer import connect
 from vespera_agents.work.cursors import cursor_of, place_of, unknown_cursor
 from vespera_agents.work.errors import InvalidInput
@@ -171,7 +173,7 @@ class SessionTools:
         opened, found = await self._lookup.session(session)
         await opened.release_dead_claims()
         await opened.session(found.id)
-        standing = await opened.store.read(read_standing, found.id, LIMIT_MAX)
+        standing, notes = await opened.store.read(_standing_and_notes, found.id)
         answer = ResumeAnswer(
             session=_line(found, standing.counts),
             in_progress=[task_view(task) for task in standing.in_progress],
@@ -180,6 +182,7 @@ class SessionTools:
             blocked=standing.blocked,
             recent_artifacts=[artifact_link(artifact) for artifact in standing.artifacts],
             recently_completed=[task_view(task) for task in standing.completed],
+            shared_notes=[note_title(one) for one in notes],
             context_tokens=0,
             left_out=[],
             next_action=_next_action(standing),
@@ -227,6 +230,10 @@ class SessionTools:
         )
 
 
+def _standing_and_notes(connection: sqlite3.Connection, session_id: str) -> tuple[Standing, list[Note]]:
+    return read_standing(connection, session_id, LIMIT_MAX), notes_of(connection, session_id, USER)
+
+
 def status_answer(
     session: Session,
     standing: Standing,
@@ -246,6 +253,7 @@ def status_answer(
         has_more=longest > limit,
         specialists=list(specialists),
         jobs=[],
+        models=model_lines(standing.models),
         oldest_waiting_seconds={status: max(0.0, round(now - since, 3)) for status, since in standing.oldest.items()},
         servers=[],
         at=iso(now),

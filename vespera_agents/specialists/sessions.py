@@ -9,7 +9,8 @@
     │       └─ gates-<task>      only while the gates of handed-in work run
     ├─ jobs                      dynamic: what goes on after the call that asked for it
     ├─ claims                    gives back what the dead had claimed
-    └─ records                   removes the records of old commands
+    ├─ records                   removes the records of old commands
+    └─ callbacks                 tells whoever wants to know what happens to tasks
 
 Not the rows of a session (`store`), not its rules (`work`). Workspaces and sessions are temporary children: one that
 gives up takes none of its neighbours with it, and is started anew when it is needed next. Neighbours: `runtime` opens
@@ -19,8 +20,9 @@ workspaces, `conductor` and `orchestrator` borrow specialists.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Final, cast, final
 
 import trio
@@ -28,7 +30,6 @@ import trio
 from supervisors import (
     AnySupervisor,
     AutoShutdown,
-    ChildInfo,
     ChildSpec,
     ChildState,
     ChildType,
@@ -39,36 +40,41 @@ from supervisors import (
     supervisor_spec,
 )
 from supervisors.guardian import LateGuardian, open_guardian_late
-from vespera_agents.actors import ActorRef, ActorStopped, ActorSystem, MailboxSpec, Overflow
+from vespera_agents.actors import ActorRef, ActorSystem
 from vespera_agents.specialists.admission import Admission
+from vespera_agents.specialists.agent.figures import ContextFigures
+from vespera_agents.specialists.callbacks.callbacks import Callbacks
 from vespera_agents.specialists.claims import Claims
 from vespera_agents.specialists.front import Front
 from vespera_agents.specialists.jobs import Jobs
+from vespera_agents.specialists.lending import Lending
+from vespera_agents.specialists.models import WorkspaceModels
 from vespera_agents.specialists.pruning import Pruning
 from vespera_agents.specialists.roles import Role, load_roles
 from vespera_agents.specialists.specialist import Specialist, Workbench
 from vespera_agents.store import CommandKey, Owner, Store, StoreClosed
 from vespera_agents.store.holding import lost
+from vespera_agents.store.lifecycle import prepared_since
 from vespera_agents.store.schema import MIGRATIONS
+from vespera_agents.work.models import CommandLine
 from vespera_agents.workspace import (
     Fronted,
     Leadership,
+    Registry,
     ServerRecord,
     Workspace,
+    WorkspaceError,
     announce_server,
     elder_server,
     guardian_lock,
+    load_settings,
 )
 
 __all__ = ["GATES_CHILD", "OpenSession", "OpenWorkspace"]
 
-SPECIALISTS_MAX: Final = 64
-"""Specialists of one session at once; beyond, work queues in their mailboxes."""
 SPECIALIST_RESTARTS_MAX: Final = 1_000
 """Restarts of one session's specialists within the period. A specialist crashes only over a message, and a task is
 tried three times, so a crash loop ends by itself: this is the fuse for what is not foreseen."""
-MAILBOX_MAX: Final = 256
-"""Requests that may wait for one specialist."""
 RESTART_WAIT_SECONDS: Final = 10.0
 """How long a caller waits while the subtree of sessions is being restarted."""
 _LOOK_SECONDS: Final = 0.05
@@ -94,10 +100,7 @@ class OpenSession:
             ],
             name=session_id,
         )
-        self._busy: dict[str, int] = {}
-        self._roles: dict[str, Role] = {}
-        self._numbers: dict[str, int] = {}
-        self._starting = trio.Lock()
+        self._lending: Final = Lending(session_id, opened.system, lambda: opened.bench, lambda: self.specialists)
 
     async def run(self, *, task_status: trio.TaskStatus[AnySupervisor]) -> None:
         """Be the session's supervisor, once: a child for the dynamic supervisor of the workspace's sessions."""
@@ -122,7 +125,7 @@ class OpenSession:
 
     def busy(self) -> Mapping[str, int]:
         """Count, for each specialist that somebody has, by how many."""
-        return self._busy
+        return self._lending.busy
 
     def running_specialists(self) -> list[tuple[str, ActorRef[Specialist]]]:
         """List the specialists that are there now, lent or idle, by name."""
@@ -133,62 +136,21 @@ class OpenSession:
             # The session has just gone: nobody in it has anything to say any more.
             return []
 
-    @asynccontextmanager
-    async def borrow(self, role: Role) -> AsyncGenerator[ActorRef[Specialist]]:
+    def borrow(self, role: Role) -> AbstractAsyncContextManager[ActorRef[Specialist]]:
         """Have a specialist of a role while the block lasts: an idle one if there is one, else a new one.
 
         Raises:
             ActorStopped: the session's subtree is down or just being restarted.
         """
-        async with self._starting:
-            try:
-                name = await self._free(role)
-                ref = cast("ActorRef[Specialist]", self.specialists.child_value(name))
-            except SupervisorError as error:
-                raise ActorStopped(role.name, str(error)) from error
-            self._busy[name] = self._busy.get(name, 0) + 1
-        try:
-            yield ref
-        finally:
-            self._busy[name] -= 1
-            if not self._busy[name]:
-                del self._busy[name]
+        return self._lending.borrow(role)
 
-    async def _free(self, role: Role) -> str:
-        """Name the specialist to lend."""
-        # One that has just crashed is passed over while its restart is under way.
-        running = [one for one in self.specialists.which_children() if one.state is ChildState.RUNNING]
-        mine = [one.id for one in running if self._roles.get(one.id) == role]
-        idle = [name for name in mine if name not in self._busy]
-        if idle:
-            return idle[0]
-        await self._retire(role, running)
-        if len(running) >= SPECIALISTS_MAX and mine:
-            return min(mine, key=lambda name: self._busy.get(name, 0))
-        return await self._start(role)
+    async def respawn(self, ref: ActorRef[Specialist]) -> None:
+        """Replace a specialist that somebody has by a fresh incarnation; its reference stays good.
 
-    async def _retire(self, role: Role, running: list[ChildInfo]) -> None:
-        """Stop idle specialists of this role as it was before its file changed; for want of room, one of any role."""
-        idle = [one.id for one in running if one.id not in self._busy]
-        outdated = [name for name in idle if self._roles[name].name == role.name]
-        for name in outdated or (idle[:1] if len(running) >= SPECIALISTS_MAX else []):
-            del self._roles[name]
-            await self.specialists.terminate_child(name)
-            await self.specialists.delete_child(name)
-
-    async def _start(self, role: Role) -> str:
-        system = self.opened.system
-        while True:
-            self._numbers[role.name] = number = self._numbers.get(role.name, 0) + 1
-            name = f"{role.name}-{self.session_id[-6:]}.{number}"
-            # A copy of a workspace has the same sessions; names are unique among all actors of the system.
-            if system.whereis(name) is None:
-                break
-        mailbox = MailboxSpec(MAILBOX_MAX, Overflow.REJECT)
-        spec = system.actor_spec(Specialist, role, self.opened.bench, name=name, mailbox=mailbox)
-        self._roles[name] = role
-        await self.specialists.start_child(spec)
-        return name
+        Raises:
+            ActorStopped: the session's subtree is down or just being restarted.
+        """
+        await self._lending.respawn(ref)
 
 
 @final
@@ -203,6 +165,7 @@ class OpenWorkspace:
         lease_seconds: float,
         admission: Admission,
         front: Front | None = None,
+        registry: Registry | None = None,
     ) -> None:
         """Name the workspace; `run` opens it.
 
@@ -213,24 +176,35 @@ class OpenWorkspace:
             lease_seconds: how long a client that is not heard of keeps its claims.
             admission: whether new work may begin.
             front: under whose name we serve, if we have one.
+            registry: where the owner's trust in its configuration is written; the user's own unless given.
         """
         self.workspace = workspace
         self.system = system
         self.admission: Final = admission
         self.front: Final = front
-        owner = None if front is None else Owner(front.server, front.generation, front.give_way)
+        self.registry: Final = registry or Registry()
+        """Where the owner's trust in the configuration is written."""
+        owner = None if front is None else Owner(front.server, front.generation, front.give_way, self._admit)
         self.store: Final = Store(workspace.database, workspace.artifacts, owner=owner, elder=self._elder)
         self.jobs: Final = Jobs(self)
         """The long work that goes on here; last in the tree, because it works in the sessions."""
+        self.callbacks: Final = Callbacks(self)
+        """Who is told of what happens."""
+        self.model_source: Final = WorkspaceModels(
+            workspace, self.store, self.key, self.registry, self.callbacks.budget_low
+        )
+        self.models: Final = self.model_source.models
+        """Gives what models are asked through, made at the first call; None where there is no provider."""
         self.leadership: Final = Leadership(workspace)
         """Whether we lead among the servers of this workspace."""
-        self._kind = kind
+        self._kind, self._keys = kind, 0
         self._record: ServerRecord | None = None
         self._guardian: LateGuardian | None = None
         self._supervisor: Supervisor | None = None
+        self.context_figures: Final = ContextFigures()
+        """What became of the contexts of its specialists."""
         self._sessions: dict[str, OpenSession] = {}
         self._opening = trio.Lock()
-        self._keys = 0
         self.claims: Final = Claims(
             workspace,
             self.store,
@@ -241,7 +215,8 @@ class OpenWorkspace:
             lease_seconds=lease_seconds,
         )
         self._pruning = Pruning(workspace, self.store, leads=self.leads, key=self.key)
-        self._runs = False
+        self.runs = False
+        """Whether its subtree runs; on which file, the disk must be asked: see `is_open`."""
 
     async def run(self, *, task_status: trio.TaskStatus[AnySupervisor]) -> None:
         """Be the workspace's supervisor: a child for the dynamic supervisor of workspaces.
@@ -268,25 +243,35 @@ class OpenWorkspace:
                             # Last, so that their crashes restart nobody else.
                             ChildSpec("claims", self.claims.run),
                             ChildSpec("records", self._pruning.run),
+                            supervisor_spec("callbacks", self.callbacks.supervisor),
                         ],
                         name=str(self.workspace.directory),
                         strategy=Strategy.REST_FOR_ONE,
                         auto_shutdown=AutoShutdown.ANY_SIGNIFICANT,
                     )
-                    self._runs = True
+                    self.model_source.settle(self._supervisor, guardian)
+                    self.runs = True
                     await self._supervisor.run(task_status=task_status)
         finally:
-            self._runs = False
+            self.runs = False
             self.leadership.resign()
+            await self.model_source.close()
 
     @property
     def is_open(self) -> bool:
         """Whether its subtree runs on the database that is there; `Runtime.workspace` starts it anew when not."""
-        return self._runs and self.store.holds_its_file()
+        return self.runs and self.store.holds_its_file()
 
     def leads(self) -> bool:
         """Say whether we lead among the servers of this workspace; where nobody does, we do from now on."""
-        return self._runs and self._record is not None and self.leadership.lead(self._record.id)
+        return self.runs and self._record is not None and self.leadership.lead(self._record.id)
+
+    def _admit(self, connection: sqlite3.Connection) -> None:
+        """Begin nothing new if a shutdown was prepared in the worker before this one."""
+        # Read by who opens the database anyway: a reader of its own, and a thread for it, took 1.1 ms of a takeover.
+        front = self.front
+        if front is not None and front.generation > 1 and (since := prepared_since(connection, front.server)):
+            self.admission.prepare(since)
 
     def _elder(self, schema: int) -> str | None:
         """Name another server on this workspace that knows only an older schema."""
@@ -312,10 +297,17 @@ class OpenWorkspace:
         return self.record.id
 
     @property
+    def generation(self) -> int:
+        """Which worker of our front this process is; 1 without a front."""
+        return 1 if self.front is None else self.front.generation
+
+    @property
     def bench(self) -> Workbench:
         """What a specialist of this workspace works with."""
         assert self._guardian is not None, "a workspace is used after it was opened"
-        return Workbench(self.workspace, self.store, self._guardian, dict(os.environ))
+        hidden = self.callbacks.secret_variables()
+        environment = {name: value for name, value in os.environ.items() if name not in hidden}
+        return Workbench(self.workspace, self.store, self._guardian, environment)
 
     def roles(self) -> dict[str, Role]:
         """Read the roles as they are on disk now.
@@ -330,12 +322,18 @@ class OpenWorkspace:
         roles = self.roles()
         return roles.get(name) or roles["generic"]
 
+    def refusal(self, line: CommandLine) -> str | None:
+        """Say why a command may not run for a client or for a model, and what to do; None when it may."""
+        try:
+            return load_settings(self.workspace, self.registry).refusal(line.text, shell=line.shell)
+        except WorkspaceError as error:
+            return str(error)
+
     def key(self) -> CommandKey:
         """Name a command of our own, one that no client asked for."""
         self._keys += 1
         # Every worker of a front has its name.
-        generation = 1 if self.front is None else self.front.generation
-        return CommandKey(self.record.id, f"own/{generation}/{self._keys}")
+        return CommandKey(self.record.id, f"own/{self.generation}/{self._keys}")
 
     def goes_on(self) -> bool:
         """Say whether another process goes on here when this one ends."""

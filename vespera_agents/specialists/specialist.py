@@ -1,46 +1,60 @@
 """The Specialist: the actor that carries out tasks in the name of one role.
 
-One specialist does one thing at a time and has a context budget of its own. It runs commands and writes briefings; it
-never writes to the store: what came of the work goes back to whoever asked, who commits it. Neighbours: `conductor`
-and `orchestrator` ask it, `capabilities` runs the commands, `roles` says what it is.
+One specialist does one thing at a time and has a context budget of its own. It runs commands, writes briefings and
+works by itself with a model. What came of the work goes back to whoever asked, who commits it; only the steps of work
+with a model it writes down itself. Neighbours: `conductor` and `orchestrator` ask it, `agent` is its work with a model,
+`capabilities` runs the commands, `roles` says what it is.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Final, final
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, final
 
 import trio
 
 from supervisors.guardian import LateGuardian
 from vespera_agents.actors import Actor, Request, receives
 from vespera_agents.capabilities import CommandOutcome, command_environment, run_command
-from vespera_agents.context.budget import estimate_tokens
 from vespera_agents.context.packing import HeldContext
+from vespera_agents.context.tokens import estimate_tokens
+from vespera_agents.logs import correlated, log_event
+from vespera_agents.providers.exchange import Completion, Need
 from vespera_agents.specialists.briefing import Briefing, Surroundings, brief
+from vespera_agents.specialists.help import DEADLINE_SECONDS_MAX, GiveHelp, GivenHelp, answer_question
+from vespera_agents.specialists.outcomes import GateReport, WorkOutcome
 from vespera_agents.specialists.roles import Role
 from vespera_agents.store import ArtifactWriter, Store
 from vespera_agents.store.commands import NewArtifact
 from vespera_agents.work.models import ArtifactKind, CommandLine, Task, TaskStatus, TaskType
 from vespera_agents.workspace import Workspace
 
+if TYPE_CHECKING:
+    from vespera_agents.specialists.agent.desk import Desk, Thinks
+
 __all__ = [
     "CarryOut",
     "CheckGates",
-    "GateReport",
     "HandOver",
     "Specialist",
     "TakeOver",
-    "WorkOutcome",
+    "WorkAlone",
     "Workbench",
     "WriteBriefing",
+    "WriteProse",
 ]
 
 OUTPUT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Output of one command that is kept; the rest is counted and dropped."""
 _REASON_LINES: Final = 3
+_GRACE_SECONDS: Final = 60.0
+"""What a task may take beyond what its commands may."""
+_logger: Final = logging.getLogger("vespera_agents.work")
 _LINE_MAX: Final = 400
 """Characters of an output line that are shown."""
 
@@ -59,31 +73,6 @@ class Workbench:
 
 @final
 @dataclass(frozen=True, slots=True)
-class WorkOutcome:
-    """What came of a task, not yet committed."""
-
-    status: TaskStatus
-    """completed, failed, cancelled (waived), or pending: it was called off and goes back."""
-    reason: str | None = None
-    summary: str | None = None
-    waived: bool = False
-    artifacts: tuple[NewArtifact, ...] = ()
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class GateReport:
-    """What came of a task's gates."""
-
-    failure: str | None = None
-    """What is wrong with the first gate that did not succeed."""
-    artifacts: tuple[NewArtifact, ...] = ()
-    called_off: bool = False
-    """They were killed before they had ended."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
 class CarryOut(Request[WorkOutcome]):
     """Carry out a task that is a command: its condition, its work, its gates."""
 
@@ -92,6 +81,26 @@ class CarryOut(Request[WorkOutcome]):
     """Called with each line of output as it comes."""
     scope: trio.CancelScope
     """Cancel it to call the work off: the command and its group are killed, and the outcome is pending."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WorkAlone(Request[WorkOutcome]):
+    """Work on a task with a model, step by step, from wherever its steps have come to."""
+
+    desk: Desk
+    scope: trio.CancelScope
+    """Cancel it to call the work off: what is under way ends, and the outcome is pending."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WriteProse(Request[Completion | None]):
+    """Tell in prose what was gathered of a piece of work; None where no model could."""
+
+    text: str
+    models: Thinks
+    need: Need
 
 
 @final
@@ -138,22 +147,27 @@ class Specialist(Actor):
         self._bench = bench
         self._context_tokens = 0
         self._current: str | None = None
+        self._begun_at = 0.0
         self._held: HeldContext | None = None
 
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it: its context fill and what it works on."""
         detail: dict[str, str | int | float] = {
+            "role": self._role.name,
             "context_tokens": self._context_tokens,
+            "context_tokens_max": self._role.context_tokens_max,
             "context_fill": round(self._context_tokens / self._role.context_tokens_max, 4),
         }
         return detail if self._current is None else {**detail, "task": self._current}
 
     @receives
-    def write_briefing(self, message: WriteBriefing) -> Briefing:
+    async def write_briefing(self, message: WriteBriefing) -> Briefing:
         """Write a prompt; it is what this specialist's context holds from now on."""
-        briefing = brief(self._role, message.task, message.around)
-        self._context_tokens = briefing.context_tokens
         task = message.task
+        with correlated(session=task.session_id, task=task.id):
+            briefing = await brief(self._role, task, message.around)
+            log_event(_logger, logging.INFO, "briefing written", role=self._role.name, tokens=briefing.context_tokens)
+        self._context_tokens = briefing.context_tokens
         self._held = HeldContext(task.session_id, task.id, self._role.name, briefing.context_tokens, briefing.sections)
         return briefing
 
@@ -172,31 +186,92 @@ class Specialist(Actor):
     async def carry_out(self, message: CarryOut) -> WorkOutcome:
         """Run a task's condition, work and gates, keeping their output as an artifact."""
         with self._at_work_on(message.task), message.scope:
-            return await self._work(message)
+            outcome = await self._work(message)
+            log_event(_logger, logging.INFO, "work ended", role=self._role.name, status=outcome.status.value)
+            return outcome
         return WorkOutcome(TaskStatus.PENDING, reason="called off")
+
+    @receives
+    async def work_alone(self, message: WorkAlone) -> WorkOutcome:
+        """Work with a model; each step is durable before the next begins."""
+        from vespera_agents.specialists.agent.loop import work_through  # noqa: PLC0415 - most servers ask no models
+
+        desk = message.desk
+        check = partial(self._report_gates, desk.task, directory=desk.directory)
+        with self._at_work_on(desk.task), message.scope:
+            own = replace(desk, check=check, fills=self._fill, begins=self._begin_step)
+            outcome = await work_through(own)
+            log_event(_logger, logging.INFO, "work ended", role=self._role.name, status=outcome.status.value)
+            return outcome
+        return WorkOutcome(TaskStatus.PENDING, reason="called off")
+
+    @receives
+    async def give_help(self, message: GiveHelp) -> GivenHelp:
+        """Answer a question of another specialist, out of a context that holds nothing else."""
+        self._current, self._held = message.task_id, None
+        self._context_tokens = min(estimate_tokens(message.question), self._role.context_tokens_max)
+        self.busy_limit_seconds = DEADLINE_SECONDS_MAX + _GRACE_SECONDS
+        try:
+            with correlated(session=message.session_id, task=message.task_id), message.scope:
+                return await answer_question(self._role, message)
+            return GivenHelp(problem="nobody waited any more")
+        finally:
+            self._current = self.busy_limit_seconds = None
+
+    @receives
+    async def write_prose(self, message: WriteProse) -> Completion | None:
+        """Tell what was gathered, out of a context that holds nothing else."""
+        from vespera_agents.specialists.agent.prose import SECONDS_MAX, write_prose  # noqa: PLC0415 - as above
+
+        self._held = None
+        self._context_tokens = min(estimate_tokens(message.text), self._role.context_tokens_max)
+        self.busy_limit_seconds = SECONDS_MAX + _GRACE_SECONDS
+        try:
+            return await write_prose(self._role, message.text, message.models, message.need)
+        finally:
+            self.busy_limit_seconds = None
+
+    def _fill(self, context_tokens: int) -> None:
+        self._context_tokens = context_tokens
+
+    def _begin_step(self, seconds: float) -> None:
+        self.busy_limit_seconds = trio.current_time() - self._begun_at + seconds + _GRACE_SECONDS
 
     @receives
     async def check_gates(self, message: CheckGates) -> GateReport:
         """Run a task's gates, keeping their output as an artifact."""
         task = message.task
         with self._at_work_on(task), message.scope:
-            with _Log(self._bench.store.artifacts.writer(), lambda _: None) as log:
-                failure = await self._gates(task, log, message.on_gate)
-                artifact = await log.keep(f"gates of {task.title}", ArtifactKind.TEST)
-            return GateReport(failure, (artifact,))
+            return await self._report_gates(task, message.on_gate)
         return GateReport(called_off=True)
+
+    async def _report_gates(
+        self,
+        task: Task,
+        on_gate: Callable[[int, CommandLine], None] = lambda _, __: None,
+        directory: Path | None = None,
+    ) -> GateReport:
+        with _Log(self._bench.store.artifacts.writer(), lambda _: None) as log:
+            failure = await self._gates(task, log, on_gate, directory)
+            artifact = await log.keep(f"gates of {task.title}", ArtifactKind.TEST)
+        return GateReport(failure, (artifact,))
 
     @contextmanager
     def _at_work_on(self, task: Task) -> Generator[None]:
         """Hold what the task says of itself as the context, and show the task in the tree, while the block lasts."""
         self._current = task.id
+        self._begun_at = trio.current_time()
         # The output of commands goes to an artifact, not into the context.
         self._held = None
         self._context_tokens = min(estimate_tokens(task.description), self._role.context_tokens_max)
+        lines = [line for line in (task.when, task.run, *task.gates) if line is not None]
+        self.busy_limit_seconds = sum((line.timeout_seconds for line in lines), _GRACE_SECONDS)
         try:
-            yield
+            with correlated(session=task.session_id, task=task.id):
+                log_event(_logger, logging.INFO, "work begins", role=self._role.name)
+                yield
         finally:
-            self._current = None
+            self._current = self.busy_limit_seconds = None
 
     async def _work(self, message: CarryOut) -> WorkOutcome:
         task = message.task
@@ -220,23 +295,30 @@ class Specialist(Actor):
         return WorkOutcome(TaskStatus.COMPLETED, summary=summary, artifacts=(artifact,))
 
     async def _gates(
-        self, task: Task, log: _Log, on_gate: Callable[[int, CommandLine], None] = lambda _, __: None
+        self,
+        task: Task,
+        log: _Log,
+        on_gate: Callable[[int, CommandLine], None] = lambda _, __: None,
+        directory: Path | None = None,
     ) -> str | None:
         """Run the gates in order; give what is wrong with the first that does not succeed."""
         for number, gate in enumerate(task.gates):
             on_gate(number, gate)
-            outcome = await self._run(gate, log)
+            outcome = await self._run(gate, log, directory)
             if not outcome.succeeded:
                 return f"the gate {_sentence(gate, outcome, log)}"
         return None
 
-    async def _run(self, line: CommandLine, log: _Log) -> CommandOutcome:
+    async def _run(self, line: CommandLine, log: _Log, directory: Path | None = None) -> CommandOutcome:
         bench = self._bench
+        home, here = bench.workspace.directory, directory or bench.workspace.directory
         log.begin(line)
+        # A working copy has no environment of its own: its programs are those of the workspace.
+        elsewhere = {} if here == home else {"PWD": str(here)}
         outcome = await run_command(
             line,
-            directory=bench.workspace.directory,
-            environment=command_environment(bench.workspace.directory, bench.base_environment, {}),
+            directory=here,
+            environment=command_environment(home, bench.base_environment, elsewhere),
             guardian=await bench.guardian.guardian(),
             sink=log.write,
             output_bytes_max=OUTPUT_BYTES_MAX,

@@ -11,7 +11,7 @@ from typing import Final
 
 from vespera_agents.specialists.answers import BlockedTask
 from vespera_agents.work.graph import root_blockers
-from vespera_agents.work.models import Dependency, DependencyKind, DependencyState, Task, TaskStatus
+from vespera_agents.work.models import Dependency, DependencyKind, DependencyState, Strategy, Task, TaskStatus
 
 __all__ = ["blocked_tasks", "counts_of", "edges_of", "inherited_edges", "outcome_of"]
 
@@ -20,8 +20,20 @@ _SHOWN: Final = 5
 
 
 def counts_of(tasks: Iterable[Task]) -> dict[str, int]:
-    """Count the tasks that are no containers by status; `waived` apart from `cancelled`."""
-    counts = Counter("waived" if task.waived else str(task.status) for task in tasks if not task.is_container)
+    """Count the tasks that are no containers by status; `waived` apart from `cancelled`.
+
+    A vote that came to nothing counts as a failure of its own: all who voted have completed.
+    """
+    every = list(tasks)
+    counts = Counter("waived" if task.waived else str(task.status) for task in every if not task.is_container)
+    failed = {task.parent_id for task in every if task.status is TaskStatus.FAILED}
+    undecided = [
+        task
+        for task in every
+        if task.strategy is Strategy.CONSENSUS and task.status is TaskStatus.FAILED and task.id not in failed
+    ]
+    if undecided:
+        counts["failed"] += len(undecided)
     return dict(sorted(counts.items()))
 
 

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, final
 
+from vespera_agents.specialists.agent.accounts import cost_text, summed
 from vespera_agents.specialists.answers import BlockedTask, iso
 from vespera_agents.specialists.standing import blocked_tasks, counts_of, inherited_edges, outcome_of
+from vespera_agents.store.steps import ModelWork
 from vespera_agents.work.graph import topological_order
 from vespera_agents.work.models import Artifact, Dependency, DependencyKind, Task, TaskStatus
 from vespera_agents.work.plain import printable
@@ -37,6 +39,8 @@ class WorkRows:
     artifacts: Sequence[Artifact] = ()
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     """Where an artifact's bytes lie, by content hash, as a link from the text."""
+    models: Sequence[ModelWork] = ()
+    """Which models worked on these tasks."""
     blocked: Sequence[BlockedTask] | None = None
     """Who is blocked by whom, where tasks outside of these play a part; else it is found among these."""
 
@@ -79,6 +83,7 @@ def synthesize(rows: WorkRows) -> Synthesis:
         _outcome_table(ordered, by_task, blame, rows.files),
         _failures(ordered, blame),
         _summaries(ordered),
+        _models(ordered, rows.models),
         _timeline(ordered),
         "## Open questions\n\n" + "\n".join(bullet("", question) for question in questions) if questions else "",
     ]
@@ -152,6 +157,22 @@ def _summaries(tasks: Sequence[Task]) -> str:
     done = [task for task in tasks if task.status not in {TaskStatus.BLOCKED, TaskStatus.CANCELLED}]
     lines = [bullet(f"**{cell(task.title)}**: ", task.summary) for task in done if task.summary]
     return "## What was done\n\n" + "\n".join(lines) if lines else ""
+
+
+def _models(tasks: Sequence[Task], models: Sequence[ModelWork]) -> str:
+    """Say which model did what at what cost, and how many calls were made twice."""
+    if not models:
+        return ""
+    titles = {task.id: task.title for task in tasks}
+    lines = ["| Task | Model | Calls | Repeated | Tokens in + out | Cost |", "|---|---|---|---|---|---|"]
+    told = [(titles.get(one.task_id, one.task_id), one) for one in models]
+    told += [("**all**", one) for one in summed(models)]
+    for title, one in told:
+        tokens = f"{one.input_tokens} + {one.output_tokens}"
+        name = title if title == "**all**" else cell(title)
+        model = cell(f"{one.provider}/{one.model}")
+        lines.append(f"| {name} | {model} | {one.calls} | {one.repeats} | {tokens} | {cell(cost_text(one))} |")
+    return "## Models\n\n" + "\n".join(lines)
 
 
 def _timeline(tasks: Sequence[Task]) -> str:

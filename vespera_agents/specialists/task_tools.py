@@ -8,14 +8,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, Literal, cast, final
 
 from vespera_agents.specialists.agents import EXECUTE_KIND
 from vespera_agents.specialists.answers import (
     CancelAnswer,
     DeleteAnswer,
-    PlanAnswer,
-    PlannedTask,
     QueryAnswer,
     TaskView,
     UpdateAnswer,
@@ -23,6 +22,9 @@ from vespera_agents.specialists.answers import (
 )
 from vespera_agents.specialists.calls import Call, Lookup
 from vespera_agents.specialists.job_tools import JobTools
+from vespera_agents.specialists.planned import PlanAnswer, chosen_roles, plan_answer
+from vespera_agents.specialists.routing.choosing import Chooser
+from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store import queries
 from vespera_agents.store.commands import (
     Cancelled,
@@ -33,9 +35,10 @@ from vespera_agents.store.commands import (
     TaskEdit,
     UpdateTask,
 )
-from vespera_agents.work.drafts import DependencyDraft, TaskDraft, walk_drafts
+from vespera_agents.work.drafts import DependencyDraft, TaskDraft
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, CommandLine, Dependency, TaskStatus
+from vespera_agents.work.strategies import expand
 
 __all__ = ["TaskTools"]
 
@@ -50,6 +53,7 @@ class TaskTools:
     def __init__(self, lookup: Lookup, jobs: JobTools) -> None:
         self._lookup = lookup
         self._jobs = jobs
+        self._choosers: dict[Path, Chooser] = {}
 
     async def plan(
         self,
@@ -119,14 +123,25 @@ class TaskTools:
         # Where no session is named the command finds it itself, and its result says all that is answered: a thread
         # that reads before and after it took twice as long as the command with its commit.
         session_id: str | None = None
+        drafts = expand(drafts)
         if session is None:
             opened = await self._lookup.home_workspace()
         else:
             opened, found = await self._lookup.session(session)
             session_id = found.id
-        command = PlanTasks(call.by, session_id, tuple(drafts), parent, replaces, alone)
+        chooser = self._chooser(opened)
+        suggested = await chooser.choose(drafts, session_id, parent)
+        command = PlanTasks(call.by, session_id, tuple(drafts), parent, replaces, alone, chosen_roles(suggested))
         result = await opened.store.execute(command, call.step())
-        return _plan_answer(drafts, result, notes=notes, unplaced=unplaced)
+        return plan_answer(drafts, result, notes=notes, unplaced=unplaced)
+
+    def _chooser(self, opened: OpenWorkspace) -> Chooser:
+        """Give what chooses specialists in a workspace, one for each time that it is open."""
+        directory = opened.workspace.directory
+        found = self._choosers.get(directory)
+        if found is None or found.opened is not opened:
+            found = self._choosers[directory] = Chooser(opened)
+        return found
 
     async def update(
         self,
@@ -157,6 +172,8 @@ class TaskTools:
             call.by, task.id, holder, None, expected_version, edit, status, reason, gates, add, remove, waive
         )
         result = await opened.store.execute(command, call.step())
+        if "specialist" in result["changed"]:
+            self._chooser(opened).forget()
         return UpdateAnswer(
             task=await self.show(task.id, task.session_id), changed=result["changed"], ready=result["ready"]
         )
@@ -288,35 +305,3 @@ class TaskTools:
         command = DeleteTask(call.by, task.id, None, delete=mode == "delete", force=force)
         result = await opened.store.execute(command, call.step())
         return DeleteAnswer(**result)
-
-
-def _plan_answer(drafts: Sequence[TaskDraft], result: PlannedTasks, *, notes: list[str], unplaced: int) -> PlanAnswer:
-    ids, ready = result["ids"], result["ready"]
-    free = frozenset(ready)
-    depths: dict[str, int] = {}
-    tasks: list[PlannedTask] = []
-    for draft, above, _ in walk_drafts(drafts):
-        depths[draft.key] = 0 if above is None else depths[above.key] + 1
-        tasks.append(
-            PlannedTask(
-                id=ids[draft.key],
-                key=draft.key,
-                title=draft.title,
-                parent_task_id=result["parent_id"] if above is None else ids[above.key],
-                depth=depths[draft.key],
-                ready=ids[draft.key] in free,
-            )
-        )
-    return PlanAnswer(
-        session_id=result["session_id"],
-        root_task_ids=[task.id for task in tasks if not task.depth],
-        tasks=tasks,
-        ready=ready,
-        notes=notes,
-        unplaced_lines=unplaced,
-        next_action=(
-            f"Claim a ready task with orchestrator_execute_task(task_id={ready[0]!r})."
-            if ready
-            else "Nothing is ready yet: finish what these tasks wait for."
-        ),
-    )

@@ -6,6 +6,7 @@ the gates before a task completes, `specialist` writes briefings, `gathering` re
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, Literal, cast, final
@@ -49,12 +50,12 @@ from vespera_agents.specialists.recalling import (
 from vespera_agents.specialists.roles import Role
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.specialists.specialist import WriteBriefing
-from vespera_agents.specialists.synthesis import synthesize
+from vespera_agents.specialists.synthesis import Synthesis, WorkRows, synthesize
 from vespera_agents.store import queries
-from vespera_agents.store.commands import AddArtifacts, ClaimTask, Finished, NewArtifact
+from vespera_agents.store.commands import AddArtifacts, Claimed, ClaimTask, Finished, NewArtifact
 from vespera_agents.store.jobs import Job
 from vespera_agents.work.errors import Conflict, InvalidInput, NotFound
-from vespera_agents.work.models import ArtifactKind, Task, TaskStatus
+from vespera_agents.work.models import Artifact, ArtifactKind, Task, TaskStatus
 from vespera_agents.workspace import load_settings
 
 __all__ = ["GATES_WAIT_SECONDS", "WorkTools"]
@@ -67,7 +68,6 @@ _RESTART_SECONDS: Final = 1.0
 _PREVIEW_MAX: Final = 1_000
 """Characters, so at most 4 KB of an artifact: the rest is a resource."""
 _ARTIFACTS_SHOWN: Final = 50
-
 _FIRST_COUNTS: Final = "What was handed in first counts; this call recorded nothing. "
 
 NextAction = Literal["complete", "continue", "needs_revision", "blocked"]
@@ -79,6 +79,7 @@ _OUTCOMES: Final[dict[TaskStatus, Literal["completed", "review", "blocked"]]] = 
 _AFTERWARDS: Final[dict[TaskStatus, str]] = {
     TaskStatus.COMPLETED: "Ask orchestrator_get_status what is left.",
     TaskStatus.REVIEW: "Whoever reviews it claims it with orchestrator_execute_task(task_id={task!r}).",
+    TaskStatus.PENDING: "The strategy of its container decided what follows: see orchestrator_get_status.",
     TaskStatus.BLOCKED: "When it can go on, release it: orchestrator_update_task(task_id={task!r}, status='pending').",
 }
 """What follows when nothing came to be ready."""
@@ -97,7 +98,7 @@ class WorkTools:
     def __init__(self, lookup: Lookup, jobs: JobTools, *, gates_wait_seconds: float = GATES_WAIT_SECONDS) -> None:
         self._lookup = lookup
         jobs.decide(GATES_KIND, _judge)
-        jobs.begin_anew(GATES_KIND, partial(gates_anew, answer=_finished))
+        jobs.begin_anew(GATES_KIND, partial(gates_anew, answer=_told))
         self._jobs = jobs
         self._gates_wait_seconds = gates_wait_seconds
 
@@ -115,16 +116,19 @@ class WorkTools:
         await opened.session(task.session_id)
         name = await opened.claims.begin(call.holder)
         claim = ClaimTask(call.by, task.id, name, certain=call.holder is None or call.holder.certain)
+
+        def around_it(connection: sqlite3.Connection, claimed: Claimed) -> tuple[Task, Surroundings]:
+            return surroundings_of(connection, claimed["task_id"])
+
         # Both tries are the same wish; what is refused is not recorded.
         key = call.step()
         try:
-            claimed = await opened.store.execute(claim, key)
+            claimed, (task, around) = await opened.store.execute_and_read(claim, key, around_it)
         except Conflict:
             # Whoever holds it may have died since this server began.
             if task.id not in await opened.release_dead_claims():
                 raise
-            claimed = await opened.store.execute(claim, key)
-        task, around = await opened.store.read(surroundings_of, task.id)
+            claimed, (task, around) = await opened.store.execute_and_read(claim, key, around_it)
         # The claim clears the reason for which the task waited; whoever takes it must know that reason.
         told = task.model_copy(update={"status_reason": task.status_reason or claimed["reason"]})
         briefing = await _brief(opened, role, told, around)
@@ -181,7 +185,9 @@ class WorkTools:
             finished, outcome = recorded
             check_same_work(task, finished, outcome.artifacts, given)
             return _told(task, finished, outcome)
-        return await self._hand_in(call, opened, task, status, given, artifact_type, over=over)
+        if over:
+            raise interrupted(task)
+        return await self._hand_in(call, opened, task, status, given, artifact_type)
 
     async def _begun_before(self, call: Call, opened: OpenWorkspace, task: Task, before: Before) -> bool:
         """Let gates of a task go on that an earlier process had begun; say whether this call's own have ended."""
@@ -197,11 +203,7 @@ class WorkTools:
         status: TaskStatus,
         given: tuple[str, str, tuple[str, ...]],
         artifact_type: ArtifactKind,
-        *,
-        over: bool,
     ) -> CompleteAnswer:
-        if over:
-            raise interrupted(task)
         if gates_running(opened, task):
             if status is TaskStatus.COMPLETED:
                 return await _gating(call, opened, task, _FIRST_COUNTS)
@@ -215,15 +217,15 @@ class WorkTools:
             self._check_gates_allowed(opened, task)
         summary, detailed_work, file_paths = given
         artifacts = await keep_work(opened, task, detailed_work, file_paths, artifact_type)
-        work = HandedIn(call, opened, task, status, summary, artifacts, partial(_finished, opened, task))
+        work = HandedIn(call, opened, task, status, summary, artifacts, partial(_told, task))
         if not runs_gates:
-            return await _finished(opened, task, await finish(work))
+            return _told(task, *await finish(work))
         try:
             passed = await pass_gates(work, self._gates_wait_seconds)
         except (AlreadyPresent, AlreadyStarted):
             # Another call handed work in while the files of this one were kept.
             return await _gating(call, opened, task, _FIRST_COUNTS)
-        return await (_gating(call, opened, task) if passed is None else _finished(opened, task, passed))
+        return await _gating(call, opened, task) if passed is None else _told(task, *passed)
 
     async def synthesize(
         self, call: Call, parent_task_id: str | None = None, session: str | None = None
@@ -251,8 +253,8 @@ class WorkTools:
         call.report(0, 3, f"reading what came of {title}")
         rows = await opened.store.read(read_rows, session_id, root, title)
         call.report(1, 3, f"gathering {len(rows.tasks)} tasks")
-        # In a thread, because a hundred thousand tasks take seconds, and nobody else shall wait for them.
-        result = await trio.to_thread.run_sync(synthesize, rows)
+        begun_before = bool(ids)
+        result = await _gather(call, opened, session_id, rows, anew=not ids)
         if not ids:
             data = result.text.encode()
             sha256 = await opened.store.artifacts.save(data)
@@ -269,7 +271,7 @@ class WorkTools:
             outcome=result.outcome,
             counts=result.counts,
             open_questions=result.open_questions,
-            preview=result.text[:_PREVIEW_MAX],
+            preview=(await _beginning(opened, artifact) if begun_before else result.text)[:_PREVIEW_MAX],
         )
 
     def _check_gates_allowed(self, opened: OpenWorkspace, task: Task) -> None:
@@ -281,6 +283,21 @@ class WorkTools:
                     f"the gate `{gate.text}` of task {task.id} may not run: {refusal}",
                     "Ask the workspace's owner to allow it, or hand the work in with next_action=needs_revision.",
                 )
+
+
+async def _gather(call: Call, opened: OpenWorkspace, session_id: str, rows: WorkRows, *, anew: bool) -> Synthesis:
+    """Gather what came of the work, in prose too where there is a model to ask and nothing was written before."""
+    if not anew or opened.model_source.usable(session_id) is None:
+        # In a thread, because a hundred thousand tasks take seconds, and nobody else shall wait for them.
+        return await trio.to_thread.run_sync(synthesize, rows)
+    from vespera_agents.specialists.agent.telling import told_in_prose  # noqa: PLC0415 - most servers ask no models
+
+    return await told_in_prose(opened, session_id, rows, f"synthesis/{call.key.origin}/{call.key.key}")
+
+
+async def _beginning(opened: OpenWorkspace, artifact: Artifact) -> str:
+    """Read the beginning of a text that was kept when the call came first: what a model wrote, it writes but once."""
+    return (await opened.store.artifacts.read(artifact.sha256, 0, 4 * _PREVIEW_MAX)).decode(errors="ignore")
 
 
 async def _brief(opened: OpenWorkspace, role: Role, task: Task, around: Surroundings) -> Briefing:
@@ -326,10 +343,6 @@ def _deleted(task_id: str, status: TaskStatus, recorded: object) -> CompleteAnsw
     )
 
 
-async def _finished(opened: OpenWorkspace, task: Task, finished: Finished) -> CompleteAnswer:
-    return _told(task, finished, await opened.store.read(read_outcome, task, finished))
-
-
 def _told(task: Task, finished: Finished, outcome: Outcome) -> CompleteAnswer:
     ready, parent, (done, leaves) = outcome.ready, outcome.parent, outcome.leaves
     return CompleteAnswer(
@@ -345,7 +358,7 @@ def _told(task: Task, finished: Finished, outcome: Outcome) -> CompleteAnswer:
         next_action=(
             f"Claim the next task: orchestrator_execute_task(task_id={ready[0].id!r})."
             if ready
-            else _AFTERWARDS[TaskStatus(finished["status"])].format(task=task.id)
+            else _AFTERWARDS.get(TaskStatus(finished["standing"]), _AFTERWARDS[TaskStatus.PENDING]).format(task=task.id)
         ),
     )
 
@@ -360,8 +373,10 @@ async def _judge(opened: OpenWorkspace, job: Job) -> Mapping[str, object] | None
     if task.status is not TaskStatus.COMPLETED or (task.finished or 0.0) < job.created:
         return None
     kept = [artifact.id for artifact in await opened.store.read(queries.artifacts_of, [task.id])]
-    finished = Finished(task_id=task.id, status=task.status, version=task.version, artifact_ids=kept, ready=[])
-    return (await _finished(opened, task, finished)).model_dump(mode="json")
+    finished = Finished(
+        task_id=task.id, status=task.status, standing=task.status, version=task.version, artifact_ids=kept, ready=[]
+    )
+    return _told(task, finished, await opened.store.read(read_outcome, task, finished)).model_dump(mode="json")
 
 
 async def _gating(call: Call, opened: OpenWorkspace, task: Task, remark: str = "") -> CompleteAnswer:

@@ -7,6 +7,11 @@ pages, texts pages of tasks by any filter; tasks by words
 derived      what is kept beside the tasks so that these stay cheap: cells and the full-text index
 completing, listing, plans, following  queries about beginnings of ids, lists, plans that became tasks, what changed
 jobs         long work as rows, and how it is read
+steps        the steps of specialists that work by themselves, and which models worked
+corrections  choices of a specialist that somebody corrected
+notes        what the specialists of a session share, and who may see it
+spending     what calls to models cost, and what is set aside for those that go on
+outbox, callbacks  what somebody is to be told of, written with the change; how it is read
 checks       what must be true of the rows
 artifacts    files by content hash, durable before the row that names them
 strays       files that no row names, and when they may go

@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from vespera_agents.store.outbox import tell_status
 from vespera_agents.store.rows import TASK_COLUMNS, holds, task_of
 from vespera_agents.store.transaction import StatusChange, Transaction
 from vespera_agents.work.errors import Cycle, NotFound
-from vespera_agents.work.machine import TERMINAL, check_transition, container_status, dependency_state
-from vespera_agents.work.models import DependencyState, Task, TaskStatus
+from vespera_agents.work.machine import TERMINAL, check_again, check_transition, container_status, dependency_state
+from vespera_agents.work.models import DependencyKind, DependencyState, Strategy, Task, TaskStatus
+from vespera_agents.work.strategies import Again, Decision, Fail, decision, edges, steps
 
 __all__ = [
     "BY_CONDITION",
     "add_dependency",
     "check_no_path",
     "children_of",
+    "order_children",
     "remove_dependency",
     "roll_up",
     "set_status",
@@ -30,6 +33,7 @@ __all__ = [
 
 BY_CONDITION = "when"
 """`dependency.waived_by` of an edge that was waived because the task's own condition did not hold."""
+_STEERED = frozenset({Strategy.REVIEW, Strategy.CONSENSUS})
 _WORKED_ON = frozenset({TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED, TaskStatus.REVIEW})
 """From where an end is the end of a claim's work."""
 
@@ -111,8 +115,10 @@ def _move(
     claimed_by: str | None = None,
     summary: str | None = None,
     detail: str | None = None,
+    by_strategy: bool = False,
 ) -> None:
-    check_transition(f"task {task.id} ({task.title})", task.status, wanted)
+    check = check_again if by_strategy else check_transition
+    check(f"task {task.id} ({task.title})", task.status, wanted)
     now = transaction.now
     archives = wanted is TaskStatus.ARCHIVED
     # Archiving keeps the mark: what depends on the task later must still see that it was waived.
@@ -144,27 +150,73 @@ def roll_up(transaction: Transaction, container_id: str) -> None:
 def _refresh(transaction: Transaction, container_id: str) -> str | None:
     """Bring one container to the status that follows from its children; gives its own container if it changed."""
     container = task_of(transaction.execute(f"SELECT {TASK_COLUMNS} FROM task WHERE id=?", (container_id,)).fetchone())
+    decided = _steer(transaction, container) if container.strategy in _STEERED else None
     counts = {
         (TaskStatus(row[0]), bool(row[1])): int(row[2])
         for row in transaction.execute(
             "SELECT status, waived, count(*) FROM task WHERE parent_id=? GROUP BY status, waived", (container_id,)
         )
     }
-    status, waived = container_status(counts)
+    status, waived = container_status(counts) if decided is None else (decided.status, False)
     if status is TaskStatus.ARCHIVED:
         waived = container.waived
     if (status, waived) == (container.status, container.waived):
         return None
     now, begun, ended = transaction.now, status is TaskStatus.IN_PROGRESS, status in TERMINAL
     transaction.execute(
-        "UPDATE task SET status=?, waived=?, status_reason=NULL, updated=?, version=version+1,"
+        "UPDATE task SET status=?, waived=?, status_reason=?, summary=coalesce(?, summary), updated=?,"
+        " version=version+1,"
         " started=coalesce(started, CASE WHEN ? THEN ? END),"
         " finished=CASE WHEN ? THEN coalesce(finished, max(?, coalesce(started, 0))) END"
         " WHERE id=?",
-        (status, waived, now, begun, now, ended, now, container_id),
+        (status, waived, *_told(decided), now, begun, now, ended, now, container_id),
     )
     _follow(transaction, container, status, waived=waived, detail="follows its subtasks")
     return container.parent_id
+
+
+def _steer(transaction: Transaction, container: Task) -> Decision | None:
+    """Do what the strategy of a container makes of how its subtasks stand; give what a vote came to."""
+    members = children_of(transaction, container.id)
+    taken = steps(container, members)
+    by_id = {member.id: member for member in members}
+    for step in taken:
+        member, reason = by_id[step.task_id], step.reason
+        if isinstance(step, Fail):
+            _move(transaction, member, TaskStatus.FAILED, reason=reason, waived=False, detail=reason)
+        elif isinstance(step, Again):
+            _move(transaction, member, TaskStatus.PENDING, reason=reason, waived=False, detail=reason, by_strategy=True)
+        else:
+            _move(
+                transaction, member, TaskStatus.CANCELLED, reason=reason, waived=True, detail=reason, by_strategy=True
+            )
+    if any(isinstance(step, Again) for step in taken):
+        transaction.execute("UPDATE task SET rounds=rounds+1 WHERE id=?", (container.id,))
+    return decision(container, children_of(transaction, container.id) if taken else members)
+
+
+def _told(decided: Decision | None) -> tuple[str | None, str | None]:
+    """Give the reason and the summary of a container."""
+    if decided is None:
+        return None, None
+    return (None, decided.text) if decided.status is TaskStatus.COMPLETED else (decided.text, None)
+
+
+def order_children(transaction: Transaction, container: Task) -> None:
+    """Let the subtasks of a container wait for each other as its strategy says; what waits already stays so.
+
+    Raises:
+        Cycle: one waits for another the other way round.
+    """
+    wanted = edges(container.strategy, children_of(transaction, container.id)) if container.strategy else ()
+    for task_id, on_id in wanted:
+        there = transaction.execute(
+            "SELECT 1 FROM dependency WHERE task_id=? AND on_task_id=?", (task_id, on_id)
+        ).fetchone()
+        task = transaction.task(task_id)
+        if there is None and task.status is TaskStatus.PENDING:
+            check_no_path(transaction, on_id, [task_id])
+            add_dependency(transaction, task_id, transaction.task(on_id), DependencyKind.COMPLETION, mandatory=True)
 
 
 def _follow(transaction: Transaction, task: Task, status: TaskStatus, *, waived: bool, detail: str | None) -> None:
@@ -179,6 +231,8 @@ def _follow(transaction: Transaction, task: Task, status: TaskStatus, *, waived:
     transaction.changed.append(
         StatusChange(task.session_id, task.id, task.specialist, task.status, status, waived, queued, worked)
     )
+    if transaction.audience:
+        tell_status(transaction, task, status)
     state = dependency_state(status, waived=waived)
     if state is None:
         return

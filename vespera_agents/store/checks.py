@@ -16,10 +16,12 @@ from typing import Final, final
 
 from vespera_agents.store.changes import BY_CONDITION
 from vespera_agents.store.derived import FACETS, WORDS_SCRIPT, facets_of
+from vespera_agents.store.rows import TASK_COLUMNS, task_of
 from vespera_agents.work.errors import Cycle
 from vespera_agents.work.graph import find_cycle
 from vespera_agents.work.machine import container_status, dependency_state
-from vespera_agents.work.models import DependencyState, TaskStatus
+from vespera_agents.work.models import DependencyState, Strategy, TaskStatus
+from vespera_agents.work.strategies import Decision, decision
 
 __all__ = ["CHECKS", "FINDINGS_MAX", "CheckBudget", "Finding", "check_structure"]
 
@@ -142,19 +144,29 @@ def _dependency_states(connection: sqlite3.Connection) -> _Found:
 
 def _container_statuses(connection: sqlite3.Connection) -> _Found:
     rows = connection.execute(
-        "SELECT parent.id, parent.status, parent.waived, child.status, child.waived, count(*)"
+        "SELECT parent.id, parent.status, parent.waived, parent.strategy, child.status, child.waived, count(*)"
         " FROM task AS parent JOIN task AS child ON child.parent_id = parent.id"
         " GROUP BY parent.seq, child.status, child.waived ORDER BY parent.seq"
     )
     found = 0
-    for (parent, before, waived), group in itertools.groupby(rows, key=lambda row: row[:3]):
-        expected = container_status({(TaskStatus(row[3]), bool(row[4])): int(row[5]) for row in group})
+    for (parent, before, waived, strategy), group in itertools.groupby(rows, key=lambda row: row[:4]):
+        expected = container_status({(TaskStatus(row[4]), bool(row[5])): int(row[6]) for row in group})
+        decided = _decided(connection, parent) if strategy == Strategy.CONSENSUS else None
+        expected = expected if decided is None else (decided.status, False)
         # An archived container keeps the mark that it had before.
         if before != expected[0] or (expected[0] is not TaskStatus.ARCHIVED and bool(waived) != expected[1]):
             yield parent, f"it is {before}, but its subtasks make it {expected[0]}"
             found += 1
             if found == FINDINGS_MAX:
                 return
+
+
+def _decided(connection: sqlite3.Connection, container: str) -> Decision | None:
+    read = f"SELECT {TASK_COLUMNS} FROM task WHERE"
+    members = connection.execute(f"{read} parent_id=? ORDER BY position, seq", (container,)).fetchall()
+    return decision(
+        task_of(connection.execute(f"{read} id=?", (container,)).fetchone()), [task_of(row) for row in members]
+    )
 
 
 def _words(connection: sqlite3.Connection) -> _Found:

@@ -24,8 +24,8 @@ FileIdentity = tuple[int, int]
 """A device and an inode."""
 
 
-def _nothing() -> None:
-    """Do what a process does that goes on without its store."""
+def _nothing(*_: object) -> None:
+    """Do what a process does that goes on without its store, and has nothing to look at in it."""
 
 
 @final
@@ -39,6 +39,8 @@ class Owner:
     """Counts its workers."""
     on_fenced: Callable[[], None] = _nothing
     """Called in the trio thread, once, when a newer generation has taken over: this process serves nobody any more."""
+    on_taken: Callable[[sqlite3.Connection], None] = _nothing
+    """Called in the writing thread when the database is open and nobody is served yet, to read what stands in it."""
 
 
 @final
@@ -70,6 +72,8 @@ class Holding:
         self._file = (identity_of(self._database), identity_of(self._log))
         if self._file[0] is None:
             raise lost(self._database)
+        if self._owner is not None:
+            self._owner.on_taken(connection)
 
     @property
     def file(self) -> FileIdentity | None:
@@ -99,17 +103,17 @@ class Holding:
         if (identity_of(self._database), identity_of(self._log)) != self._file:
             raise lost(self._database)
 
-    def check(self, connection: sqlite3.Connection) -> None:
+    def check(self, connection: sqlite3.Connection) -> bool:
         """Look, inside a writing transaction, whether we may write, and own the database from then on.
 
-        Costs one statement unless others have written.
+        Costs one statement unless others have written; says whether they may have.
 
         Raises:
             SchemaTooNew, Fenced: we may not.
         """
         seen: int = connection.execute("PRAGMA data_version").fetchone()[0]
         if seen == self._seen:
-            return
+            return False
         owner, newest = self._owner, self.check_rights(connection)
         if owner is not None and newest < owner.generation:
             connection.execute(
@@ -118,6 +122,7 @@ class Holding:
                 (owner.front, owner.generation),
             )
         self._seen = seen
+        return True
 
     def check_rights(self, connection: sqlite3.Connection) -> int:
         """Look, inside a writing transaction, whether we may write; gives the newest generation that wrote, or 0.

@@ -62,6 +62,8 @@ class Job:
     """What another process needs to begin the work anew; None where nobody but the first can."""
     attempts: int
     """How often it was begun."""
+    got_on: int
+    """How many of these count no more, because it has got on since."""
     ttl_seconds: float
     """How long it can be asked for after its end."""
     poll_seconds: float
@@ -77,7 +79,7 @@ class Job:
 
 JOB_COLUMNS: Final = (
     "id, kind, principal, server, session_id, task_id, status, done, total, message, asked, answers, stop, result,"
-    " error, intent, attempts, ttl_seconds, poll_seconds, created, updated"
+    " error, intent, attempts, got_on, ttl_seconds, poll_seconds, created, updated"
 )
 _LIVE: Final = f"SELECT {JOB_COLUMNS} FROM job INDEXED BY job_live WHERE status IN ('working', 'input_required')"
 """Left to itself SQLite goes through all jobs for the sake of their order, and a day's worth of them has ended."""

@@ -22,12 +22,14 @@ __all__ = [
     "Restart",
     "RestartStatus",
     "generation",
+    "generation_counts",
     "generation_of",
     "generations",
     "last_restart",
     "prepared_since",
     "restart",
     "restart_of",
+    "restart_phases",
     "restarts",
 ]
 
@@ -139,6 +141,24 @@ def generations(connection: sqlite3.Connection, limit: int) -> list[Generation]:
         f"SELECT {GENERATION_COLUMNS} FROM generation ORDER BY seq DESC LIMIT ?", (limit,)
     ).fetchall()
     return [generation_of(row) for row in rows]
+
+
+def generation_counts(connection: sqlite3.Connection, front: str) -> list[tuple[str, int]]:
+    """Count the workers of a front by why they began, as far as they are remembered; empty of those that never said."""
+    return connection.execute(
+        "SELECT coalesce(reason, ''), count(*) FROM generation WHERE front=? GROUP BY reason", (front,)
+    ).fetchall()
+
+
+def restart_phases(
+    connection: sqlite3.Connection, front: str
+) -> list[tuple[int | None, tuple[tuple[str, float], ...]]]:
+    """List the restarts of a front that are remembered: who took over, and the seconds of each phase."""
+    rows = connection.execute("SELECT following, phases FROM restart WHERE front=? ORDER BY seq", (front,)).fetchall()
+    return [
+        (following, tuple((str(name), float(seconds)) for name, seconds in json.loads(phases)))
+        for following, phases in rows
+    ]
 
 
 def restart(connection: sqlite3.Connection, seq: int) -> Restart | None:

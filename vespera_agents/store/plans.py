@@ -8,9 +8,10 @@ from __future__ import annotations
 import sqlite3
 
 from vespera_agents.store.rows import TASK_COLUMNS, task_of
-from vespera_agents.work.models import Task
+from vespera_agents.work.models import Strategy, Task
+from vespera_agents.work.strategies import starts_from
 
-__all__ = ["live_root", "ready_below"]
+__all__ = ["goes_on_from", "live_root", "ready_below"]
 
 
 def live_root(connection: sqlite3.Connection, session_id: str, key: str, title: str) -> Task | None:
@@ -33,3 +34,18 @@ def ready_below(connection: sqlite3.Connection, root: str, limit: int) -> list[T
         (root, limit),
     ).fetchall()
     return [task_of(row) for row in rows]
+
+
+def goes_on_from(connection: sqlite3.Connection, task_id: str) -> str | None:
+    """Say from which task's files another one goes on, by the strategy of its container; None for its own beginning."""
+    row = connection.execute(
+        "SELECT parent.id, parent.strategy FROM task JOIN task AS parent ON parent.id = task.parent_id"
+        " WHERE task.id=? AND parent.strategy IS NOT NULL",
+        (task_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    members = connection.execute(
+        f"SELECT {TASK_COLUMNS} FROM task WHERE parent_id=? ORDER BY position, seq", (row[0],)
+    ).fetchall()
+    return starts_from(Strategy(row[1]), [task_of(member) for member in members], task_id)

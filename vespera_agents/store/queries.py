@@ -49,6 +49,7 @@ __all__ = [
     "oldest_first",
     "oldest_waiting",
     "open_session",
+    "past_durations",
     "ready_tasks",
     "session",
     "session_tasks",
@@ -103,9 +104,11 @@ def open_session(connection: sqlite3.Connection) -> Session:
     return session(connection, only_open_session(connection))
 
 
-def sessions(connection: sqlite3.Connection) -> list[Session]:
-    """Read all sessions of the workspace, the newest first."""
-    rows = connection.execute(f"SELECT {SESSION_COLUMNS} FROM session ORDER BY created DESC, id").fetchall()
+def sessions(connection: sqlite3.Connection, most: int = -1) -> list[Session]:
+    """Read the sessions of the workspace, the newest first: so many, or all."""
+    rows = connection.execute(
+        f"SELECT {SESSION_COLUMNS} FROM session ORDER BY created DESC, id LIMIT ?", (most,)
+    ).fetchall()
     return [session_of(row) for row in rows]
 
 
@@ -262,6 +265,24 @@ def latest_completed(connection: sqlite3.Connection, session_id: str, limit: int
         (limit, session_id, limit),
     ).fetchall()
     return [task_of(row) for row in rows]
+
+
+def past_durations(connection: sqlite3.Connection, most: int) -> dict[str, list[float]]:
+    """Read how many seconds completed tasks of the workspace took, by role: of each role the `most` done last."""
+    found: dict[str, list[float]] = {}
+    roles = connection.execute(
+        "SELECT DISTINCT specialist FROM cell WHERE status='completed' AND NOT container AND n > 0"
+    ).fetchall()
+    for (role,) in roles:
+        rows = connection.execute(
+            "SELECT finished - started FROM task WHERE seq IN"
+            " (SELECT seq FROM cell CROSS JOIN cell_task ON cell = cell.id WHERE status='completed' AND specialist=?"
+            " AND NOT container AND n > 0 ORDER BY updated DESC LIMIT ?)"
+            " AND started NOT NULL AND finished NOT NULL",
+            (role, most),
+        ).fetchall()
+        found[str(role)] = [float(row[0]) for row in rows]
+    return found
 
 
 def stuck_tasks(connection: sqlite3.Connection, session_id: str) -> tuple[list[Task], list[Dependency]]:

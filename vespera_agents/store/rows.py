@@ -18,6 +18,7 @@ from vespera_agents.work.models import (
     DependencyState,
     Event,
     Session,
+    Strategy,
     Task,
     TaskStatus,
     TaskType,
@@ -46,7 +47,8 @@ Row = Sequence[Any]
 SESSION_COLUMNS: Final = "id, name, directory, status, created, updated, version"
 TASK_COLUMNS: Final = (
     "id, session_id, parent_id, key, position, title, description, task_type, complexity, specialist,"
-    " estimated_effort, due, status, status_reason, waived, summary, run, condition, gates, children,"
+    " estimated_effort, due, status, status_reason, waived, summary, run, condition, gates, strategy,"
+    " strategy_n, rounds, children,"
     " open_dependencies, claimed_by, attempts, created, updated, started, finished, version"
 )
 DEPENDENCY_COLUMNS: Final = "task_id, on_task_id, kind, mandatory, state, waived_by, waived_why"
@@ -89,6 +91,8 @@ def task_of(row: Row) -> Task:
             values[name] = kinds[values[name]]
     except KeyError as error:
         raise ValueError(f"the task {row[0]!r} has a {error} that this version does not know") from None
+    if values["strategy"] is not None:
+        values["strategy"] = Strategy(values["strategy"])
     values["waived"] = bool(values["waived"])
     for name in ("run", "when"):
         if values[name] is not None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Final
 
-from vespera_agents.store import derived
+from vespera_agents.store import derived, outbox
 from vespera_agents.store.errors import SchemaTooNew, StoreUnavailable
 
 __all__ = ["MIGRATIONS", "check_version", "migrate"]
@@ -57,6 +57,9 @@ MIGRATIONS: Final = (
         run TEXT,
         condition TEXT,
         gates TEXT,
+        strategy TEXT,
+        strategy_n INTEGER,
+        rounds INTEGER NOT NULL DEFAULT 0,
         children INTEGER NOT NULL DEFAULT 0,
         open_dependencies INTEGER NOT NULL DEFAULT 0,
         claimed_by TEXT,
@@ -70,6 +73,8 @@ MIGRATIONS: Final = (
     CREATE INDEX task_by_parent ON task(parent_id) WHERE parent_id IS NOT NULL;
     CREATE INDEX task_container ON task(parent_id) WHERE parent_id IS NOT NULL AND children > 0;
     CREATE INDEX task_claimed ON task(claimed_by) WHERE claimed_by IS NOT NULL;
+    CREATE INDEX task_due ON task(due)
+        WHERE due IS NOT NULL AND status IN ('pending', 'in_progress', 'blocked', 'review');
     CREATE TABLE dependency (
         task_id TEXT NOT NULL,
         on_task_id TEXT NOT NULL,
@@ -164,6 +169,7 @@ MIGRATIONS: Final = (
         error TEXT,
         intent TEXT,
         attempts INTEGER NOT NULL DEFAULT 1,
+        got_on INTEGER NOT NULL DEFAULT 0,
         ttl_seconds REAL NOT NULL,
         poll_seconds REAL NOT NULL,
         created REAL NOT NULL,
@@ -203,13 +209,76 @@ MIGRATIONS: Final = (
         error TEXT
     );
     CREATE INDEX restart_open ON restart(front) WHERE status = 'asked';
+    CREATE TABLE step (
+        task_id TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        session_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        intent TEXT NOT NULL,
+        result TEXT,
+        file TEXT,
+        repeats INTEGER NOT NULL DEFAULT 0,
+        provider TEXT,
+        model TEXT,
+        input_tokens INTEGER NOT NULL DEFAULT 0,
+        output_tokens INTEGER NOT NULL DEFAULT 0,
+        cost_micro_usd INTEGER,
+        begun REAL NOT NULL,
+        ended REAL,
+        PRIMARY KEY (task_id, attempt, number)
+    ) WITHOUT ROWID;
+    CREATE INDEX step_by_session ON step(session_id);
+    CREATE INDEX step_file ON step(file) WHERE file IS NOT NULL;
+    CREATE TABLE note (
+        session_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        visible_to TEXT NOT NULL,
+        text TEXT NOT NULL,
+        sha256 TEXT,
+        created REAL NOT NULL,
+        updated REAL NOT NULL,
+        PRIMARY KEY (session_id, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE correction (
+        task_id TEXT PRIMARY KEY,
+        at REAL NOT NULL,
+        before TEXT NOT NULL,
+        chosen TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX note_file ON note(sha256) WHERE sha256 IS NOT NULL;
+    CREATE TABLE reservation (
+        purpose TEXT PRIMARY KEY,
+        session_id TEXT NOT NULL,
+        day TEXT NOT NULL,
+        micro_usd INTEGER NOT NULL,
+        at REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE spending (
+        session_id TEXT NOT NULL,
+        day TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        model TEXT NOT NULL,
+        calls INTEGER NOT NULL DEFAULT 0,
+        unpriced INTEGER NOT NULL DEFAULT 0,
+        input_tokens INTEGER NOT NULL DEFAULT 0,
+        output_tokens INTEGER NOT NULL DEFAULT 0,
+        micro_usd INTEGER NOT NULL DEFAULT 0,
+        doubtful_micro_usd INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (session_id, day, provider, model)
+    ) WITHOUT ROWID;
+    CREATE INDEX spending_by_day ON spending(day);
     CREATE TABLE shutdown (
         server TEXT PRIMARY KEY,
         actor TEXT NOT NULL,
         at REAL NOT NULL
     ) WITHOUT ROWID;
     """
-    + derived.SCRIPT,
+    + derived.SCRIPT
+    + outbox.SCRIPT,
 )
 """Each entry brings a database from the version of its index to the next."""
 

@@ -14,19 +14,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, TypeVar, cast, final
 
 import trio
 from outcome import Error, Outcome, Value, capture
-from trio.lowlevel import checkpoint, checkpoint_if_cancelled, current_task
+from trio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from supervisors import Histogram
 from vespera_agents.store.artifacts import ArtifactFiles
 from vespera_agents.store.errors import Fenced, KeyMissing, SchemaTooNew, StoreClosed, StoreLost, StoreUnavailable
-from vespera_agents.store.figures import BATCH_BOUNDS, COMMIT_BOUNDS, StoreStatistics
+from vespera_agents.store.figures import StoreFigures, StoreStatistics
 from vespera_agents.store.holding import FileIdentity, Owner
+from vespera_agents.store.parking import run_soon
 from vespera_agents.store.readers import Readers
 from vespera_agents.store.records import Forgettable, recorded_result
 from vespera_agents.store.transaction import Command, CommandKey, StatusChange
@@ -35,6 +36,7 @@ from vespera_agents.store.writer import Submission, Writer, come_to_rest
 __all__ = ["Store"]
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 PENDING_MAX: Final = 10_000
 """Commands that may wait for the writer at once."""
@@ -105,11 +107,7 @@ class Store:
         self._subscribers: list[Callable[[list[StatusChange]], None]] = []
         self._commit_listeners: list[Callable[[], None]] = []
         self._readers = Readers(database)
-        self._commits = 0
-        self._commands = 0
-        self._errors: dict[tuple[str, str], int] = {("commit", "unavailable"): 0, ("read", "unavailable"): 0}
-        self._commit_duration = Histogram(COMMIT_BOUNDS)
-        self._batch_size = Histogram(BATCH_BOUNDS)
+        self._figures = StoreFigures()
 
     async def run(self, *, task_status: trio.TaskStatus[Store] = trio.TASK_STATUS_IGNORED) -> None:
         """Be open until cancelled: a child for a supervisor. What is queued at the end is still committed.
@@ -122,15 +120,10 @@ class Store:
             Fenced: a newer generation of the owner writes.
         """
         self._reopen()
-        token = trio.lowlevel.current_trio_token()
+        soon = partial(run_soon, trio.lowlevel.current_trio_token())
         ready, ended = trio.Event(), trio.Event()
         self._ended = ended
         ends: list[Outcome[None]] = []
-
-        def soon(function: Callable[..., object], *arguments: object) -> None:
-            # The trio run may be over before the thread is, when a stop ran out of time.
-            with contextlib.suppress(trio.RunFinishedError):
-                token.run_sync_soon(function, *arguments)
 
         def deliver(batch: list[Submission], changed: list[StatusChange], seconds: float) -> None:
             self._delivered.append((batch, changed, seconds))
@@ -220,6 +213,24 @@ class Store:
             StoreLost, SchemaTooNew, Fenced: it can be written no more; nothing was kept.
             StoreClosed: the store is not running, nor restarted within a few seconds.
         """
+        return (await self.execute_and_read(command, key, lambda _connection, _result: None))[0]
+
+    async def execute_and_read(
+        self, command: Command[R], key: CommandKey, query: Callable[[sqlite3.Connection, R], T]
+    ) -> tuple[R, T]:
+        """Apply a command as `execute` does, and read in its transaction: with its effect, before any later one.
+
+        All who wait for the writer wait for the query, too: it is for a few rows, to read which takes a thread longer.
+
+        Args:
+            command: what to change.
+            key: the name of this wish, for ever.
+            query: called with a connection, on which it only reads, and the result, also if that was recorded before.
+                What it raises is raised, and of the command nothing is kept.
+
+        Raises:
+            Refusal, KeyConflict, StoreError: as for `execute`.
+        """
         await checkpoint_if_cancelled()
         if not (key.origin and key.key):
             raise KeyMissing(f"the command {type(command).__name__} came without a key. Name it by a CommandKey.")
@@ -228,14 +239,14 @@ class Store:
                 await self._wait_open()
             if self._pending >= PENDING_MAX:
                 raise StoreUnavailable(f"{PENDING_MAX} commands wait for the disk already. Try again later.")
-            submission = Submission(command, key, current_task())
+            submission = Submission(command, key, query)
             self._pending += 1
             self._submitted.append(submission)
             if len(self._submitted) == 1:
                 await self._lead(submission)
             result = await submission.answer()
             if result is not _NOT_BEGUN:
-                return cast("R", result)
+                return cast("tuple[R, T]", result)
 
     async def read(self, query: Callable[..., R], *arguments: object) -> R:
         """Run a query in a thread, on a read-only connection of its own, and give what it returns.
@@ -263,7 +274,7 @@ class Store:
                 # It stopped before the query began: wait for the next incarnation.
                 continue
             except (sqlite3.Error, StoreUnavailable, SchemaTooNew) as error:
-                self._errors["read", "unavailable"] += 1
+                self._figures.could_not_read()
                 raise StoreUnavailable.because(error) if isinstance(error, sqlite3.Error) else error from error
 
     async def recorded(self, key: CommandKey) -> object:
@@ -301,18 +312,11 @@ class Store:
 
     def statistics(self) -> StoreStatistics:
         """Count what was done so far."""
-        return StoreStatistics(
-            queue_depth=self._pending,
-            commits=self._commits,
-            commands=self._commands,
-            errors=dict(self._errors),
-            commit_duration_seconds=self._commit_duration,
-            commit_batch_size=self._batch_size,
-        )
+        return self._figures.statistics(self._pending)
 
     def tree_detail(self) -> dict[str, str | int | float]:
         """Say what the tree shows of it."""
-        return {"waiting": self._pending, "commits": self._commits}
+        return {"waiting": self._pending, "commits": self.statistics().commits}
 
     async def _lead(self, submission: Submission) -> None:
         """Hand over for all that submit in this round of the loop.
@@ -359,13 +363,8 @@ class Store:
 
     def _settle(self, batch: list[Submission], changed: list[StatusChange], seconds: float) -> None:
         """Answer the callers of a committed batch; runs in the trio thread."""
-        self._commits += 1
-        self._commands += len(batch)
         self._pending -= len(batch)
-        self._commit_duration.observe(seconds)
-        self._batch_size.observe(len(batch))
-        if isinstance(batch[0].outcome, Error) and isinstance(batch[0].outcome.error, StoreUnavailable):
-            self._errors["commit", "unavailable"] += 1
+        self._figures.committed(len(batch), seconds, batch[0].outcome)
         for submission in batch:
             if self._forgettable is not None:
                 self._forgettable.note(submission.key)

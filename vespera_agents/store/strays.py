@@ -65,8 +65,10 @@ def find_strays(
             str(row[0])
             for row in connection.execute(
                 "SELECT sha256 FROM artifact WHERE sha256 >= ? AND sha256 < ?"
-                " UNION SELECT file FROM command WHERE file >= ? AND file < ?",
-                (prefix, f"{prefix}g") * 2,
+                " UNION SELECT file FROM command WHERE file >= ? AND file < ?"
+                " UNION SELECT file FROM step WHERE file >= ? AND file < ?"
+                " UNION SELECT sha256 FROM note WHERE sha256 >= ? AND sha256 < ?",
+                (prefix, f"{prefix}g") * 4,
             )
         }
         for name, size, written in _files(directory / prefix):
@@ -128,11 +130,12 @@ def restore_aside(connection: sqlite3.Connection, directory: Path) -> list[str]:
 
 
 def _named(connection: sqlite3.Connection, sha256: str) -> bool:
-    """Say whether a row names a file: an artifact, or the record of a command with a large result."""
+    """Say whether a row names a file: an artifact, a shared note, or the large result of a command or a step."""
     return bool(
         connection.execute(
-            "SELECT EXISTS (SELECT 1 FROM artifact WHERE sha256=?) OR EXISTS (SELECT 1 FROM command WHERE file=?)",
-            (sha256, sha256),
+            "SELECT EXISTS (SELECT 1 FROM artifact WHERE sha256=?1) OR EXISTS (SELECT 1 FROM command WHERE file=?1)"
+            " OR EXISTS (SELECT 1 FROM step WHERE file=?1) OR EXISTS (SELECT 1 FROM note WHERE sha256=?1)",
+            (sha256,),
         ).fetchone()[0]
     )
 

@@ -115,9 +115,15 @@ def fingerprint_of(command: _Dataclass) -> bytes:
 class Transaction:
     """One command's view of the database."""
 
-    __slots__ = ("by", "changed", "connection", "execute", "mint", "now", "released")
+    __slots__ = ("audience", "by", "changed", "connection", "execute", "mint", "now", "released")
 
-    def __init__(self, connection: sqlite3.Connection, now: float, mint: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        now: float,
+        mint: Callable[[], str],
+        audience: dict[str, tuple[str, ...]] | None = None,
+    ) -> None:
         self.connection = connection
         self.execute = connection.execute
         self.now = now
@@ -128,6 +134,8 @@ class Transaction:
         self.changed: list[StatusChange] = []
         self.released: list[str] = []
         """Tasks and containers that lost something that held them."""
+        self.audience = {} if audience is None else audience
+        """Who is told of what, as `outbox.read_audience` gives it: known without asking, because most tell nobody."""
 
     def event(
         self,

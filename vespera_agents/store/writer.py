@@ -19,13 +19,14 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, final
 
-from outcome import Error, Outcome, Value
-from trio.lowlevel import Abort, reschedule, wait_task_rescheduled
+from outcome import Error, Value
 
 from vespera_agents.store.artifacts import ArtifactFiles
 from vespera_agents.store.derived import index_words, spaced_words
 from vespera_agents.store.errors import Fenced, StoreError, StoreLost, StoreUnavailable
 from vespera_agents.store.holding import FileIdentity, Holding, Owner
+from vespera_agents.store.outbox import read_audience
+from vespera_agents.store.parking import Awaited
 from vespera_agents.store.records import Forgettable, apply_once
 from vespera_agents.store.schema import migrate
 from vespera_agents.store.transaction import Command, CommandKey, StatusChange, Transaction
@@ -53,46 +54,24 @@ _ONE_COMMANDS_FAULT: Final = (
 """What SQLite says of a statement or a value; everything else it says is about the database."""
 
 
-_SKIPPED: Final = Value(None)
-"""The outcome of a command that nobody waits for any more."""
-
-
 class _HalfApplied(Exception):
     """A command failed after it had written something, and no savepoint was there to go back to."""
 
 
 @final
-class Submission:
-    """A command on its way through the writer, and its outcome on the way back."""
+class Submission(Awaited):
+    """A command on its way through the writer; one that nobody waits for any more before it is begun is skipped."""
 
-    __slots__ = ("_parked", "_told", "command", "key", "outcome", "waiter")
+    __slots__ = ("command", "key", "query")
 
-    def __init__(self, command: Command[Any], key: CommandKey, waiter: object) -> None:
+    def __init__(
+        self, command: Command[Any], key: CommandKey, query: Callable[[sqlite3.Connection, Any], object]
+    ) -> None:
+        super().__init__()
         self.command = command
         self.key = key
-        self.waiter: Any = waiter
-        """The trio task that waits; None once it was cancelled: a submission not yet begun is then skipped."""
-        self.outcome: Outcome[Any] = _SKIPPED
-        self._parked = False
-        self._told = False
-
-    async def answer(self) -> object:
-        """Be the waiting trio task: wait until the outcome is told, unless it was already, and give it."""
-        if not self._told:
-            self._parked = True
-            await wait_task_rescheduled(self._abort)
-        return self.outcome.unwrap()
-
-    def tell(self) -> None:
-        """Tell the waiting task that the outcome stands, in the trio thread."""
-        self._told = True
-        if self._parked and self.waiter is not None:
-            reschedule(self.waiter)
-
-    def _abort(self, _: object) -> Abort:
-        """From here on nobody waits for the outcome."""
-        self.waiter = None
-        return Abort.SUCCEEDED
+        self.query = query
+        """Reads in the command's transaction what shall be known of its effect."""
 
 
 @final
@@ -138,6 +117,8 @@ class Writer:
         self._elder = elder
         self._forgettable = forgettable
         self._holding = Holding(database, owner)
+        self._audience: dict[str, tuple[str, ...]] = {}
+        """Who is told of what: read anew whenever others may have changed it."""
         self._over: StoreLost | Fenced | None = None
         """Why it can write no more."""
         self._unindexed = 0
@@ -291,7 +272,8 @@ class Writer:
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
-        self._holding.check(connection)
+        if self._holding.check(connection):
+            read_audience(connection, self._audience)
 
     def _apply_all(
         self, connection: sqlite3.Connection, batch: list[Submission], *, savepoints: bool
@@ -306,12 +288,13 @@ class Writer:
         for submission in batch:
             if submission.waiter is None:
                 continue
-            transaction = Transaction(connection, now, self._mint)
+            transaction = Transaction(connection, now, self._mint, self._audience)
             written = connection.total_changes
             if savepoints:
                 connection.execute("SAVEPOINT command")
             try:
-                submission.outcome = Value(apply_once(transaction, submission.command, submission.key, self._files))
+                result = apply_once(transaction, submission.command, submission.key, self._files)
+                submission.outcome = Value((result, submission.query(connection, result)))
             except Exception as error:
                 if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _ONE_COMMANDS_FAULT):
                     raise

@@ -3,6 +3,7 @@
 plain     texts that cannot steer a terminal
 models    Session, Task, Dependency, Artifact, Event and their enums
 machine   the one task state machine; a container's status
+strategies  how a container has its subtasks worked on
 graph     cycles, order, who is to blame
 drafts    what a caller asks to be created
 cursors   where the next page of a list begins

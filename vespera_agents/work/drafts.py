@@ -21,6 +21,7 @@ from vespera_agents.work.models import (
     CommandLine,
     Complexity,
     DependencyKind,
+    Strategy,
     TaskType,
     role_name,
 )
@@ -55,21 +56,26 @@ class TaskDraft(BaseModel):
     description: Annotated[str, Field(max_length=DESCRIPTION_MAX)] = ""
     task_type: TaskType = TaskType.STANDARD
     complexity: Complexity = Complexity.MODERATE
-    specialist: str = "generic"
+    specialist: str | None = None
+    """The role that it is for; None: nobody named one, and one is chosen."""
     estimated_effort: Annotated[str, Field(max_length=100)] | None = None
     due: float | None = None
     dependencies: Annotated[tuple[DependencyDraft, ...], Field(max_length=DRAFTS_MAX)] = ()
     run: CommandLine | None = None
     when: CommandLine | None = None
     gates: tuple[CommandLine, ...] = ()
+    strategy: Strategy | None = None
+    """How its subtasks are worked on."""
+    strategy_n: int | None = None
+    """For a strategy that counts: rounds of review, voters of a consensus."""
     done: bool = False
     """The plan says that this is finished already: it is created completed."""
     subtasks: tuple[TaskDraft, ...] = ()
 
     @field_validator("specialist")
     @classmethod
-    def _canonical(cls, name: str) -> str:
-        return role_name(name)
+    def _canonical(cls, name: str | None) -> str | None:
+        return None if name is None else role_name(name)
 
 
 def walk_drafts(

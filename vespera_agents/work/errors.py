@@ -8,6 +8,7 @@
         ├── StaleVersion   somebody else changed the row first
         ├── BadTransition  the task state machine has no such edge
         ├── Conflict       the rows do not allow it now (claimed, live dependents, unmet gates)
+        ├── Overloaded     the server is not well and takes no such work for a while
         └── Cycle          a dependency that would close a circle, with its path
 
 Every refusal says what is wrong, which value, and what to do next: the three parts that reach a model as `isError`.
@@ -27,6 +28,7 @@ __all__ = [
     "Cycle",
     "InvalidInput",
     "NotFound",
+    "Overloaded",
     "PlanError",
     "Refusal",
     "StaleVersion",
@@ -101,6 +103,22 @@ class BadTransition(Refusal):
 @final
 class Conflict(Refusal):
     """The rows as they are now do not allow the change."""
+
+
+@final
+class Overloaded(Refusal):
+    """The server is not well, and begins no such work for a while.
+
+    Attributes:
+        retry_seconds: when to come again.
+    """
+
+    def __init__(self, subject: str, why: str, retry_seconds: float) -> None:
+        super().__init__(
+            f"{subject} begins new work, and this server takes none for now: {why}",
+            f"Call again in {retry_seconds:.0f} s; orchestrator_health_check tells how it stands.",
+        )
+        self.retry_seconds = retry_seconds
 
 
 @final

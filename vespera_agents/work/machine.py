@@ -14,7 +14,7 @@ from typing import Final
 from vespera_agents.work.errors import BadTransition
 from vespera_agents.work.models import DependencyState, TaskStatus
 
-__all__ = ["LIVE", "TERMINAL", "TRANSITIONS", "check_transition", "container_status", "dependency_state"]
+__all__ = ["LIVE", "TERMINAL", "TRANSITIONS", "check_again", "check_transition", "container_status", "dependency_state"]
 
 _S = TaskStatus
 TRANSITIONS: Final[Mapping[TaskStatus, tuple[TaskStatus, ...]]] = MappingProxyType(
@@ -33,6 +33,7 @@ TRANSITIONS: Final[Mapping[TaskStatus, tuple[TaskStatus, ...]]] = MappingProxyTy
 
 TERMINAL: Final = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELLED, _S.ARCHIVED})
 """Where nothing more happens by itself."""
+_SENT_BACK: Final = frozenset({_S.COMPLETED, _S.REVIEW, _S.FAILED, _S.BLOCKED})
 LIVE: Final = frozenset(_S) - TERMINAL
 """Where work is still to come."""
 
@@ -44,6 +45,16 @@ def check_transition(subject: str, status: TaskStatus, wanted: TaskStatus) -> No
         BadTransition: there is no such edge; it names those that exist.
     """
     if wanted not in TRANSITIONS[status]:
+        raise BadTransition(subject, status, wanted, TRANSITIONS[status])
+
+
+def check_again(subject: str, status: TaskStatus, wanted: TaskStatus) -> None:
+    """Check a step of a strategy: what has ended or waits is sent back or passed over, which nobody may ask for.
+
+    Raises:
+        BadTransition: it is at work, or has ended for another reason.
+    """
+    if status not in _SENT_BACK or wanted not in {_S.PENDING, _S.CANCELLED}:
         raise BadTransition(subject, status, wanted, TRANSITIONS[status])
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "Event",
     "Session",
     "SessionStatus",
+    "Strategy",
     "Task",
     "TaskStatus",
     "TaskType",
@@ -99,6 +100,16 @@ class Complexity(StrEnum):
     MODERATE = "moderate"
     COMPLEX = "complex"
     VERY_COMPLEX = "very_complex"
+
+
+class Strategy(StrEnum):
+    """How a container has its subtasks worked on; the rules are in `strategies`."""
+
+    SEQUENTIAL = "sequential"
+    PARALLEL = "parallel"
+    PIPELINE = "pipeline"
+    REVIEW = "review"
+    CONSENSUS = "consensus"
 
 
 class DependencyKind(StrEnum):
@@ -207,6 +218,12 @@ class Task(_Frozen):
     run: CommandLine | None = None
     when: CommandLine | None = None
     gates: tuple[CommandLine, ...] = ()
+    strategy: Strategy | None = None
+    """How its subtasks are worked on, for a container; None: side by side."""
+    strategy_n: int | None = None
+    """With review how often it is sent back at most, with consensus how many vote."""
+    rounds: int = 0
+    """How often a review has sent it back."""
     children: int = 0
     """How many direct children it has; a task with children is a container."""
     open_dependencies: int = 0
@@ -220,6 +237,12 @@ class Task(_Frozen):
     started: float | None = None
     finished: float | None = None
     version: int = 1
+
+    @property
+    def strategy_text(self) -> str | None:
+        """Its strategy as a plan writes it, and how often a review has sent it back."""
+        words = [str(word) for word in (self.strategy, self.strategy_n) if word is not None]
+        return (" ".join(words) + (f", sent back {self.rounds} times" if self.rounds else "")) or None
 
     @property
     def is_container(self) -> bool:

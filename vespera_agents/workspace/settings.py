@@ -6,6 +6,10 @@ trusted exactly this text of it with `vespera trust`. `vespera run` needs neithe
     [commands]
     allow = ["python -m pytest", "ruff check"]    # a command is allowed when it begins with these words
     shell = false                                 # true: commands for /bin/sh, too, if `allow` has exactly that line
+
+Other sections are only taken out of the file here; who they are for reads them: `[health]` (when the server counts as
+ill), `[providers]` (models, and what may be spent), `[callbacks]` (who is told of what happens), `[routing]` (who does
+what). What sends something elsewhere counts only in a file that its owner trusted: a workspace may come from anybody.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ from __future__ import annotations
 import hashlib
 import shlex
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, cast, final
 
 from vespera_agents.workspace.directory import Workspace
@@ -24,6 +29,8 @@ from vespera_agents.workspace.registry import Registry
 __all__ = ["Settings", "load_settings"]
 
 _BYTES_MAX: Final = 1 << 20
+_SECTIONS: Final = ("callbacks", "health", "providers", "routing")
+"""Those that others read, beside [commands]."""
 
 
 @final
@@ -40,6 +47,13 @@ class Settings:
     allow_shell: bool = False
     lines: tuple[str, ...] = ()
     """The lines of `allow` as they are written."""
+    sections: Mapping[str, Mapping[str, object]] = field(default_factory=dict[str, Mapping[str, object]])
+    """What stands under the other known sections, as it is written."""
+
+    def section(self, name: str) -> Mapping[str, object]:
+        """Give what stands under one of the other known sections; empty where nothing does."""
+        assert name in _SECTIONS, "only known sections are read"
+        return self.sections.get(name, {})
 
     def refusal(self, text: str, *, shell: bool) -> str | None:
         """Say why a command may not run for an MCP client, and what to do; None when it may."""
@@ -81,10 +95,14 @@ def load_settings(workspace: Workspace, registry: Registry) -> Settings:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise WorkspaceError(f"{workspace.config} is not valid TOML ({error}). Correct it.") from error
     commands = table.pop("commands", {})
-    if table:
-        raise WorkspaceError(
-            f"{workspace.config} has an unknown section [{next(iter(table))}]. Only [commands] is known."
-        )
+    sections: dict[str, Mapping[str, object]] = {}
+    for name, section in table.items():
+        if name not in _SECTIONS:
+            known = ", ".join(f"[{one}]" for one in ("commands", *_SECTIONS))
+            raise WorkspaceError(f"{workspace.config} has an unknown section [{name}]. Known are {known}. Correct it.")
+        if not isinstance(section, dict):
+            raise WorkspaceError(f"{workspace.config}: [{name}] is a section with settings in it. Correct it.")
+        sections[name] = cast("dict[str, object]", section)
     lines, allow, allow_shell = _commands(workspace, commands)
     fingerprint = hashlib.sha256(data).hexdigest()
     return Settings(
@@ -93,6 +111,7 @@ def load_settings(workspace: Workspace, registry: Registry) -> Settings:
         allow=allow,
         allow_shell=allow_shell,
         lines=lines,
+        sections=sections,
     )
 
 

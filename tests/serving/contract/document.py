@@ -27,9 +27,10 @@ Schema = Mapping[str, Any]
 NOTES: Final[Mapping[str, str]] = {
     "orchestrator_plan_task": """\
 A subtask takes `title`, `key`, `description`, `task_type`, `complexity`, `specialist`, `estimated_effort`, `due`,
-`dependencies`, `gates` and `subtasks` (at most 8 levels). A dependency is a local `key`, the title of a task of the
-same breakdown, or the id of a task of the session; or an object `{"on", "kind", "mandatory"}` with kind `completion`,
-`data`, `approval`, `blocks` or `related`. A gate is a command, or an object `{"command", "timeout_seconds", "shell"}`.
+`dependencies`, `gates`, `strategy` ([what it does](strategies.md)) and `subtasks` (at most 8 levels). A
+dependency is a local `key`, the title of a task of the same breakdown, or the id of a task of the session; or an object
+`{"on", "kind", "mandatory"}` with kind `completion`, `data`, `approval`, `blocks` or `related`. A gate is a command, or
+an object `{"command", "timeout_seconds", "shell"}`.
 With subtasks and no title, the subtasks stand side by side without a container.
 
 ```json

@@ -59,6 +59,7 @@ def _measured(world: World, answer: dict[str, Any]) -> None:
     assert str(world.place.project) in dict(answer["commit_seconds"])
     assert dict(answer["disk_free_bytes"])[str(world.place.project)] > 0
     assert answer["providers"] == []
+    assert answer["recoveries"] == []
     assert "front" not in answer or dict(answer["front"])["generation"] >= 1
 
 

@@ -82,7 +82,7 @@ async def fuzz_bodies(place: Place, era: str, count: int, seed: int) -> Findings
         if status != 0:
             findings.faults.append(f"it ended with {status}")
         for line in server.errors:
-            findings.look_at(line, "what it says on standard error")
+            findings.look_at_log(line)
     findings.seconds = time.monotonic() - started
     return findings
 

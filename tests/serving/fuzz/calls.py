@@ -22,7 +22,7 @@ from tests.serving.contract.world import World, new_world
 from tests.serving.fuzz.lines import Findings
 from tests.serving.fuzz.schema_values import arguments_for
 from tests.serving.kit import Place, in_memory
-from vespera_agents.serving.protocol.server import ERROR_META
+from vespera_agents.serving.protocol.complaints import ERROR_META
 from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.store.checks import check_structure
 from vespera_agents.store.writer import connect

@@ -63,6 +63,11 @@ class Findings:
             if word in text and len(self.faults) < 20:
                 self.faults.append(f"{word} in {what}: {text[:600]}")
 
+    def look_at_log(self, line: str) -> None:
+        """Look at what a server says on standard error; of a loop that one huge message blocked it names the place."""
+        if " vespera_agents.watchdog: event loop was blocked " not in line:
+            self.look_at(line, "what it says on standard error")
+
 
 def rss_bytes(pid: int) -> int:
     """Say how much memory a process holds."""
@@ -99,7 +104,7 @@ class _Talk:
             for line in lines:
                 self.errors.append(line.decode(errors="replace"))
                 del self.errors[:-200]
-                self.findings.look_at(self.errors[-1], "what it says on standard error")
+                self.findings.look_at_log(self.errors[-1])
 
     async def send(self, data: bytes) -> None:
         assert self.process.stdin is not None

@@ -22,7 +22,7 @@ from mcp_types import ElicitRequestParams, ElicitResult, TextResourceContents
 from tests.conformance.judges import INSPECTOR, node
 from tests.serving.kit import Place, text_of
 from tests.serving.walkthrough.transcript import Transcript, shortened
-from vespera_agents.serving.protocol.server import ERROR_META
+from vespera_agents.serving.protocol.complaints import ERROR_META
 
 CALL_SECONDS = 30.0
 WAIT_SECONDS = 40.0

@@ -35,7 +35,7 @@ _BUILT: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The same in METADATA."""
 _STAGES: Final = {"alpha": "a", "beta": "b", "c": "rc", "pre": "rc", "preview": "rc", "rev": "post", "r": "post"}
-_UNKNOWN: Final = "the index knows no such classifier; look it up at pypi.org/classifiers"
+_UNKNOWN: Final = "the index knows no such classifier; look it up in the index's list of classifiers"
 _OPEN_CLASSIFIERS: Final = ("Private ::",)
 """The index refuses these on purpose, and that is what they are for."""
 

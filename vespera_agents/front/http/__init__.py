@@ -6,10 +6,12 @@ limits       how much is taken on, and for how long it is waited
 listening    the socket, the hosts that a request may name, the certificate
 tokens       whose a bearer token is
 entrance     who may come in, by the head of a request alone
+passes       what a browser has instead of a token
 facts        what the worker is told of a request
 door         the child of the front's tree: accepts connections, ends them
 connection   one client: its requests one after another, their bodies, its hanging up
 exchange     one request, until its answer is complete, whatever becomes of its workers
+probes       whether the server is well, also while no worker can say it
 upstream     connections to the worker's private socket
 events       server-sent events on their way through
 refusals     what a client hears that cannot be served

@@ -18,6 +18,7 @@ import trio
 from vespera_agents.front.http.exchange import Exchange, Request, Road
 from vespera_agents.front.http.facts import CLIENT, OURS, PRINCIPAL, SCHEME
 from vespera_agents.front.http.limits import HEAD_BYTES_MAX
+from vespera_agents.front.http.probes import answer_probe, is_probe
 from vespera_agents.front.http.refusals import DRAINED, Refused, refusal, slow_body, too_long
 from vespera_agents.front.http.sending import AnyStream, send_bounded
 from vespera_agents.front.http.upstream import Headers
@@ -207,7 +208,8 @@ class Connection:
             raise Refused(400, "a request was expected. Send one.")
         self._bodiless = head.method == b"HEAD"
         headers = [*_passed_on(head), *self._who(head)]
-        body = await self._body(head)
+        limit = self._road.entrance.body_bytes_max(_path(head), self._limits.body_bytes_max)
+        body = await self._body(head, limit)
         try:
             await self._exchange(Request(head.method, head.target, headers, body))
         finally:
@@ -225,9 +227,8 @@ class Connection:
         Raises:
             Refused: it may not come in.
         """
-        path = head.target.partition(b"?")[0].decode("latin-1")
         headers = {name: value.decode("latin-1") for name, value in head.headers}
-        principal = self._road.entrance.principal(path, headers)
+        principal = self._road.entrance.principal(_path(head), headers)
         return () if principal is None else ((PRINCIPAL, principal.encode()),)
 
     async def _exchange(self, request: Request) -> None:
@@ -239,22 +240,33 @@ class Connection:
                 self._asking = scope
                 if self._gone:
                     scope.cancel()
-            await exchange.run()
+            entered = self._road.entrance.enter(
+                request.method.decode("latin-1"),
+                request.target.decode("latin-1"),
+                request.body,
+                encrypted=isinstance(self.stream, trio.SSLStream),
+            )
+            if entered is not None:
+                await self.answer(entered.status, entered.headers, b"" if self._bodiless else entered.body)
+            elif is_probe(request):
+                await answer_probe(request, exchange, self, self._road)
+            else:
+                await exchange.run()
         self._asking = None
 
-    async def _body(self, head: h11.Request) -> bytes:
-        """Read the whole body; what is read counts for as long as the request is under way."""
+    async def _body(self, head: h11.Request, limit: int) -> bytes:
+        """Read the whole body, of at most `limit` bytes; what is read counts while the request is under way."""
         parts: list[bytes] = []
         whole = False
         try:
             # Most bodies come with their head: then there is nothing to wait for, nor a deadline to pay for.
             while isinstance(event := self._event_at_hand(), h11.Data):
-                self._take(bytes(event.data), parts)
+                self._take(bytes(event.data), parts, limit)
             if event is None:
                 with trio.fail_after(self._limits.body_seconds):
-                    await self._continue(head)
+                    await self._continue(head, limit)
                     while isinstance(event := await self._event(), h11.Data):
-                        self._take(bytes(event.data), parts)
+                        self._take(bytes(event.data), parts, limit)
             whole = True
         except trio.TooSlowError:
             raise Refused(408, slow_body(self._limits.body_seconds)) from None
@@ -263,9 +275,8 @@ class Connection:
                 self._bodies.leave(sum(map(len, parts)))
         return b"".join(parts)
 
-    async def _continue(self, head: h11.Request) -> None:
+    async def _continue(self, head: h11.Request, limit: int) -> None:
         """Tell a client that asks first whether it may send its body; throw away a body that is too long."""
-        limit = self._limits.body_bytes_max
         length = next((int(value) for name, value in head.headers if name == b"content-length"), 0)
         if self._http.they_are_waiting_for_100_continue and length <= limit:
             await self._send(self._http.send(h11.InformationalResponse(status_code=100, headers=[])))
@@ -276,12 +287,12 @@ class Connection:
                 left = left - len(event.data) if isinstance(event, h11.Data) else 0
             raise Refused(413, too_long(limit))
 
-    def _take(self, part: bytes, parts: list[bytes]) -> None:
+    def _take(self, part: bytes, parts: list[bytes], limit: int) -> None:
         if not self._bodies.add(len(part)):
             raise Refused(503, "the requests of others fill the room that there is for them. Try again.")
         parts.append(part)
-        if sum(map(len, parts)) > self._limits.body_bytes_max:
-            raise Refused(413, too_long(self._limits.body_bytes_max))
+        if sum(map(len, parts)) > limit:
+            raise Refused(413, too_long(limit))
 
     # ---- the answer, as `exchange` gives it
 
@@ -349,6 +360,10 @@ class Connection:
             # It is gone, or reads nothing: then it is not told any more, and what lasts goes on.
             self.cut()
             self._hang_up()
+
+
+def _path(head: h11.Request) -> str:
+    return head.target.partition(b"?")[0].decode("latin-1")
 
 
 def _passed_on(head: h11.Request) -> Headers:

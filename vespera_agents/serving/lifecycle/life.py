@@ -31,7 +31,7 @@ from vespera_agents.store import lifecycle as rows
 from vespera_agents.store.commands import BeginGeneration, BegunGeneration, Death, NoteDeaths, NoteRestart
 from vespera_agents.workspace import WorkspaceError
 
-__all__ = ["Life", "LifeStatistics", "Told", "admit_as_before", "at_work", "life_of", "life_spec"]
+__all__ = ["Life", "LifeStatistics", "Told", "at_work", "life_of", "life_spec"]
 
 _CHILD: Final = "life"
 _SNAPSHOT_SHARE: Final = 0.2
@@ -344,19 +344,6 @@ async def life_of(orchestrator: Orchestrator) -> Life | None:
             # It is the last to begin: a request that was repeated to this process may be faster.
             await trio.sleep(_LOOK_SECONDS)
     raise StoreClosed("this process does not know its front. Try again; if it stays so, restart the server.")
-
-
-async def admit_as_before(orchestrator: Orchestrator) -> None:
-    """Begin nothing new if a shutdown was prepared in the worker before this one."""
-    front = orchestrator.runtime.front
-    if front is None or front.generation == 1:
-        return
-    # Where it cannot be read nothing can begin either.
-    with contextlib.suppress(StoreError):
-        opened = await orchestrator.home_workspace()
-        since = await opened.store.read(rows.prepared_since, front.server)
-        if since is not None:
-            orchestrator.runtime.admission.prepare(since)
 
 
 def life_spec(orchestrator: Orchestrator, front: Front, told: Told, renew: Renew) -> ChildSpec:

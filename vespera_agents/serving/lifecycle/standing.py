@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast, final
 
-__all__ = ["Crash", "Phase", "Restarting", "Standing", "standing_of"]
+from vespera_agents.specialists.front import Front
+
+__all__ = ["Crash", "Phase", "Restarting", "Standing", "predecessor_ended", "standing_of"]
 
 Told = Mapping[str, Any]
 _ALL_PERCENT: Final = 100.0
@@ -82,6 +84,12 @@ def standing_of(told: Told) -> Standing:
         spare if isinstance(spare := told.get("spare"), bool) else None,
         int(_number(told.get("processes"))),
     )
+
+
+def predecessor_ended(front: Front) -> float | None:
+    """Say when the worker before this one died, in seconds since the epoch; None where none did, as far as is known."""
+    before = front.generation - 1
+    return next((crash.at for crash in standing_of(front.standing).crashes if crash.generation == before), None)
 
 
 def _restarting(told: Told) -> Restarting:

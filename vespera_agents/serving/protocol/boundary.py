@@ -16,6 +16,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, RequestParams
 
+from vespera_agents.logs import correlated
 from vespera_agents.serving.protocol.complaints import EXPECTED, Complaint, about_failure, about_fault
 from vespera_agents.serving.protocol.logs import LOGGER_NAME, log_to_client
 from vespera_agents.store.errors import StoreError
@@ -36,21 +37,23 @@ def bounded(method: str, handler: Handler[P, R]) -> Handler[P, R]:
     """Let what a handler raises reach the client in one shape."""
 
     async def answer(ctx: ServerRequestContext[dict[str, object]], params: P) -> R:
-        try:
-            return await handler(ctx, params)
-        except MCPError:
-            raise
-        except EXPECTED as error:
-            complaint = about_failure(error)
-            if isinstance(error, _OURS):
+        with correlated(request=ctx.request_id, tool=method):
+            try:
+                return await handler(ctx, params)
+            except MCPError:
+                raise
+            except EXPECTED as error:
+                complaint = about_failure(error)
+                if isinstance(error, _OURS):
+                    await log_to_client(ctx, "error", complaint, method)
+                code = INTERNAL_ERROR if isinstance(error, _OURS) else INVALID_PARAMS
+                raise refusal(complaint, code, params) from error
+            except Exception as error:
+                identifier = secrets.token_hex(4)
+                logger.exception("internal error %s in %s", identifier, method)
+                complaint = about_fault(error, identifier)
                 await log_to_client(ctx, "error", complaint, method)
-            raise refusal(complaint, INTERNAL_ERROR if isinstance(error, _OURS) else INVALID_PARAMS, params) from error
-        except Exception as error:
-            identifier = secrets.token_hex(4)
-            logger.exception("internal error %s in %s", identifier, method)
-            complaint = about_fault(error, identifier)
-            await log_to_client(ctx, "error", complaint, method)
-            raise refusal(complaint, INTERNAL_ERROR, params) from error
+                raise refusal(complaint, INTERNAL_ERROR, params) from error
 
     return answer
 

@@ -26,6 +26,7 @@ from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.claims import Holder
 from vespera_agents.store import CommandKey
 from vespera_agents.work.errors import InvalidInput
+from vespera_agents.work.plain import is_text
 
 __all__ = ["CLIENT_META", "KEY_META", "Callers", "call_key", "client_name", "holder_of", "own_name"]
 
@@ -117,7 +118,7 @@ def _known(identity: Identity, name: str) -> str:
 
 
 def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > _KEY_MAX:
+    if not isinstance(value, str) or not value.strip() or len(value) > _KEY_MAX or not is_text(value):
         raise InvalidInput(
             f"the {name} of a call is a text of 1 to {_KEY_MAX} characters, not {value!r:.80}",
             "Send such a text, or leave it out.",

@@ -15,11 +15,12 @@ from typing import Final, cast, final
 
 from pydantic import BaseModel, ValidationError
 
-from vespera_agents.store.errors import KeyConflict, StoreError
+from vespera_agents.store.errors import ArtifactMissing, KeyConflict, StoreError
 from vespera_agents.work.errors import PlanError, Refusal
 from vespera_agents.workspace.errors import WorkspaceError
 
 __all__ = [
+    "ERROR_META",
     "EXPECTED",
     "Complaint",
     "about_arguments",
@@ -28,7 +29,11 @@ __all__ = [
     "about_kept",
     "about_unknown_tool",
     "about_unserved_tool",
+    "is_ours",
 ]
+
+ERROR_META: Final = "io.vespera/error"
+"""Where a failed call tells programs the kind of its failure."""
 
 EXPECTED: Final = (Refusal, WorkspaceError, StoreError, PlanError)
 """What the facade raises to be told to the client; anything else is our own fault."""
@@ -43,6 +48,8 @@ _OF_THE_MACHINE: Final = {
     errno.EIO: "Look whether the disk is sound and call again",
 }
 """What is nobody's fault, wherever it strikes, and what to do about it."""
+_MACHINE: Final = "machine_trouble"
+_INTERNAL: Final = "internal_error"
 _PROBLEMS_MAX: Final = 5
 _VALUE_MAX: Final = 80
 
@@ -88,12 +95,12 @@ def about_fault(error: Exception, identifier: str) -> Complaint:
     """Tell of a fault of ours; the traceback is in the server's log under the identifier."""
     if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
         return Complaint(
-            "machine_trouble",
+            _MACHINE,
             f"the machine refused what this call needs: {error.strerror} ({error.filename})",
             f"{_OF_THE_MACHINE[error.errno]}; the server's log on its standard error tells more under {identifier}.",
         )
     return Complaint(
-        "internal_error",
+        _INTERNAL,
         f"internal error {identifier}: {type(error).__name__}",
         "Look at the state with orchestrator_get_status before you call again; the server's log on its standard error "
         f"tells more under {identifier}.",
@@ -125,9 +132,20 @@ def about_arguments(tool: str, parameters: type[BaseModel], error: ValidationErr
     return Complaint("invalid_arguments", "; ".join(problems), f"Correct this and call {tool} again.")
 
 
+def is_ours(kind: str) -> bool:
+    """Say whether a failure of this kind is our fault, the database's or the machine's, and not the client's."""
+    return kind in _OURS
+
+
 def _kind(name: str) -> str:
     """Give the word for a class of failures."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name.lstrip("_")).lower()
+
+
+_OF_CLIENTS: Final = (KeyConflict, ArtifactMissing)
+_OURS: Final = frozenset(
+    {_MACHINE, _INTERNAL, *(_kind(error.__name__) for error in StoreError.__subclasses__() if error not in _OF_CLIENTS)}
+)
 
 
 def _problem(detail: Mapping[str, object], parameters: type[BaseModel]) -> str:

@@ -23,7 +23,6 @@ from mcp_types import (
     CallToolRequestParams,
     CallToolResult,
     CompleteRequestParams,
-    ContentBlock,
     GetPromptRequestParams,
     InputRequiredResult,
     ListToolsResult,
@@ -31,23 +30,19 @@ from mcp_types import (
     PaginatedRequestParams,
     ReadResourceRequestParams,
     RequestParams,
-    ResourceLink,
     SetLevelRequestParams,
     SubscribeRequestParams,
     SubscriptionsListenRequestParams,
-    TextContent,
-    ToolAnnotations,
     UnsubscribeRequestParams,
 )
-from mcp_types import Tool as ListedTool
 from mcp_types.methods import CacheableMethod
 from pydantic import BaseModel, ValidationError
 
+from vespera_agents.health.metrics.requests import RequestFigures
 from vespera_agents.serving.protocol.boundary import Handler, bounded
 from vespera_agents.serving.protocol.callers import Callers, client_name, holder_of, own_name
 from vespera_agents.serving.protocol.complaints import (
     EXPECTED,
-    Complaint,
     about_arguments,
     about_failure,
     about_fault,
@@ -55,35 +50,34 @@ from vespera_agents.serving.protocol.complaints import (
     about_unknown_tool,
     about_unserved_tool,
 )
+from vespera_agents.serving.protocol.correlating import correlated_calls
 from vespera_agents.serving.protocol.fairness import Fairness, TooManyCalls, client_of
 from vespera_agents.serving.protocol.identity import identity_of
 from vespera_agents.serving.protocol.jobs import Asking, LongCalls, handle
 from vespera_agents.serving.protocol.logs import LOGGER_NAME, log_to_client, set_level
+from vespera_agents.serving.protocol.measuring import Measuring
 from vespera_agents.serving.protocol.notifying.changes import Changes
 from vespera_agents.serving.protocol.notifying.subscriptions import Subscriptions
 from vespera_agents.serving.protocol.pages import PAGE_ENTRIES, page_of
 from vespera_agents.serving.protocol.progress import Report, reporting
 from vespera_agents.serving.protocol.questions import Questions, can_be_asked
 from vespera_agents.serving.protocol.reading.requests import Reading
+from vespera_agents.serving.protocol.results import failed, listed, succeeded
 from vespera_agents.serving.protocol.roots import client_root
+from vespera_agents.serving.protocol.sampling import POLLED, Sampling
 from vespera_agents.serving.tools.catalogue import TOOLS
 from vespera_agents.serving.tools.lifecycle import RESTART
 from vespera_agents.serving.tools.sessions import INITIALIZE_SESSION
-from vespera_agents.serving.tools.tool import Telling, Tool
-from vespera_agents.specialists.answers import ArtifactLink
+from vespera_agents.serving.tools.tool import Tool
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.jobs import REFUSED, RunningJob
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.errors import StoreError
 from vespera_agents.store.jobs import Job
 
-__all__ = ["ERROR_META", "INSTRUCTIONS", "SERVER_NAME", "OrchestratorServer", "build_server", "server_version"]
+__all__ = ["INSTRUCTIONS", "SERVER_NAME", "OrchestratorServer", "build_server", "server_version"]
 
 SERVER_NAME: Final = "vespera-agents"
-ERROR_META: Final = "io.vespera/error"
-"""Where a failed call tells programs the kind of its failure."""
-LINKS_MAX: Final = 50
-"""Resource links in one result."""
 INSTRUCTIONS: Final = (
     "Vespera keeps work as tasks in a durable session of one project directory: begin with "
     "orchestrator_initialize_session, or orchestrator_resume_session to go on with earlier work. "
@@ -118,6 +112,7 @@ def build_server(
     *,
     page_entries: int = PAGE_ENTRIES,
     changes: Changes | None = None,
+    figures: RequestFigures | None = None,
 ) -> OrchestratorServer:
     """Make an MCP server of an orchestrator; it serves any number of connections, one after another or at once.
 
@@ -126,8 +121,10 @@ def build_server(
         tools: those that are listed and may be called, by name.
         page_entries: how many entries a page of a list has.
         changes: what clients are told of; those of the orchestrator's workspaces unless given.
+        figures: where requests are counted.
     """
-    return _Serving(orchestrator, tools, page_entries, changes or Changes(orchestrator)).server()
+    serving = _Serving(orchestrator, tools, page_entries, changes or Changes(orchestrator))
+    return serving.server(Measuring(figures or RequestFigures()))
 
 
 def _nobody(_: Iterable[str]) -> None:
@@ -191,9 +188,10 @@ class _Serving:
         self._fairness = Fairness()
         self._long = LongCalls(orchestrator, self._answer_of)
         self._questions = Questions(orchestrator.runtime.registry.key)
+        self._sampling = Sampling(orchestrator)
 
-    def server(self) -> OrchestratorServer:
-        """Give the library's server."""
+    def server(self, measuring: Measuring) -> OrchestratorServer:
+        """Give the library's server, all of whose messages are measured."""
         server = OrchestratorServer(
             SERVER_NAME,
             version=server_version(),
@@ -203,13 +201,13 @@ class _Serving:
             get_tool_input_schema=self._input_schema,
         )
         # Its failures are results, which a model reads.
-        server.add_request_handler("tools/call", CallToolRequestParams, self._call_tool)
+        server.add_request_handler("tools/call", CallToolRequestParams, correlated_calls(self._call_tool))
         self._long.install(server, self._hear)
         for tool in self._tools.values():
             if tool.long:
                 self._long.begin_anew(tool.name, partial(self._job_anew, tool))
-        # Its only inhabitant traces each message for a telemetry that nobody has configured, at a price for each.
-        server.middleware.clear()
+        # What was there traces each message for a telemetry that nobody has configured, at a price for each.
+        server.middleware[:] = [measuring]
         server.hear = self._hear
         server.answer("tools/list", PaginatedRequestParams, self._list_tools)
         # Not as an argument of the library's server: it warns that later versions of the protocol have no such request.
@@ -225,7 +223,12 @@ class _Serving:
         server.answer("resources/subscribe", SubscribeRequestParams, hearing.subscribe)
         server.answer("resources/unsubscribe", UnsubscribeRequestParams, hearing.unsubscribe)
         server.answer("subscriptions/listen", SubscriptionsListenRequestParams, hearing.listen)
-        server.add_notification_handler("notifications/initialized", NotificationParams, hearing.initialized)
+
+        async def initialized(ctx: Context, params: NotificationParams) -> None:
+            await self._sampling.arrived(ctx)
+            await hearing.initialized(ctx, params)
+
+        server.add_notification_handler("notifications/initialized", NotificationParams, initialized)
         server.at_stop = hearing.end
         server.renew = self._changes.renew
         return server
@@ -240,7 +243,7 @@ class _Serving:
         tool = self._tools.get(params.name)
         if tool is None:
             served, exists = tuple(self._tools), params.name in TOOLS
-            return _failed((about_unserved_tool if exists else about_unknown_tool)(params.name, served))
+            return failed((about_unserved_tool if exists else about_unknown_tool)(params.name, served))
         who = client_of(identity_of(ctx), own_name(ctx))
         admission = self._orchestrator.runtime.admission
         if admission.draining and not tool.effects.read_only:
@@ -249,7 +252,7 @@ class _Serving:
         try:
             await self._fairness.begin(who)
         except TooManyCalls as error:
-            return _failed(about_failure(error))
+            return failed(about_failure(error))
         try:
             by = f"mcp:{client_name(own_name(ctx))}"
             with admission.under_way(tool.name, by, waited_for=tool.awaited):
@@ -263,17 +266,17 @@ class _Serving:
         try:
             return await self._invoke(ctx, params, tool, report)
         except ValidationError as error:
-            return _failed(about_arguments(tool.name, tool.parameters, error))
+            return failed(about_arguments(tool.name, tool.parameters, error))
         except EXPECTED as error:
             if isinstance(error, StoreError):
                 await log_to_client(ctx, "error", about_failure(error), tool.name)
-            return _failed(about_failure(error))
+            return failed(about_failure(error))
         except Exception as error:  # the boundary: a fault of ours must reach the client as one, and our log whole
             identifier = secrets.token_hex(4)
             logger.exception("internal error %s in %s", identifier, tool.name)
             fault = about_fault(error, identifier)
             await log_to_client(ctx, "error", fault, tool.name)
-            return _failed(fault)
+            return failed(fault)
 
     async def _invoke(self, ctx: Context, params: CallToolRequestParams, tool: Tool, report: Report | None) -> Answered:
         arguments: Mapping[str, object] = params.arguments or {}
@@ -285,25 +288,46 @@ class _Serving:
             arguments = arguments if root is None else {**arguments, "working_directory": root}
         call = self._callers.call(own_name(ctx), ctx.meta, identity_of(ctx), report)
         call.request = identity_of(ctx).sequence
+        call.model = self._sampling.offer(ctx) if tool.begins else None
         if tool is not RESTART:
             # A process that shall be replaced may be unable to write, a lease, too.
             await self._orchestrator.admit(call, tool.name, begins=tool.begins)
-        if tool.question is not None and can_be_asked(ctx):
-            question = await tool.question(self._orchestrator, call, arguments)
-            if question is not None:
-                chosen = await self._questions.ask(ctx, params, question, root)
-                if isinstance(chosen, InputRequiredResult):
-                    return chosen
-                call.confirmed = True
-                if question.parameter is not None and chosen != question.unchanged:
-                    arguments = {**arguments, question.parameter: chosen}
+        asked = await self._asked(ctx, params, tool, call, arguments, root)
+        if isinstance(asked, InputRequiredResult):
+            return asked
+        arguments = asked
         if tool.long and self._long.known_to(ctx):
             work = partial(self._as_job, tool, call, arguments)
             return await self._long.begin(call, tool.name, work, call.intent(arguments=dict(arguments)))
         telling = await tool.invoke(self._orchestrator, call, arguments)
         if call.job is not None and self._long.known_to(ctx):
             return handle(await self._orchestrator.jobs.get(call.job))
-        return _succeeded(telling)
+        return succeeded(telling)
+
+    async def _asked(
+        self,
+        ctx: Context,
+        params: CallToolRequestParams,
+        tool: Tool,
+        call: Call,
+        arguments: Mapping[str, object],
+        root: str | None,
+    ) -> Mapping[str, object] | InputRequiredResult:
+        """Ask what is to be known before, and give the arguments with what was chosen, or what is asked first."""
+        if tool.name == POLLED and not self._long.known_to(ctx):
+            return await self._sampling.asked_first(ctx, params, call) or arguments
+        if tool.question is None or not can_be_asked(ctx):
+            return arguments
+        question = await tool.question(self._orchestrator, call, arguments)
+        if question is None:
+            return arguments
+        chosen = await self._questions.ask(ctx, params, question, root)
+        if isinstance(chosen, InputRequiredResult):
+            return chosen
+        call.confirmed = True
+        if question.parameter is None or chosen == question.unchanged:
+            return arguments
+        return {**arguments, question.parameter: chosen}
 
     async def _as_job(
         self, tool: Tool, call: Call, arguments: Mapping[str, object], _: Asking, running: RunningJob
@@ -311,11 +335,11 @@ class _Serving:
         """Make a call as the work of a job; its progress is the job's."""
         call.report = running.report
         try:
-            return _succeeded(await tool.invoke(self._orchestrator, call, arguments))
+            return succeeded(await tool.invoke(self._orchestrator, call, arguments))
         except ValidationError as error:
-            return _failed(about_arguments(tool.name, tool.parameters, error))
+            return failed(about_arguments(tool.name, tool.parameters, error))
         except EXPECTED as error:
-            return _failed(about_failure(error))
+            return failed(about_failure(error))
 
     async def _job_anew(
         self, tool: Tool, intent: Mapping[str, object], asking: Asking, running: RunningJob
@@ -329,15 +353,15 @@ class _Serving:
     def _answer_of(self, job: Job) -> CallToolResult:
         """Answer a call of a tool with what the job came to that it began, perhaps in a server with other tools."""
         if job.error is not None:
-            return _failed(about_kept(cast("Mapping[str, str]", job.error[REFUSED])))
+            return failed(about_kept(cast("Mapping[str, str]", job.error[REFUSED])))
         tool = self._tools.get(job.kind) or TOOLS.get(job.kind)
         if tool is None or job.result is None:
-            return _failed(about_unknown_tool(job.kind, tuple(self._tools)))
-        return _succeeded(tool.retell(job.result))
+            return failed(about_unknown_tool(job.kind, tuple(self._tools)))
+        return succeeded(tool.retell(job.result))
 
     async def _list_tools(self, _: Context, params: PaginatedRequestParams) -> ListToolsResult:
         page, cursor = page_of("tools", tuple(self._tools.values()), params.cursor, self._page_entries)
-        return ListToolsResult(tools=[_listed(tool) for tool in page], next_cursor=cursor)
+        return ListToolsResult(tools=[listed(tool) for tool in page], next_cursor=cursor)
 
     def _input_schema(self, name: str) -> Mapping[str, object] | None:
         tool = self._tools.get(name)
@@ -346,47 +370,6 @@ class _Serving:
     def _origin(self) -> str:
         opened = self._orchestrator.runtime.workspaces.get(self._orchestrator.home)
         return self._stand_in if opened is None else opened.record.id
-
-
-def _listed(tool: Tool) -> ListedTool:
-    return ListedTool(
-        name=tool.name,
-        title=tool.title,
-        description=tool.description,
-        input_schema=dict(tool.input_schema),
-        output_schema=dict(tool.output_schema),
-        annotations=ToolAnnotations(
-            read_only_hint=tool.effects.read_only,
-            destructive_hint=tool.effects.destructive,
-            idempotent_hint=tool.effects.idempotent,
-            open_world_hint=tool.effects.open_world,
-        ),
-    )
-
-
-def _succeeded(telling: Telling) -> CallToolResult:
-    content: list[ContentBlock] = [TextContent(text=telling.text)]
-    content.extend(_link(link) for link in telling.links[:LINKS_MAX])
-    return CallToolResult(content=content, structured_content=telling.structured)
-
-
-def _failed(complaint: Complaint) -> CallToolResult:
-    return CallToolResult(
-        content=[TextContent(text=complaint.text)],
-        is_error=True,
-        _meta={ERROR_META: {"kind": complaint.kind, "what": complaint.what, "next_action": complaint.next_action}},
-    )
-
-
-def _link(link: ArtifactLink) -> ResourceLink:
-    return ResourceLink(
-        uri=link.uri,
-        name=link.id,
-        title=link.name,
-        description=f"{link.kind} of {link.task_id}" if link.task_id else link.kind,
-        mime_type=link.mime_type,
-        size=link.size,
-    )
 
 
 @functools.cache

@@ -24,9 +24,11 @@ from vespera_agents.work.models import (
     CommandLine,
     Complexity,
     DependencyKind,
+    Strategy,
     TaskStatus,
     TaskType,
 )
+from vespera_agents.work.strategies import strategy_said
 
 __all__ = [
     "Cursor",
@@ -48,6 +50,7 @@ __all__ = [
     "Listed",
     "Moment",
     "NewRole",
+    "NewWay",
     "Role",
     "SessionRef",
     "Status",
@@ -58,6 +61,7 @@ __all__ = [
     "Texts",
     "Title",
     "Waiting",
+    "Way",
     "Word",
     "Words",
     "commands",
@@ -107,6 +111,14 @@ def _moment(value: object) -> object:
         raise ValueError("must be a date or time such as 2026-03-31 or 2026-03-31T12:00:00Z") from None
 
 
+def _way(value: object) -> object:
+    """Read `pipeline`, `review 3` and `consensus of 5`."""
+    said = strategy_said(value) if isinstance(value, str) else value
+    if said is None:
+        raise ValueError(f"must be one of {', '.join(Strategy)}; review and consensus with a number, as in `review 3`")
+    return said
+
+
 T = TypeVar("T")
 
 # Bounds stand before the reading function in each kind: they are then told, and checked, as bounds of the value read.
@@ -137,9 +149,14 @@ Kind = Annotated[TaskType, Word]
 KnownKind = Annotated[TaskType, Field(json_schema_extra=KNOWN), Word]
 Difficulty = Annotated[Complexity, Word]
 KnownDifficulty = Annotated[Complexity, Field(json_schema_extra=KNOWN), Word]
+Way = Annotated[
+    tuple[Strategy, int | None], BeforeValidator(_way, json_schema_input_type=Annotated[str, Field(max_length=40)])
+]
+"""How a container's subtasks are worked on: a strategy, and of review the rounds, of consensus the voters."""
+NewWay = Annotated[Way, Field(description="sequential, parallel, pipeline, review 2 or consensus of 3")]
 Status = Annotated[TaskStatus, Word]
 Role = Annotated[str, Field(min_length=1, max_length=64), BeforeValidator(_stripped)]
-NewRole = Annotated[Role, Field(description="Role, e.g. architect, tester")]
+NewRole = Annotated[Role, Field(description="Role; chosen unless given")]
 TaskKey = Annotated[str, Field(min_length=1, max_length=200, description="For dependencies on it")]
 
 
@@ -172,7 +189,7 @@ Gate = Annotated[
         lambda value: {"command": value} if isinstance(value, str) else value, json_schema_input_type=str | GateInput
     ),
 ]
-Waiting = Annotated[tuple[Waits, ...], Field(max_length=LIST_MAX, description="What it waits for"), Listed]
+Waiting = Annotated[tuple[Waits, ...], Field(max_length=LIST_MAX), Listed]
 Gates = Annotated[
     tuple[Gate, ...], Field(max_length=20, description="Commands that must succeed at completion"), Listed
 ]
@@ -194,11 +211,12 @@ class Subtask(Parameters):
     description: Description = ""
     task_type: Kind = TaskType.STANDARD
     complexity: Difficulty = Complexity.MODERATE
-    specialist: NewRole = "generic"
+    specialist: NewRole | None = None
     estimated_effort: Effort | None = None
     due: Due = None
     dependencies: Waiting = ()
     gates: Gates = ()
+    strategy: NewWay | None = None
     subtasks: Subtasks = ()
 
 
@@ -255,6 +273,8 @@ def subtask_drafts(subtasks: Sequence[Subtask]) -> tuple[TaskDraft, ...]:
             due=subtask.due,
             dependencies=dependencies(waiting),
             gates=commands(subtask.gates),
+            strategy=None if subtask.strategy is None else subtask.strategy[0],
+            strategy_n=None if subtask.strategy is None else subtask.strategy[1],
             subtasks=tuple(draft(below) for below in subtask.subtasks),
         )
 

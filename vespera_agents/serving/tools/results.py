@@ -86,6 +86,9 @@ class NewTask(Answer):
     key: str
     title: str
     parent: str | None
+    specialist: str
+    why: str | None = None
+    """Only where nobody was named and this one was chosen: how sure that is, of a small plan also why, and who else."""
 
 
 class Session(Answer):
@@ -121,7 +124,7 @@ class Resumed(Answer):
     tasks: list[TaskRow]
     """In progress, in review, ready, blocked, and those that were completed lately."""
     artifacts: list[str]
-    """Addresses of the latest ones."""
+    """Addresses of the latest ones, and of what its specialists share."""
     left_out: list[str]
     next_action: str
 
@@ -138,6 +141,8 @@ class Status(Answer):
     """Rows of a name, its state, its mail, and how full its context is, 0 to 1."""
     jobs: list[str]
     """`<task id> <status> <done>/<total>: <what>` of long work."""
+    models: list[str]
+    """What each did and cost."""
     waiting_seconds: list[tuple[str, float]]
     """Rows of a live status, and how long its oldest task has stood there."""
     servers: list[str]

@@ -40,14 +40,12 @@ class InitializeParameters(Parameters):
             Field(
                 min_length=1,
                 max_length=4_096,
-                description="Default: the client's root, else the server's workspace",
+                description="Default: the client's root",
             ),
         ]
         | None
     ) = None
-    name: Annotated[str, Field(min_length=1, max_length=200, description="Reopens an open one of that name")] | (
-        None
-    ) = None
+    name: Annotated[str, Field(min_length=1, max_length=200, description="Reopens one of that name")] | None = None
     session_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
 
@@ -76,7 +74,7 @@ class StatusParameters(Parameters):
     """Arguments of orchestrator_get_status."""
 
     session: SessionRef | None = None
-    limit: Annotated[Limit, Field(description="Tasks of each kind")] = 20
+    limit: Limit = 20
 
 
 async def _initialize(orchestrator: Orchestrator, call: Call, given: InitializeParameters) -> SessionAnswer:
@@ -147,6 +145,7 @@ def _tell_resume(answer: ResumeAnswer) -> str:
         task_lines("Ready", answer.ready),
         blocked_lines(answer.blocked),
         task_lines("Completed lately", answer.recently_completed),
+        f"Shared notes: {shown(answer.shared_notes)}." if answer.shared_notes else "",
         f"Left out for the budget: {shown(answer.left_out)}." if answer.left_out else "",
         answer.next_action,
     )
@@ -162,6 +161,7 @@ def _tell_status(answer: StatusAnswer) -> str:
         blocked_lines(answer.blocked),
         "\n".join(["Specialists:", *specialists]) if specialists else "",
         "\n".join(["Long work:", *(f"- {line}" for line in answer.jobs)]) if answer.jobs else "",
+        "\n".join(["Models:", *(f"- {line}" for line in answer.models)]) if answer.models else "",
         f"Longest in its status: {waiting}." if waiting else "",
         # One alone is the one that answers.
         "\n".join(["Servers on this workspace:", *map(_server_line, answer.servers)])

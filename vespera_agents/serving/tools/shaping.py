@@ -25,12 +25,12 @@ from vespera_agents.serving.tools.results import (
     TaskRow,
     Updated,
 )
+from vespera_agents.serving.tools.texts import why_chosen
 from vespera_agents.specialists.answers import (
     ArtifactLink,
     BlockedTask,
     ClaimAnswer,
     CompleteAnswer,
-    PlanAnswer,
     QueryAnswer,
     ResumeAnswer,
     SessionAnswer,
@@ -41,6 +41,7 @@ from vespera_agents.specialists.answers import (
     TaskView,
     UpdateAnswer,
 )
+from vespera_agents.specialists.planned import PlanAnswer, PlannedTask
 
 __all__ = [
     "claimed",
@@ -96,7 +97,10 @@ def resumed(answer: ResumeAnswer) -> Resumed:
             *map(_blocked_line, answer.blocked),
             *map(_task_line, answer.recently_completed),
         ],
-        artifacts=_addresses(answer.recent_artifacts),
+        artifacts=[
+            *_addresses(answer.recent_artifacts),
+            *([f"vespera://session/{answer.session.id}/notes"] if answer.shared_notes else []),
+        ],
         left_out=answer.left_out,
         next_action=answer.next_action,
     )
@@ -112,6 +116,7 @@ def status(answer: StatusAnswer) -> Status:
         has_more=answer.has_more,
         specialists=[(one.name, one.state, one.mailbox, one.context_fill) for one in answer.specialists],
         jobs=answer.jobs,
+        models=answer.models,
         waiting_seconds=list(answer.oldest_waiting_seconds.items()),
         servers=answer.servers,
         at=answer.at,
@@ -123,9 +128,7 @@ def planned(answer: PlanAnswer) -> Planned:
     """Give what plan_task returns."""
     return Planned(
         session_id=answer.session_id,
-        tasks=[
-            NewTask(id=task.id, key=task.key, title=task.title, parent=task.parent_task_id) for task in answer.tasks
-        ],
+        tasks=[_new_task(task) for task in answer.tasks],
         ready=answer.ready,
         notes=[*answer.notes, *([f"{answer.unplaced_lines} lines not placed"] if answer.unplaced_lines else [])],
         next_action=answer.next_action,
@@ -190,6 +193,18 @@ def synthesized(answer: SynthesisAnswer) -> Synthesized:
         counts=_rows(answer.counts),
         open_questions=answer.open_questions,
         preview=answer.preview,
+    )
+
+
+def _new_task(task: PlannedTask) -> NewTask:
+    suggestion = task.suggestion
+    return NewTask(
+        id=task.id,
+        key=task.key,
+        title=task.title,
+        parent=task.parent_task_id,
+        specialist=task.specialist,
+        why=None if suggestion is None else why_chosen(suggestion),
     )
 
 

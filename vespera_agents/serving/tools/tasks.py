@@ -28,6 +28,7 @@ from vespera_agents.serving.tools.parameters import (
     Limit,
     Moment,
     NewRole,
+    NewWay,
     Role,
     SessionRef,
     Status,
@@ -38,6 +39,7 @@ from vespera_agents.serving.tools.parameters import (
     Texts,
     Title,
     Waiting,
+    Way,
     Word,
     Words,
     commands,
@@ -45,18 +47,27 @@ from vespera_agents.serving.tools.parameters import (
     subtask_drafts,
 )
 from vespera_agents.serving.tools.questions import Question, confirmation
-from vespera_agents.serving.tools.texts import counted, joined, one_line, shown, task_lines
+from vespera_agents.serving.tools.texts import (
+    counted,
+    joined,
+    new_task_line,
+    one_line,
+    shown,
+    task_lines,
+    tell_cancelled,
+    tell_deleted,
+)
 from vespera_agents.serving.tools.tool import Effects, Parameters, Shape, Tool, make_tool
 from vespera_agents.specialists.answers import (
     ArtifactLink,
     CancelAnswer,
     DeleteAnswer,
-    PlanAnswer,
     QueryAnswer,
     UpdateAnswer,
 )
 from vespera_agents.specialists.calls import Call
 from vespera_agents.specialists.orchestrator import Orchestrator
+from vespera_agents.specialists.planned import PlanAnswer
 from vespera_agents.store.commands import TaskEdit
 from vespera_agents.store.queries import TaskFilter
 from vespera_agents.work.errors import InvalidInput
@@ -77,11 +88,12 @@ class PlanParameters(Parameters):
     description: Description = ""
     task_type: Kind = TaskType.STANDARD
     complexity: Difficulty = Complexity.MODERATE
-    specialist: NewRole = "generic"
+    specialist: NewRole | None = None
     estimated_effort: Effort | None = None
     due: Due = None
     dependencies: Waiting = ()
     gates: Gates = ()
+    strategy: NewWay | None = None
     subtasks: Subtasks = ()
     parent_task_id: Annotated[TaskRef, Field(description="Container to put it in")] | None = None
     plan_path: (
@@ -105,10 +117,11 @@ class UpdateParameters(Parameters):
     status: Status | None = None
     reason: Annotated[Reason, Field(description="To block, reopen or waive")] | None = None
     gates: KnownGates | None = None
+    strategy: Way | None = None
     add_dependencies: KnownWaiting = ()
     remove_dependencies: Annotated[Texts, Field(description="Never needed")] = ()
     waive_dependencies: Annotated[Texts, Field(description="No longer awaited")] = ()
-    clear: Words[Literal["estimated_effort", "due"]] = ()
+    clear: Words[Literal["estimated_effort", "due", "strategy"]] = ()
     session: SessionRef | None = None
 
 
@@ -120,9 +133,7 @@ class QueryParameters(Parameters):
     specialist: Texts = ()
     complexity: KnownWords[Complexity] = ()
     ready: bool | None = None
-    text: (
-        Annotated[str, Field(min_length=1, max_length=200, description="Whole words, or auth* for beginnings")] | None
-    ) = None
+    text: Annotated[str, Field(min_length=1, max_length=200, description="Whole words or auth*")] | None = None
     parent_task_id: Annotated[TaskRef, Field(description="Its subtasks")] | None = None
     include_children: Annotated[bool, Field(description="All levels below")] = False
     created_after: Moment = None
@@ -142,7 +153,7 @@ class CancelParameters(Parameters):
     task_id: TaskRef
     reason: Annotated[Reason, Field(min_length=1)]
     cascade: Annotated[bool, Field(description="Its subtasks too")] = False
-    preserve_work: Annotated[bool, Field(description="Keep artifacts")] = True
+    preserve_work: Annotated[bool, Field(description="Its artifacts")] = True
     session: SessionRef | None = None
 
 
@@ -150,7 +161,7 @@ class DeleteParameters(Parameters):
     """Arguments of orchestrator_delete_task."""
 
     task_id: TaskRef
-    mode: Annotated[Literal["archive", "delete"], Word, Field(description="delete: for good")] = "archive"
+    mode: Annotated[Literal["archive", "delete"], Word] = "archive"
     force: Annotated[bool, Field(description="To delete, or while others wait for it")] = False
     session: SessionRef | None = None
 
@@ -195,6 +206,8 @@ async def _update(orchestrator: Orchestrator, call: Call, given: UpdateParameter
         edit["estimated_effort"] = given.estimated_effort
     if given.due is not None or "due" in given.clear:
         edit["due"] = given.due
+    if given.strategy is not None or "strategy" in given.clear:
+        edit["strategy"], edit["strategy_n"] = given.strategy or (None, None)
     return await orchestrator.tasks.update(
         call,
         given.task_id,
@@ -265,11 +278,7 @@ async def _question_before_delete(orchestrator: Orchestrator, call: Call, given:
 
 
 def _tell_plan(answer: PlanAnswer) -> str:
-    ready = set(answer.ready)
-    lines = [
-        f"{'  ' * task.depth}- {task.id} [{task.key}] {one_line(task.title)}{' (ready)' if task.id in ready else ''}"
-        for task in answer.tasks[:_PLANNED_SHOWN]
-    ]
+    lines = [new_task_line(task) for task in answer.tasks[:_PLANNED_SHOWN]]
     if len(answer.tasks) > _PLANNED_SHOWN:
         lines.append(f"- and {len(answer.tasks) - _PLANNED_SHOWN} more: see orchestrator_query_tasks")
     unplaced = f"{counted(answer.unplaced_lines, 'line')} could not be placed." if answer.unplaced_lines else ""
@@ -307,24 +316,6 @@ def _tell_query(answer: QueryAnswer) -> str:
 
 def _query_links(answer: QueryAnswer) -> Sequence[ArtifactLink]:
     return [artifact for task in answer.tasks for artifact in task.artifacts or ()]
-
-
-def _tell_cancel(answer: CancelAnswer) -> str:
-    return joined(
-        f"Cancelled {shown(answer.cancelled)}.",
-        f"Blocked by it: {shown(answer.blocked_dependents)}." if answer.blocked_dependents else "",
-        f"Dropped {counted(answer.dropped_artifacts, 'artifact')}." if answer.dropped_artifacts else "",
-        answer.next_action,
-    )
-
-
-def _tell_delete(answer: DeleteAnswer) -> str:
-    return joined(
-        f"Archived {shown(answer.archived)}." if answer.archived else "",
-        f"Deleted {shown(answer.deleted)}." if answer.deleted else "",
-        f"Cancelled first: {shown(answer.cancelled)}." if answer.cancelled else "",
-        f"No longer waiting for it: {shown(answer.released_dependents)}." if answer.released_dependents else "",
-    )
 
 
 TASK_TOOLS: Final[tuple[Tool, ...]] = (
@@ -375,7 +366,7 @@ TASK_TOOLS: Final[tuple[Tool, ...]] = (
         parameters=CancelParameters,
         answer=CancelAnswer,
         run=_cancel,
-        tell=_tell_cancel,
+        tell=tell_cancelled,
     ),
     make_tool(
         "orchestrator_delete_task",
@@ -385,7 +376,7 @@ TASK_TOOLS: Final[tuple[Tool, ...]] = (
         parameters=DeleteParameters,
         answer=DeleteAnswer,
         run=_delete,
-        tell=_tell_delete,
+        tell=tell_deleted,
         question=_question_before_delete,
     ),
 )

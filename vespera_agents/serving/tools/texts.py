@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from vespera_agents.specialists.answers import BlockedTask, SessionLine, TaskView
+from vespera_agents.specialists.answers import BlockedTask, CancelAnswer, DeleteAnswer, SessionLine, TaskView
+from vespera_agents.specialists.planned import PlannedTask, SuggestionView
 
 __all__ = [
     "LINES_MAX",
@@ -17,11 +18,15 @@ __all__ = [
     "counted",
     "joined",
     "listed",
+    "new_task_line",
     "one_line",
     "session_line",
     "shown",
     "task_line",
     "task_lines",
+    "tell_cancelled",
+    "tell_deleted",
+    "why_chosen",
 ]
 
 LINES_MAX: Final = 20
@@ -80,6 +85,23 @@ def task_lines(title: str, tasks: Sequence[TaskView]) -> str:
     return "\n".join([f"{title}:", *(task_line(task) for task in tasks[:LINES_MAX]), *rest])
 
 
+def why_chosen(suggestion: SuggestionView) -> str:
+    """Say in a line how sure the choice of a specialist is and, unless that is all, why, and who else it could be."""
+    sure = f"{suggestion.confidence:.0%} sure"
+    if not suggestion.reasons:
+        return sure
+    others = ", ".join(suggestion.alternatives)
+    return one_line(f"{sure}: {'; '.join([*suggestion.reasons, *([f'else {others}'] if others else [])])}")
+
+
+def new_task_line(task: PlannedTask) -> str:
+    """Say what a new task is, and who was chosen for it where nobody was named."""
+    line = f"{'  ' * task.depth}- {task.id} [{task.key}] {one_line(task.title)}{' (ready)' if task.ready else ''}"
+    if task.suggestion is None:
+        return line
+    return f"{line}: {task.specialist}, {why_chosen(task.suggestion)}"
+
+
 def blocked_lines(blocked: Sequence[BlockedTask]) -> str:
     """List blocked tasks with who is to blame."""
     if not blocked:
@@ -87,3 +109,23 @@ def blocked_lines(blocked: Sequence[BlockedTask]) -> str:
     rest = [f"- and {len(blocked) - LINES_MAX} more"] if len(blocked) > LINES_MAX else []
     lines = [f"- {one.id} {one_line(one.title)}, because of {shown(one.blocked_by)}" for one in blocked[:LINES_MAX]]
     return "\n".join(["Blocked:", *lines, *rest])
+
+
+def tell_cancelled(answer: CancelAnswer) -> str:
+    """Tell what a cancellation came to."""
+    return joined(
+        f"Cancelled {shown(answer.cancelled)}.",
+        f"Blocked by it: {shown(answer.blocked_dependents)}." if answer.blocked_dependents else "",
+        f"Dropped {counted(answer.dropped_artifacts, 'artifact')}." if answer.dropped_artifacts else "",
+        answer.next_action,
+    )
+
+
+def tell_deleted(answer: DeleteAnswer) -> str:
+    """Tell what was archived or deleted."""
+    return joined(
+        f"Archived {shown(answer.archived)}." if answer.archived else "",
+        f"Deleted {shown(answer.deleted)}." if answer.deleted else "",
+        f"Cancelled first: {shown(answer.cancelled)}." if answer.cancelled else "",
+        f"No longer waiting for it: {shown(answer.released_dependents)}." if answer.released_dependents else "",
+    )

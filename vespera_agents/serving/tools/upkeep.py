@@ -7,14 +7,12 @@ Neighbours: `catalogue` lists them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from vespera_agents.health.checks import FrontVital, Grade, grade
-from vespera_agents.health.vitals import measure
-from vespera_agents.serving.lifecycle.reporting import front_vital
+from vespera_agents.health.checks import FrontVital, Grade
+from vespera_agents.serving.judging import model_for
 from vespera_agents.serving.tools.parameters import SessionRef, Word
 from vespera_agents.serving.tools.texts import LINES_MAX, counted, joined, listed
 from vespera_agents.serving.tools.tool import Effects, Parameters, Tool, make_tool
@@ -76,6 +74,8 @@ class HealthAnswer(Answer):
     """Rows of a model provider and the state of its circuit."""
     front: list[tuple[str, str | int]] | None
     """Rows of a fact about the process that replaces this one when it must, and how it stands."""
+    recoveries: list[str]
+    """What was done about reasons lately, the newest last."""
 
 
 async def _cleanup(orchestrator: Orchestrator, call: Call, given: CleanupParameters) -> CleanupAnswer:
@@ -92,8 +92,9 @@ async def _maintain(orchestrator: Orchestrator, call: Call, given: MaintenancePa
 
 async def _check_health(orchestrator: Orchestrator, _: Call, __: HealthParameters) -> HealthAnswer:
     await orchestrator.home_workspace()
-    measured = replace(await measure(orchestrator.runtime), front=await front_vital(orchestrator))
-    verdict = grade(measured)
+    model = model_for(orchestrator)
+    verdict = await model.examine()
+    measured = model.measured
     return HealthAnswer(
         status=verdict.grade,
         reasons=[f"{one.component}: {one.what} ({one.grade})" for one in verdict.reasons[:LINES_MAX]],
@@ -108,6 +109,7 @@ async def _check_health(orchestrator: Orchestrator, _: Call, __: HealthParameter
         disk_free_bytes=[(one.workspace, one.free_bytes) for one in measured.disks],
         providers=list(measured.providers.items()),
         front=None if measured.front is None else list(_front_rows(measured.front)),
+        recoveries=[str(one) for one in model.recoveries.notes[-LINES_MAX:]],
     )
 
 
@@ -147,6 +149,7 @@ def _tell_health(answer: HealthAnswer) -> str:
         f"{answer.status.capitalize()}: loop {answer.loop_lag_seconds * 1_000:.1f} ms late, commit "
         f"{commits * 1_000:.1f} ms, {answer.queue_depth} waiting for the disk.",
         listed("Because", answer.reasons),
+        listed("Done about it", answer.recoveries),
     )
 
 

@@ -27,11 +27,7 @@ class ExecuteParameters(Parameters):
     """Arguments of orchestrator_execute_task."""
 
     task_id: TaskRef
-    mode: Annotated[
-        Literal["client", "agent"],
-        Word,
-        Field(description="agent: the server runs its commands"),
-    ] = "client"
+    mode: Annotated[Literal["client", "agent"], Word] = "client"
     session: SessionRef | None = None
 
 

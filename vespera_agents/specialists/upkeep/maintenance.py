@@ -292,14 +292,15 @@ def _handover_rows(connection: sqlite3.Connection, session: Session) -> Handover
 
 
 def _reporter(call: Call, doing: str) -> Callable[[int, int], None]:
-    """Pass on how far a thread is, a few times a second."""
+    """Pass on how far a thread is, a few times a second; made in the event loop."""
+    token = trio.lowlevel.current_trio_token()
     last = [0.0]
 
     def report(done: int, total: int) -> None:
         now = time.monotonic()
         if now - last[0] >= 0.2 or done == total:  # noqa: PLR2004 - five times a second is enough for anybody
             last[0] = now
-            trio.from_thread.run_sync(call.report, done, total, doing)
+            trio.from_thread.run_sync(call.report, done, total, doing, trio_token=token)
 
     return report
 

@@ -6,8 +6,13 @@ claims     take, end, release; artifacts
 leases     renew, let lapse
 editing    update, cancel, archive, delete
 upkeep     put away, give back, remove what is left over
+notes      share, withdraw: what the specialists of a session tell each other
 jobs       begin, ask, answer, end: long work that outlives its call
+spending   set the cost of a call to a model aside, settle it, give it back
 lifecycle  workers that begin and die, restarts, shutdowns that are prepared
+steps      begin and end a step of a specialist that works by itself, end its attempt
+callbacks  register targets, take, end, replay; tell of what is no change of a task
+help       ask another specialist, and what came of it
 streaming  messages to HTTP clients that may resume
 """
 
@@ -31,7 +36,17 @@ from vespera_agents.store.commands.editing import (
     Updated,
     UpdateTask,
 )
-from vespera_agents.store.commands.jobs import AdoptJob, AnswerJob, AskJob, EndJob, JobState, NoteJob, StartJob, StopJob
+from vespera_agents.store.commands.jobs import (
+    AdoptJob,
+    AnswerJob,
+    AskJob,
+    EndJob,
+    JobState,
+    NoteJob,
+    StartJob,
+    StopJob,
+    kept_id,
+)
 from vespera_agents.store.commands.leases import ReleaseLapsed, RenewLease
 from vespera_agents.store.commands.lifecycle import (
     AskedRestart,
@@ -46,8 +61,11 @@ from vespera_agents.store.commands.lifecycle import (
     PrepareShutdown,
     TouchStore,
 )
+from vespera_agents.store.commands.notes import Shared, ShareNote, Withdrawn, WithdrawNote
 from vespera_agents.store.commands.planning import PlannedTasks, PlanTasks
 from vespera_agents.store.commands.sessions import OpenedSession, OpenSession, SetSessionStatus
+from vespera_agents.store.commands.spending import ReleaseSpend, Reserved, ReserveSpend, SettleSpend
+from vespera_agents.store.commands.steps import BeginStep, BegunStep, EndAttempt, EndStep, StepPlace
 from vespera_agents.store.commands.streaming import KeepStreamEvents
 from vespera_agents.store.commands.upkeep import (
     Cleaned,
@@ -66,7 +84,9 @@ __all__ = [
     "AskRestart",
     "AskedRestart",
     "BeginGeneration",
+    "BeginStep",
     "BegunGeneration",
+    "BegunStep",
     "CancelTask",
     "Cancelled",
     "ClaimTask",
@@ -76,7 +96,9 @@ __all__ = [
     "Death",
     "DeleteTask",
     "Deleted",
+    "EndAttempt",
     "EndJob",
+    "EndStep",
     "FinishTask",
     "Finished",
     "JobState",
@@ -95,17 +117,27 @@ __all__ = [
     "Prepared",
     "ReleaseClaims",
     "ReleaseLapsed",
+    "ReleaseSpend",
     "ReleaseStale",
     "Released",
     "RemoveOrphans",
     "RemoveStrays",
     "Removed",
     "RenewLease",
+    "ReserveSpend",
+    "Reserved",
     "SetSessionStatus",
+    "SettleSpend",
+    "ShareNote",
+    "Shared",
     "StartJob",
+    "StepPlace",
     "StopJob",
     "TaskEdit",
     "TouchStore",
     "UpdateTask",
     "Updated",
+    "WithdrawNote",
+    "Withdrawn",
+    "kept_id",
 ]

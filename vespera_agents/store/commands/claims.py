@@ -15,7 +15,7 @@ from vespera_agents.store.changes import set_status
 from vespera_agents.store.rows import TASK_COLUMNS, task_of
 from vespera_agents.store.transaction import Transaction, fingerprint_of
 from vespera_agents.work.errors import BadTransition, Conflict
-from vespera_agents.work.machine import TRANSITIONS
+from vespera_agents.work.machine import TERMINAL, TRANSITIONS
 from vespera_agents.work.models import ArtifactKind, DependencyState, Task, TaskStatus
 
 __all__ = [
@@ -65,6 +65,9 @@ class Finished(TypedDict):
 
     task_id: str
     status: str
+    """As it was handed in."""
+    standing: str
+    """What the task is now: a strategy may have sent it back, or passed it over."""
     version: int
     artifact_ids: list[str]
     ready: list[str]
@@ -189,10 +192,13 @@ class FinishTask:
             )
         artifact_ids = insert_artifacts(transaction, task.session_id, task.id, self.artifacts)
         set_status(transaction, task, self.status, reason=self.reason, waived=self.waived, summary=self.summary)
+        # Where a strategy sends work back or passes it over, this is not where it ends up.
+        after = task if self.status in TERMINAL - {TaskStatus.FAILED} else transaction.task(task.id)
         return {
             "task_id": task.id,
             "status": self.status,
-            "version": task.version + 1,
+            "standing": self.status if after is task else after.status,
+            "version": task.version + 1 if after is task else after.version,
             "artifact_ids": artifact_ids,
             "ready": newly_ready(transaction),
         }

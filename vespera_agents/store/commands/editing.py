@@ -12,6 +12,8 @@ from typing import Final, TypedDict, cast, final
 from vespera_agents.store.changes import (
     add_dependency,
     check_no_path,
+    children_of,
+    order_children,
     remove_dependency,
     roll_up,
     set_status,
@@ -20,12 +22,14 @@ from vespera_agents.store.changes import (
     waive_dependency,
 )
 from vespera_agents.store.commands.claims import newly_ready
+from vespera_agents.store.corrections import note_correction
 from vespera_agents.store.rows import commands_json
 from vespera_agents.store.transaction import Transaction, fingerprint_of, resolve_task_id
 from vespera_agents.work.drafts import DependencyDraft
 from vespera_agents.work.errors import Conflict, InvalidInput, NotFound, StaleVersion
 from vespera_agents.work.machine import LIVE
 from vespera_agents.work.models import CommandLine, DependencyKind, Task, TaskStatus
+from vespera_agents.work.strategies import check_strategy, edges
 
 __all__ = ["CancelTask", "Cancelled", "DeleteTask", "Deleted", "TaskEdit", "UpdateTask", "Updated"]
 
@@ -43,6 +47,8 @@ class TaskEdit(TypedDict, total=False):
     specialist: str
     estimated_effort: str | None
     due: float | None
+    strategy: str | None
+    strategy_n: int | None
 
 
 class Updated(TypedDict):
@@ -156,6 +162,10 @@ class UpdateTask:
                 f"UPDATE task SET {assignments}, updated=?, version=version+1 WHERE id=?",
                 (*columns.values(), transaction.now, task.id),
             )
+            if "specialist" in changed:
+                note_correction(transaction, task.id, task.specialist, str(columns["specialist"]))
+            if "strategy" in columns or "strategy_n" in columns:
+                _reorder(transaction, task)
             transaction.event(
                 "updated", session_id=task.session_id, task_id=task.id, detail=json.dumps(changed, default=str)
             )
@@ -328,6 +338,8 @@ class DeleteTask:
         released = [dependent for dependent in dict.fromkeys(transaction.released) if dependent not in deleted]
         for identifier in ids:
             transaction.execute("DELETE FROM artifact WHERE task_id=?", (identifier,))
+            transaction.execute("DELETE FROM step WHERE task_id=?", (identifier,))
+            transaction.execute("DELETE FROM correction WHERE task_id=?", (identifier,))
             transaction.execute("DELETE FROM task WHERE id=?", (identifier,))
             transaction.event("deleted", session_id=task.session_id, task_id=identifier)
         if parent is not None:
@@ -339,6 +351,18 @@ class DeleteTask:
             if parent.children > 1 or parent.status in LIVE:
                 roll_up(transaction, parent.id)
         return released
+
+
+def _reorder(transaction: Transaction, before: Task) -> None:
+    """Let the subtasks of a container wait for each other as its new strategy says, not as the old one did."""
+    after = transaction.task(before.id)
+    check_strategy(after.title, after.strategy, after.strategy_n)
+    members = children_of(transaction, after.id)
+    for task_id, on_id in set(edges(before.strategy, members)) - set(edges(after.strategy, members)):
+        remove_dependency(transaction, task_id, on_id)
+    order_children(transaction, after)
+    if after.is_container:
+        roll_up(transaction, after.id)
 
 
 def _dependents(transaction: Transaction, ids: list[str]) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ Not the work itself (`specialists.jobs`).
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +16,21 @@ from vespera_agents.store.jobs import JobStatus, job
 from vespera_agents.store.transaction import Transaction, fingerprint_of
 from vespera_agents.work.errors import Conflict
 
-__all__ = ["AdoptJob", "AnswerJob", "AskJob", "EndJob", "JobState", "NoteJob", "StartJob", "StopJob"]
+__all__ = ["AdoptJob", "AnswerJob", "AskJob", "EndJob", "JobState", "NoteJob", "StartJob", "StopJob", "kept_id"]
 
 TTL_SECONDS: Final = 86_400.0
 """How long an ended job is kept."""
 POLL_SECONDS: Final = 1.0
+KEPT: Final = "kept-"
+"""How the ids of questions begin that are put again under the same id: what was answered counts, whoever asks."""
 _FORGOTTEN_AT_ONCE_MAX: Final = 100
 """Ended jobs that one new job clears away at most."""
+
+
+def kept_id(thread: str, name: str = "") -> str:
+    """Give the id of a question that is kept, or how all of a thread's begin."""
+    parts = (hashlib.sha256(part.encode()).hexdigest()[:16] for part in (thread, name) if part)
+    return f"{KEPT}{'-'.join(parts)}"
 
 
 class JobState(TypedDict):
@@ -96,26 +105,37 @@ class AdoptJob:
     job_id: str
     server: str
     attempts_max: int
+    """How often it may be begun without getting on."""
 
     def fingerprint(self) -> bytes:
         """Give what tells this command from another."""
         return fingerprint_of(self)
 
     def apply(self, transaction: Transaction) -> JobState:
-        """Count the attempt; questions that nobody answered are asked anew.
+        """Count the attempt; questions and answers that are not kept are forgotten, and asked anew.
 
         Raises:
             NotFound: there is no such job.
             Conflict: it was begun too often.
         """
         found = job(transaction.connection, self.job_id)
-        if not found.ended and found.attempts >= self.attempts_max:
+        in_vain = found.attempts - found.got_on
+        if not found.ended and in_vain >= self.attempts_max:
             raise Conflict(
-                f"job {found.id} was begun {found.attempts} times, and its process ended each time",
+                f"job {found.id} was begun {in_vain} times, and its process ended each time",
                 "Look into the log of the server (`vespera logs`) before you ask for it again.",
             )
-        columns = {"server": self.server, "status": JobStatus.WORKING, "asked": None, "answers": None}
-        return _change(transaction, self.job_id, **columns, attempts=found.attempts + 1)
+        asked = {key: question for key, question in found.asked.items() if key.startswith(KEPT)}
+        answers = {key: answer for key, answer in found.answers.items() if key.startswith(KEPT)}
+        return _change(
+            transaction,
+            self.job_id,
+            server=self.server,
+            status=JobStatus.INPUT_REQUIRED if asked else JobStatus.WORKING,
+            asked=json.dumps(asked),
+            answers=json.dumps(answers),
+            attempts=found.attempts + 1,
+        )
 
 
 @final
@@ -134,23 +154,29 @@ class NoteJob:
         return fingerprint_of(self)
 
     def apply(self, transaction: Transaction) -> JobState:
-        """Write it down, unless the job has ended.
+        """Write it down, unless the job has ended; one that gets on is not what ends its processes.
 
         Raises:
             NotFound: there is no such job.
         """
-        return _change(transaction, self.job_id, done=self.done, total=self.total, message=self.message)
+        columns: dict[str, object] = {"done": self.done, "total": self.total, "message": self.message}
+        found = job(transaction.connection, self.job_id)
+        if self.done > found.done:
+            columns["got_on"] = found.attempts - 1
+        return _change(transaction, self.job_id, **columns)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class AskJob:
-    """Put questions to whoever asked for a job; it waits for all answers."""
+    """Put questions to whoever asked for a job, beside those that are open; one that was answered is not put again."""
 
     by: str
     job_id: str
     questions: Mapping[str, object]
-    """By ids that are used once."""
+    """By ids that are used once, or begin with `KEPT`."""
+    forgotten: tuple[str, ...] = ()
+    """How the ids of earlier questions begin that nobody waits for any more; these questions are not meant."""
 
     def fingerprint(self) -> bytes:
         """Give what tells this command from another."""
@@ -162,13 +188,20 @@ class AskJob:
         Raises:
             NotFound: there is no such job.
         """
+        found = job(transaction.connection, self.job_id)
+        asked = {key: one for key, one in found.asked.items() if not self._is_over(key)} | dict(self.questions)
+        answers = {key: one for key, one in found.answers.items() if not self._is_over(key)}
+        asked = {key: one for key, one in asked.items() if key not in answers}
         return _change(
             transaction,
             self.job_id,
-            status=JobStatus.INPUT_REQUIRED,
-            asked=json.dumps(dict(self.questions)),
-            answers="{}",
+            status=JobStatus.INPUT_REQUIRED if asked else JobStatus.WORKING,
+            asked=json.dumps(asked),
+            answers=json.dumps(answers),
         )
+
+    def _is_over(self, key: str) -> bool:
+        return key not in self.questions and key.startswith(self.forgotten)
 
 
 @final

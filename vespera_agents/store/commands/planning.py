@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, TypedDict, final
 
 from pydantic import TypeAdapter
 
-from vespera_agents.store.changes import add_dependency, check_no_path, roll_up, set_status
+from vespera_agents.store.changes import add_dependency, check_no_path, order_children, roll_up, set_status
 from vespera_agents.store.commands.editing import DeleteTask
 from vespera_agents.store.plans import live_root
 from vespera_agents.store.rows import command_json, commands_json
@@ -23,19 +23,34 @@ from vespera_agents.work.drafts import DependencyDraft, TaskDraft, check_drafts,
 from vespera_agents.work.errors import Conflict, InvalidInput, NotFound
 from vespera_agents.work.models import DependencyKind, SessionStatus, Task, TaskStatus
 
-__all__ = ["PlanTasks", "PlannedTasks"]
+__all__ = ["ChosenRole", "PlanTasks", "PlannedTasks"]
 
 _INSERT_TASK = (
     "INSERT INTO task(seq, id, session_id, parent_id, key, position, title, description, task_type, complexity,"
-    " specialist, estimated_effort, due, status, run, condition, gates, children, open_dependencies, created, updated)"
+    " specialist, estimated_effort, due, status, run, condition, gates, strategy, strategy_n, children,"
+    " open_dependencies, created, updated)"
     # Never the number of one that was deleted: cursors and the full-text index go by it. Not by AUTOINCREMENT, whose
     # table is one more page to write for every commit.
     " VALUES (1 + max(coalesce((SELECT max(seq) FROM task), 0), (SELECT deleted FROM task_mark)),"
-    "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,"
+    "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,"
     # Never before the task that was created last, even when the clock was set back: a range of times is one of rows.
     "max(?, coalesce((SELECT created FROM task ORDER BY seq DESC LIMIT 1), 0)),?)"
 )
 _DRAFTS: Final = TypeAdapter(tuple[TaskDraft, ...]).serializer
+
+
+class ChosenRole(TypedDict):
+    """A role that was chosen for a task, and why: kept with the result, because by now another might be chosen."""
+
+    role: str
+    confidence: float | None
+    """The chance that it is the right one, 0 to 1; None where nobody chose."""
+    reasons: list[str]
+    alternatives: dict[str, float]
+    """The next best, with their chances."""
+
+
+_NOBODY_CHOSE: Final[ChosenRole] = {"role": "generic", "confidence": None, "reasons": [], "alternatives": {}}
 
 
 class PlannedTasks(TypedDict):
@@ -50,6 +65,8 @@ class PlannedTasks(TypedDict):
     """The new tasks that can be claimed now, in the same order."""
     replaced: str | None
     """The task that they took the place of."""
+    chosen: dict[str, ChosenRole]
+    """For each key whose draft named no specialist, the role it was given, and why."""
 
 
 @final
@@ -68,6 +85,8 @@ class PlanTasks:
     What a repeated call would replace is what the first one made, so this is no part of the wish."""
     alone: bool = False
     """Refuse while a live task of the session bears the key and the title of the first draft, but for `replaces`."""
+    chosen: Mapping[str, ChosenRole] = field(default_factory=dict[str, ChosenRole])
+    """Roles by key, for drafts that name none: no part of the wish, because by now another would be chosen."""
 
     def fingerprint(self) -> bytes:
         """Give what tells this command from another."""
@@ -106,17 +125,23 @@ class PlanTasks:
                 "created", session_id=self.session_id, task_id=identifier, after=TaskStatus.PENDING, detail=draft.title
             )
             transaction.changed.append(
-                StatusChange(self.session_id, identifier, draft.specialist, None, TaskStatus.PENDING, waived=False)
+                StatusChange(self.session_id, identifier, self._role(draft), None, TaskStatus.PENDING, waived=False)
             )
         self._connect(transaction, drafts, ids, parent)
+        for key in [key for key, draft in drafts.items() if draft.strategy is not None and draft.subtasks]:
+            order_children(transaction, transaction.task(ids[key]))
         if parent is not None:
+            order_children(transaction, parent)
             roll_up(transaction, parent.id)
         return {
             "session_id": self.session_id,
             "ids": ids,
             "parent_id": None if parent is None else parent.id,
-            "ready": _ready(transaction, drafts, ids, held=held),
+            "ready": _ready(
+                transaction, drafts, ids, held=held, ordered=parent is not None and parent.strategy is not None
+            ),
             "replaced": self.replaces,
+            "chosen": {key: self._chosen(draft) for key, draft in drafts.items() if draft.specialist is None},
         }
 
     def _check_alone(self, transaction: Transaction, session_id: str) -> None:
@@ -184,10 +209,16 @@ class PlanTasks:
     ) -> tuple[object, ...]:
         return (
             identifier, self.session_id, parent_id, draft.key, position, draft.title, draft.description,
-            draft.task_type, draft.complexity, draft.specialist, draft.estimated_effort, draft.due,
+            draft.task_type, draft.complexity, self._role(draft), draft.estimated_effort, draft.due,
             TaskStatus.PENDING, command_json(draft.run), command_json(draft.when), commands_json(draft.gates),
-            len(draft.subtasks), held, transaction.now, transaction.now,
+            draft.strategy, draft.strategy_n, len(draft.subtasks), held, transaction.now, transaction.now,
         )  # fmt: skip
+
+    def _role(self, draft: TaskDraft) -> str:
+        return draft.specialist or self._chosen(draft)["role"]
+
+    def _chosen(self, draft: TaskDraft) -> ChosenRole:
+        return self.chosen.get(draft.key, _NOBODY_CHOSE)
 
     def _connect(
         self, transaction: Transaction, drafts: dict[str, TaskDraft], ids: dict[str, str], parent: Task | None
@@ -218,14 +249,14 @@ class PlanTasks:
 
 
 def _ready(
-    transaction: Transaction, drafts: Mapping[str, TaskDraft], ids: Mapping[str, str], *, held: int
+    transaction: Transaction, drafts: Mapping[str, TaskDraft], ids: Mapping[str, str], *, held: int, ordered: bool
 ) -> list[str]:
     """Say which of the new tasks can be claimed now."""
     if held:
         return []
     leaves = [ids[key] for key, draft in drafts.items() if not draft.subtasks]
     # What waits for nothing is ready: the rows need not be asked, which is most calls.
-    if not any(draft.dependencies or draft.done for draft in drafts.values()):
+    if not any(draft.dependencies or draft.done or draft.strategy for draft in drafts.values()) and not ordered:
         return leaves
     rows = transaction.execute(
         "SELECT id FROM task WHERE id IN (SELECT value FROM json_each(?)) AND status=? AND open_dependencies=0",

@@ -39,6 +39,7 @@ FACT_NAMES: Final[dict[str, str]] = {
         "task_type": "task type",
         "specialist": "specialist, specialist type, role, agent, assigned to, assignee",
         "estimated_effort": "effort, estimated effort, estimate, estimated duration, duration, estimated time",
+        "strategy": "strategy",
         "context": "specialist context, context",
         "instructions": "instructions, execution instructions, specialist instructions, agent instructions, steps",
         "artifacts": "artifacts, artifact, deliverables, deliverable, outputs, output, expected outputs, "
@@ -68,7 +69,7 @@ _NOTES_MAX: Final = 500
 _YES: Final = frozenset({"true", "yes", "x", "done", "1"})
 _NO: Final = frozenset({"false", "no", "", "0"})
 _LISTS: Final = frozenset({"instructions", "artifacts", "criteria", "tools"})
-_TEXTS: Final = frozenset({"title", "complexity", "task_type", "specialist", "estimated_effort", "context"})
+_TEXTS: Final = frozenset({"title", "complexity", "task_type", "specialist", "estimated_effort", "strategy", "context"})
 
 
 def fact_name(name: str) -> str | None:
@@ -108,6 +109,7 @@ class OpenFacts:
     task_type: str = ""
     specialist: str = ""
     estimated_effort: str = ""
+    strategy: str = ""
     context: str = ""
     instructions: list[str] = field(default_factory=list[str])
     artifacts: list[str] = field(default_factory=list[str])
@@ -201,7 +203,16 @@ class OpenItem(OpenFacts):
 
     def absorb(self, other: OpenItem) -> None:
         """Take over what another description of the same task says; what this one says already stays."""
-        for name in ("title", "complexity", "task_type", "specialist", "estimated_effort", "context", "wanted_key"):
+        for name in (
+            "title",
+            "complexity",
+            "task_type",
+            "specialist",
+            "estimated_effort",
+            "strategy",
+            "context",
+            "wanted_key",
+        ):
             self._set(name, name, getattr(other, name))
         for name in ("number", "source", "timeout", "shell", "status", "group", "name"):
             self._set(name, name, getattr(other, name) or "")

@@ -105,7 +105,8 @@ def _take_entries(reading: Reading, phase: OpenPhase | None, section: Section, e
             _item(reading, entry, phase, section)
         elif phase is not None and label[1]:
             lines = reading.own(entry.first, entry.stop)
-            phase.said.put(fact if fact == "waits" else "", label[0], [label[1], *entry.more], entry.first)
+            known = fact if fact in {"waits", "strategy"} else ""
+            phase.said.put(known, label[0], [label[1], *entry.more], entry.first)
             for child in entry.children:
                 phase.said.add_field(label[0], plain(child.text))
             if not any(child.children for child in entry.children):

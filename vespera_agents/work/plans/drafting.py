@@ -15,6 +15,7 @@ from vespera_agents.work.errors import PlanError, Refusal
 from vespera_agents.work.models import DESCRIPTION_MAX, TITLE_MAX, Complexity, TaskType
 from vespera_agents.work.plans.model import Plan, PlanItem, PlanPhase, TaskFacts
 from vespera_agents.work.plans.names import shorten, slug, unique_key
+from vespera_agents.work.strategies import expand
 
 __all__ = ["plan_drafts"]
 
@@ -49,6 +50,7 @@ def plan_drafts(plan: Plan) -> list[TaskDraft]:
     if plan.task is not None:
         drafts = [_whole_draft(plan, plan.task, drafts)]
     try:
+        drafts = list(expand(drafts))
         check_drafts(drafts)
     except Refusal as wrong:
         raise PlanError(f"{plan.name} cannot be carried out: {wrong}") from wrong
@@ -92,8 +94,10 @@ def _phase_draft(phase: PlanPhase, items: list[PlanItem], told: Mapping[str, tup
         description=shorten("\n\n".join(about), DESCRIPTION_MAX),
         task_type=facts.task_type or (TaskType.BREAKDOWN if items else TaskType.STANDARD),
         complexity=facts.complexity or Complexity.MODERATE,
-        specialist=facts.specialist or ("coordinator" if items else "generic"),
+        specialist=facts.specialist or ("coordinator" if items else None),
         estimated_effort=_effort(facts),
+        strategy=phase.strategy,
+        strategy_n=phase.strategy_n,
         dependencies=() if items else tuple(DependencyDraft(on=key) for key in order),
         done=phase.done and not items,
         subtasks=tuple(_item_draft(item, order, told) for item in items),
@@ -113,8 +117,10 @@ def _item_draft(item: PlanItem, order: tuple[str, ...], told: Mapping[str, tuple
         description=shorten("\n\n".join(part for part in about if part), DESCRIPTION_MAX),
         task_type=item.task_type or TaskType.STANDARD,
         complexity=item.complexity or Complexity.MODERATE,
-        specialist=item.specialist or "generic",
+        specialist=item.specialist,
         estimated_effort=_effort(item),
+        strategy=item.strategy,
+        strategy_n=item.strategy_n,
         dependencies=tuple(DependencyDraft(on=key) for key in waits),
         run=item.run,
         when=item.when,
@@ -132,8 +138,10 @@ def _whole_draft(plan: Plan, task: TaskFacts, subtasks: list[TaskDraft]) -> Task
         description=shorten("\n\n".join(part for part in (_about(task), plan.overview) if part), DESCRIPTION_MAX),
         task_type=task.task_type or TaskType.STANDARD,
         complexity=task.complexity or Complexity.MODERATE,
-        specialist=task.specialist or "generic",
+        specialist=task.specialist,
         estimated_effort=_effort(task),
+        strategy=task.strategy,
+        strategy_n=task.strategy_n,
         subtasks=tuple(subtasks),
     )
 

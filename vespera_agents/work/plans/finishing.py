@@ -8,11 +8,13 @@ from typing import Final, TypedDict, TypeVar
 
 from pydantic import ValidationError
 
-from vespera_agents.work.models import ROLE_NAMES, CommandLine, Complexity, TaskType, role_name
+from vespera_agents.work.errors import InvalidInput
+from vespera_agents.work.models import ROLE_NAMES, CommandLine, Complexity, Strategy, TaskType, role_name
 from vespera_agents.work.plans.building import OpenCommand, OpenFacts, OpenItem, OpenPhase, Reading
 from vespera_agents.work.plans.model import PlanItem, PlanPhase, TaskFacts
 from vespera_agents.work.plans.names import canonical, is_identifier
 from vespera_agents.work.plans.titles import is_done
+from vespera_agents.work.strategies import check_strategy, strategy_said
 
 __all__ = ["finish_facts", "finish_item", "finish_phase"]
 
@@ -39,6 +41,8 @@ class _Facts(TypedDict):
     task_type: TaskType | None
     specialist: str | None
     estimated_effort: str | None
+    strategy: Strategy | None
+    strategy_n: int | None
     context: str | None
     instructions: tuple[str, ...]
     artifacts: tuple[str, ...]
@@ -49,6 +53,7 @@ class _Facts(TypedDict):
 
 def _facts(reading: Reading, facts: OpenFacts, title: str) -> _Facts:
     specialist = _specialist(reading, facts)
+    strategy, number = _strategy(reading, facts)
     return _Facts(
         title=facts.title or title,
         description="\n\n".join(part for part in facts.description if part),
@@ -56,6 +61,8 @@ def _facts(reading: Reading, facts: OpenFacts, title: str) -> _Facts:
         task_type=_word(reading, facts, "task type", facts.task_type, TaskType, {}),
         specialist=specialist,
         estimated_effort=facts.estimated_effort or None,
+        strategy=strategy,
+        strategy_n=number,
         context=facts.context or None,
         instructions=tuple(facts.instructions),
         artifacts=tuple(facts.artifacts),
@@ -104,6 +111,8 @@ def finish_item(reading: Reading, item: OpenItem) -> PlanItem:
 
 def finish_phase(reading: Reading, phase: OpenPhase, before: OpenPhase | None, items: Sequence[str]) -> PlanPhase:
     """Make the model of a phase; without other word it waits for the one before it."""
+    task = finish_facts(reading, phase.facts, phase.title)
+    told = (task.strategy, task.strategy_n) if task is not None and task.strategy else _strategy(reading, phase.said)
     depends = list(phase.depends) if phase.explicit or before is None else [before.key]
     return PlanPhase(
         key=phase.key,
@@ -117,7 +126,9 @@ def finish_phase(reading: Reading, phase: OpenPhase, before: OpenPhase | None, i
         dependencies=tuple(depends),
         dependencies_explicit=phase.explicit,
         workflow=tuple(phase.workflow),
-        task=finish_facts(reading, phase.facts, phase.title),
+        task=task,
+        strategy=told[0],
+        strategy_n=told[1],
         fields=phase.said.fields,
         line=phase.line + 1,
     )
@@ -134,6 +145,23 @@ def _specialist(reading: Reading, facts: OpenFacts) -> str | None:
     if name not in ROLE_NAMES:
         reading.note(facts.line, f"the specialist {name!r} is no packaged role; the workspace must define it")
     return name
+
+
+def _strategy(reading: Reading, facts: OpenFacts) -> tuple[Strategy | None, int | None]:
+    """Give the strategy and its number; a sentence in its place is told as a field, for plans speak of strategy."""
+    if not facts.strategy:
+        return None, None
+    said = strategy_said(facts.strategy)
+    if said is None:
+        facts.add_field("strategy", facts.strategy)
+        return None, None
+    strategy, number = said
+    try:
+        check_strategy(facts.title, strategy, number)
+    except InvalidInput as wrong:
+        reading.note(facts.line, str(wrong), blocking=True)
+        return strategy, None
+    return strategy, number
 
 
 def _word(

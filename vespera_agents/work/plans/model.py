@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from vespera_agents.work.models import CommandLine, Complexity, TaskType
+from vespera_agents.work.models import CommandLine, Complexity, Strategy, TaskType
 
 __all__ = [
     "ChecklistEntry",
@@ -146,6 +146,9 @@ class TaskFacts(_Frozen):
     specialist: str | None = None
     """A role name in its canonical spelling; not necessarily a packaged one."""
     estimated_effort: str | None = None
+    strategy: Strategy | None = None
+    """How its subtasks are worked on; of one without any, how it is done itself (a review, a consensus)."""
+    strategy_n: int | None = None
     context: str | None = None
     """Whom to be while working on it, in the author's words."""
     instructions: tuple[str, ...] = ()
@@ -197,6 +200,9 @@ class PlanPhase(_Frozen):
     """Keys of its items, in order."""
     dependencies: tuple[str, ...] = ()
     """Keys of the phases (or items) that must end first."""
+    strategy: Strategy | None = None
+    """How its items are worked on."""
+    strategy_n: int | None = None
     dependencies_explicit: bool = False
     """The plan names them; otherwise the phase waits for the one before it."""
     workflow: tuple[str, ...] = ()

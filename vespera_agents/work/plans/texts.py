@@ -153,7 +153,7 @@ def _read_phase_paragraph(reading: Reading, phase: OpenPhase, block: Block) -> N
         label = label_of(text, bare=True)
         fact = fact_name(label[0]) if label is not None else None
         if label is not None and label[1] and (fact is not None or label_of(text)):
-            phase.said.put(fact if fact == "waits" else "", label[0], [label[1]], line)
+            phase.said.put(fact if fact in {"waits", "strategy"} else "", label[0], [label[1]], line)
             if fact == "status":
                 phase.status = phase.status or plain(label[1]).strip("[]")
         elif label is not None and label_of(text):

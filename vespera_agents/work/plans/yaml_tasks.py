@@ -39,7 +39,18 @@ _LIST: Final = re.compile(r"(?:.* )?(?:sub)?tasks$|(?:sub)?task (?:breakdown|lis
 _FLOW: Final = re.compile(r"(?:.* )?(?:work)?flow$|(?:execution|implementation|task) (?:order|sequence)$")
 _NUMBERED: Final = re.compile(r"(?:sub)?task \d+\b|step \d+\b")
 _TELLING: Final = frozenset(
-    {"run", "gates", "when", "waits", "specialist", "complexity", "task_type", "instructions", "estimated_effort"}
+    {
+        "run",
+        "gates",
+        "when",
+        "waits",
+        "specialist",
+        "complexity",
+        "task_type",
+        "instructions",
+        "estimated_effort",
+        "strategy",
+    }
 )
 _STEP: Final = re.compile(r"(?:^|\s)\d{1,3}\.\s")
 _COMMANDS: Final = frozenset({"run", "when", "gates"})

@@ -151,7 +151,8 @@ async def subject_of(orchestrator: Orchestrator, uri: str) -> Subject:
         )
     if address.kind == "tree":
         return Subject("tree", None, "")
-    if address.kind == "session":
+    if address.kind in {"session", "notes", "note"}:
+        # What its specialists share is a part of a session, and so are changes of it.
         opened, session = await orchestrator.lookup.session(address.name)
         return Subject("session", opened.workspace.directory, session.id)
     if address.kind == "task":

@@ -18,11 +18,14 @@ from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.store.completing import MATCHES_MAX, Matches, artifact_hashes, session_ids, task_ids
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import role_name
+from vespera_agents.work.plain import is_text
 
 __all__ = ["complete_address", "complete_prompt"]
 
 _ADDRESSES: Final[Mapping[str, Mapping[str, str | None]]] = {
     "session": {"id": "session"},
+    "notes": {"id": "session"},
+    "note": {"id": "session", "name": None},
     "task": {"id": "task"},
     "artifact": {"sha256": "artifact", "offset": None, "limit": None},
     "role": {"name": "role"},
@@ -81,7 +84,7 @@ def _kind(names: Mapping[str, str | None], argument: str, of: str) -> str | None
 async def _complete(
     orchestrator: Orchestrator, kind: str | None, value: str, session: str | None, likely: tuple[str, ...]
 ) -> Matches:
-    if kind is None:
+    if kind is None or not is_text(value + (session or "")):
         return _NOTHING
     if kind == "role":
         return await _roles(orchestrator, value)

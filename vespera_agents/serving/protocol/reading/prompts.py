@@ -23,6 +23,7 @@ from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store import queries
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, Task, TaskStatus, role_name
+from vespera_agents.work.plain import is_text
 
 __all__ = ["PROMPTS", "Argument", "Prompt", "get_prompt"]
 
@@ -81,6 +82,8 @@ async def get_prompt(orchestrator: Orchestrator, name: str, arguments: Arguments
             raise InvalidInput(f"the prompt {name} has no argument {given[:80]!r}: {hint}", f"Ask for {name} again.")
         if len(value) > TEXT_MAX:
             raise InvalidInput(f"`{given}` has {len(value)} characters; {TEXT_MAX} are allowed", "Give a shorter text.")
+        if not is_text(value):
+            raise InvalidInput(f"`{given}` must be a valid Unicode text", f"Ask for {name} again with one.")
     # An argument that a client leaves empty in its form is one that was not given.
     filled = {given: value.strip() for given, value in arguments.items() if value.strip()}
     missing = [one for one in prompt.arguments if one.required and one.name not in filled]
@@ -258,7 +261,7 @@ async def _briefing(opened: OpenWorkspace, task: Task, role: Role) -> str:
     """Write what a specialist is told of a task, as far as there is room in a prompt."""
     task, around = await opened.store.read(surroundings_of, task.id)
     small = role.model_copy(update={"context_tokens_max": min(role.context_tokens_max, TOKENS_MAX)})
-    return brief(small, task, around).prompt
+    return (await brief(small, task, around)).prompt
 
 
 def _why_not(task: Task) -> str:

@@ -1,4 +1,4 @@
-"""What can be read by address: sessions, tasks, artifacts, the live supervision tree, and roles.
+"""What can be read by address: sessions, their shared notes, tasks, artifacts, the live supervision tree, and roles.
 
 An artifact is read in pages (`?offset=0&limit=65536`), at most 1 MB at once; a page that is not the last says so and
 names the next one. Text comes as text, cut between characters; anything else comes as bytes. Not here: how the bytes
@@ -17,9 +17,12 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import trio
 
 from supervisors import TreeNode
+from vespera_agents.specialists.answers import iso
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.roles import Role, role_text
+from vespera_agents.specialists.sharing import notes_for, read_note
 from vespera_agents.store.listing import artifacts_before, sessions_before
+from vespera_agents.store.notes import USER, note_uri
 from vespera_agents.work.cursors import cursor_of, place_of, unknown_cursor
 from vespera_agents.work.errors import InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, Session, role_name
@@ -79,6 +82,10 @@ TEMPLATES: Final = (
     Template(
         "session", "A session", "vespera://session/{id}", "Counts, ready and blocked tasks, workspace facts", _JSON
     ),
+    Template("notes", "Shared notes", "vespera://session/{id}/notes", "What its specialists told each other", _JSON),
+    Template(
+        "note", "A shared note", "vespera://session/{id}/notes/{name}", "All of its text", "text/plain; charset=utf-8"
+    ),
     Template("task", "A task", "vespera://task/{id}", "Every field, dependencies, artifacts", _JSON),
     Template(
         "artifact",
@@ -126,10 +133,12 @@ class Address:
     """An address, taken apart."""
 
     kind: str
-    """`session`, `task`, `artifact`, `role` or `tree`."""
+    """`session`, `notes`, `note`, `task`, `artifact`, `role` or `tree`."""
     name: str
-    """Which one, as the address spells it; empty for the tree."""
+    """Which one, as the address spells it; empty for the tree. Of notes their session."""
     query: str
+    note: str = ""
+    """The name of one shared note."""
 
 
 def address_of(uri: str) -> Address:
@@ -146,6 +155,10 @@ def address_of(uri: str) -> Address:
         parts = None
     if parts is not None and parts.scheme == _SCHEME and len(uri) <= _ADDRESS_MAX:
         kind, name = parts.netloc, unquote(parts.path.strip("/"))
+        session, below, rest = name.partition("/")
+        if kind == "session" and below and (rest == "notes" or rest.startswith("notes/")):
+            note = rest.removeprefix("notes").removeprefix("/")
+            return Address("note" if note else "notes", session, parts.query, note)
         if kind in {"session", "task", "artifact", "role"} and name:
             return Address(kind, name, parts.query)
     raise NotFound(f"there is no resource {uri[:200]!r}", f"Read one of: {', '.join(LISTED_ADDRESSES)}.")
@@ -217,11 +230,36 @@ async def read_resource(orchestrator: Orchestrator, uri: str) -> Content:
         return Content(uri, _JSON, json.dumps(_bounded(orchestrator.runtime.root.snapshot(), TREE_NODES_MAX), indent=1))
     if address.kind == "role":
         return Content(uri, _YAML, role_text(await _role(orchestrator, address.name)))
+    if address.kind in {"notes", "note"}:
+        return await _read_notes(orchestrator, uri, address)
     if address.kind == "session":
         shown = await orchestrator.sessions.status(address.name)
     else:
         shown = await orchestrator.tasks.show(address.name)
     return Content(uri, _JSON, shown.model_dump_json(exclude_none=True, indent=1))
+
+
+async def _read_notes(orchestrator: Orchestrator, uri: str, address: Address) -> Content:
+    """Read the shared context of a session as its user, from whom nothing is hidden."""
+    opened, session = await orchestrator.lookup.session(address.name)
+    if address.note:
+        _, text = await read_note(opened, session.id, address.note, USER)
+        return Content(uri, "text/plain; charset=utf-8", text)
+    found = await notes_for(opened, session.id, USER)
+    rows = [
+        {
+            "uri": note_uri(one),
+            "name": one.name,
+            "owner": one.owner or "user",
+            "version": one.version,
+            "size": one.size,
+            "visible_to": one.visible_to or "all",
+            "updated": iso(one.updated),
+            "text" if one.sha256 is None else "beginning": one.text,
+        }
+        for one in found
+    ]
+    return Content(uri, _JSON, json.dumps({"session_id": session.id, "notes": rows}, indent=1))
 
 
 async def _role(orchestrator: Orchestrator, name: str) -> Role:

@@ -1,7 +1,8 @@
 """The door of the tree that HTTP clients come through: accepts connections, hands requests on, ends in good order.
 
     accepting ── connection ── hypercorn ── guard ─┬─ sessions     the handshake era
-                                                   └─ the library  2026-07-28: each request for itself
+                                                   ├─ the library  2026-07-28: each request for itself
+                                                   └─ pages        what is no MCP: health
 
 Hypercorn's server of one connection is used, inside a nursery of ours: so connections are counted and limited, what
 breaks one ends that one alone, and a peer that does not read cannot hold up the end. Neighbours: `listening` keeps the
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast, final
@@ -29,10 +30,19 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from vespera_agents.front.http.limits import HEAD_BYTES_MAX, ORDINARY, Limits
 from vespera_agents.front.http.listening import FULL, Listening
 from vespera_agents.front.http.sending import AnyStream
+from vespera_agents.health.metrics.labels import Reconnect
 from vespera_agents.serving.front_link import FrontLink
 from vespera_agents.serving.transports.http.connections import LINK, Link, bounded
 from vespera_agents.serving.transports.http.events import EventLog, EventLogStatistics
-from vespera_agents.serving.transports.http.guard import Guard, GuardStatistics, Receive, Scope, Send, headers_of
+from vespera_agents.serving.transports.http.guard import (
+    Guard,
+    GuardStatistics,
+    Inner,
+    Receive,
+    Scope,
+    Send,
+    headers_of,
+)
 from vespera_agents.serving.transports.http.keeping import Keeping
 from vespera_agents.serving.transports.http.marks import marking
 from vespera_agents.serving.transports.http.sessions import Sessions
@@ -41,10 +51,14 @@ from vespera_agents.store import Store
 __all__ = ["HttpDoor", "HttpStatistics"]
 
 HANDSHAKE_SECONDS: Final = 10.0
+_CROWDED: Final = 0.9
 CUT_SECONDS: Final = 0.2
 """How long streams that were told to end may take for it."""
 
 logger = logging.getLogger("vespera_agents.serving")
+
+
+_NO_PAGES: Final[Mapping[str, Inner]] = {}
 
 
 def _say_nothing(_: str) -> None:
@@ -83,6 +97,8 @@ class HttpDoor:
         announce: Callable[[str], None] = _say_nothing,
         at_stop: Callable[[], None] | None = None,
         limits: Limits = ORDINARY,
+        pages: Mapping[str, Inner] = _NO_PAGES,
+        reconnected: Callable[[Reconnect], object] = lambda _: None,
     ) -> None:
         """Say what it works with.
 
@@ -95,9 +111,13 @@ class HttpDoor:
             announce: hears the address once clients can connect.
             at_stop: ends what the server itself streams.
             limits: how much, and for how long.
+            pages: who answers a request for something else than MCP, by the first part of its path.
+            reconnected: hears of clients that are connected again, and what they had lost.
         """
         self.ended = trio.Event()
         """Set when everything is closed after `stop`."""
+        self._pages = pages
+        self._reconnected = reconnected
         self._server = server
         self._listening = listening
         self._front = front
@@ -119,10 +139,20 @@ class HttpDoor:
         private = self._listening.private is not None
         self._keeping.forget_process()
         self._sessions = sessions = Sessions(
-            self._server, self._log, self._keeping, self._limits, behind_a_front=private, numbers=self._numbers
+            self._server,
+            self._log,
+            self._keeping,
+            self._limits,
+            behind_a_front=private,
+            numbers=self._numbers,
+            reconnected=self._reconnected,
         )
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            page = self._pages.get("/" + str(scope["path"]).split("/")[1])
+            if page is not None:
+                await page(scope, receive, send)
+                return
             if private:
                 send = marking(send)
             version = headers_of(scope).get(b"mcp-protocol-version")
@@ -179,6 +209,14 @@ class HttpDoor:
             refused = counted.guard.refused + counted.turned_away
             detail |= {"requests": counted.guard.requests, "in_flight": counted.guard.in_flight, "refused": refused}
         return detail
+
+    async def check_health(self) -> tuple[str, str] | None:
+        """Say whether there is room for more clients: a grade and a sentence when there is hardly any."""
+        await trio.lowlevel.checkpoint()
+        most, now = self._limits.connections_max, len(self._connections)
+        if now < _CROWDED * most:
+            return None
+        return "degraded", f"{now} of {most} connections are open, and clients beyond are turned away"
 
     async def _serve(self, guard: Guard, sessions: Sessions, task_status: trio.TaskStatus[HttpDoor]) -> None:
         config, context = _config(self._limits), WorkerContext(None)

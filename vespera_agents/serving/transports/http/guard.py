@@ -14,6 +14,7 @@ from typing import Final, cast, final
 
 import trio
 
+from vespera_agents.front.http.entrance import PROBES
 from vespera_agents.front.http.limits import Limits
 from vespera_agents.front.http.listening import Listening
 from vespera_agents.front.http.refusals import DRAINED, INVALID_REQUEST, Refused, refusal, slow_body, too_long
@@ -22,7 +23,18 @@ from vespera_agents.serving.protocol.identity import Identity, put_identity
 from vespera_agents.serving.transports.http.connections import LINK, Link
 from vespera_agents.serving.transports.http.private import NOBODY, Told, told_of
 
-__all__ = ["Guard", "GuardStatistics", "Message", "Receive", "Scope", "Send", "answer_json", "headers_of", "refuse"]
+__all__ = [
+    "Guard",
+    "GuardStatistics",
+    "Inner",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "answer_json",
+    "headers_of",
+    "refuse",
+]
 
 Scope = MutableMapping[str, object]
 Message = MutableMapping[str, object]
@@ -138,7 +150,8 @@ class Guard:
             except Refused as refused:
                 await refuse(send, refused.status, str(refused), *refused.headers)
                 return False
-        if self._in_flight >= self._limits.exchanges_max:
+        # A server with much to do lives, and may say so.
+        if self._in_flight >= self._limits.exchanges_max and scope["path"] not in PROBES:
             most = self._limits.exchanges_max
             words = f"{most} requests are open already. Close streams that nobody reads, and try again."
             await refuse(send, 503, words, (b"retry-after", str(RETRY_SECONDS).encode()))
@@ -147,7 +160,9 @@ class Guard:
         return True
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await _body(receive, send, self._limits)
+        entrance, usual = self._listening.entrance, self._limits.body_bytes_max
+        limit = usual if entrance is None else entrance.body_bytes_max(str(scope["path"]), usual)
+        body = await _body(receive, send, limit, self._limits.body_seconds)
         if body is None:
             self._refused += 1
             return
@@ -156,7 +171,17 @@ class Guard:
         async def received() -> Message:
             return messages.pop() if messages else await receive()
 
-        await self._inner(scope, received, send)
+        entered = (
+            None
+            if entrance is None
+            else entrance.enter(str(scope["method"]), target_of(scope), body, encrypted=scope["scheme"] == "https")
+        )
+        if entered is None:
+            await self._inner(scope, received, send)
+            return
+        about = (*entered.headers, (b"content-length", str(len(entered.body)).encode()))
+        await send({"type": "http.response.start", "status": entered.status, "headers": about})
+        await send({"type": "http.response.body", "body": entered.body, "more_body": False})
 
 
 def headers_of(scope: Scope) -> dict[bytes, str]:
@@ -164,28 +189,34 @@ def headers_of(scope: Scope) -> dict[bytes, str]:
     return {name: value.decode("latin-1") for name, value in cast("list[tuple[bytes, bytes]]", scope["headers"])}
 
 
-async def _body(receive: Receive, send: Send, limits: Limits) -> bytes | None:
+def target_of(scope: Scope) -> str:
+    """Give the path and the query of a request."""
+    query = cast("bytes", scope.get("query_string", b"")).decode("latin-1")
+    return f"{scope['path']}?{query}" if query else str(scope["path"])
+
+
+async def _body(receive: Receive, send: Send, bytes_max: int, seconds: float) -> bytes | None:
     """Read the whole body; None when the client is gone or was told that it is too long or too slow."""
     parts: list[bytes] = []
     size = 0
-    with trio.move_on_after(limits.body_seconds) as patience:
+    with trio.move_on_after(seconds) as patience:
         while True:
             message = await receive()
             if message["type"] != "http.request":
                 return None
             part = cast("bytes", message.get("body", b""))
             size += len(part)
-            if size <= limits.body_bytes_max:
+            if size <= bytes_max:
                 parts.append(part)
             elif parts:
                 parts.clear()
-            if not message.get("more_body", False) or size > DRAINED * limits.body_bytes_max:
+            if not message.get("more_body", False) or size > DRAINED * bytes_max:
                 break
     if patience.cancelled_caught:
-        await refuse(send, 408, slow_body(limits.body_seconds))
+        await refuse(send, 408, slow_body(seconds))
         return None
-    if size > limits.body_bytes_max:
-        await refuse(send, 413, too_long(limits.body_bytes_max))
+    if size > bytes_max:
+        await refuse(send, 413, too_long(bytes_max))
         return None
     return b"".join(parts)
 

@@ -15,7 +15,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, cast, final
 
@@ -26,6 +26,7 @@ from mcp_types.jsonrpc import jsonrpc_message_adapter
 from mcp_types.version import is_version_at_least
 
 from vespera_agents.front.http.limits import Limits
+from vespera_agents.health.metrics.labels import Reconnect
 from vespera_agents.serving.protocol.identity import identity_of_scope, put_identity
 from vespera_agents.serving.transports.http.answering import EventStream, answer_request
 from vespera_agents.serving.transports.http.events import EventLog
@@ -62,6 +63,7 @@ class Sessions:
         *,
         behind_a_front: bool,
         numbers: Iterator[int],
+        reconnected: Callable[[Reconnect], object],
     ) -> None:
         """Say how they are served.
 
@@ -72,6 +74,7 @@ class Sessions:
             limits: how many there may be, and for how long.
             behind_a_front: whether requests are repeated to the next worker.
             numbers: gives numbers of streams where no front numbers requests.
+            reconnected: hears of clients that are connected again.
         """
         self._limits = limits
         self._server = server
@@ -79,6 +82,7 @@ class Sessions:
         self._keeping = keeping
         self._lasting = behind_a_front
         self._numbers = numbers
+        self._reconnected = reconnected
         self._ended: set[str] = set()
         """Names of those whose rows are to be removed."""
         self._sessions: dict[str, HttpSession] = {}
@@ -261,6 +265,8 @@ class Sessions:
             if ended and not missed:
                 await refuse(send, 404, "what came after this event is not kept any more. Send the request again.")
                 return
+            if found is not None and not repeated:
+                self._reconnected(Reconnect.STREAM)
             if stream is session.stream:
                 session.catch_up()
                 if repeated:
@@ -279,6 +285,7 @@ class Sessions:
         session = self._open(identifier, principal, state)
         if session is None:
             return None
+        self._reconnected(Reconnect.WORKER)
         # Others of its requests wait for this, so it is finished whatever becomes of the one that began it.
         with trio.move_on_after(RESTORE_SECONDS, shield=True):
             session.stream.sent = await self._keeping.last_number(session.stream.name)
