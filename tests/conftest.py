@@ -9,6 +9,7 @@ import functools
 import gc
 import inspect
 import os
+import signal
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -26,6 +27,9 @@ IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false", "no"}
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A process holds a million objects that were imported and collected, and would look through them every few seconds.
 gc.set_threshold(20_000, 20, 50)
+# Whoever starts the tests in the background of a shell has them ignore Ctrl-C, and every program that they begin as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A key of whoever runs the tests must not make any of them ask a vendor.
 for _name in provider_variables():
     os.environ.pop(_name, None)
@@ -49,7 +53,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
     async def bounded() -> None:
         # Virtual hours pass in no time, so only a run on the real clock is bounded tightly.
-        with trio.fail_after(120 if clock is None else 10_000_000):
+        with trio.fail_after(600 if clock is None else 10_000_000):
             await functools.partial(function, **arguments)()
 
     trio.run(bounded, clock=clock)

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
+from vespera_agents.cli import logs
 from vespera_agents.cli.crashes import find_crashes
-from vespera_agents.cli.logs import Follower
+from vespera_agents.cli.logs import Follower, _End, _read
 from vespera_agents.front.log import FILES_MAX, Log
 
 SECONDS_MAX = 30.0
@@ -260,7 +261,8 @@ def test_following_goes_on_in_the_next_file_and_ends_with_ctrl_c_or_its_reader(v
 def test_a_follower_reads_each_line_once_also_when_it_came_in_pieces(tmp_path):
     path = tmp_path / "a.log"
     path.write_bytes(b"old\nhal")
-    follower = Follower(path, 4)
+    status = path.stat()
+    follower = Follower(path, _End(b"", 4, (status.st_dev, status.st_ino)))
     assert [*follower.read()] == []
     with path.open("ab") as file:
         file.write(b"f\nwhole\n")
@@ -272,6 +274,34 @@ def test_a_follower_reads_each_line_once_also_when_it_came_in_pieces(tmp_path):
     path.write_bytes(b"new\n")
     assert [*follower.read()] == [b"new"]
     assert [*follower.read()] == []
+
+
+def test_what_gets_the_older_name_before_it_is_followed_is_read_to_its_end(tmp_path):
+    path = tmp_path / "a.log"
+    path.write_bytes(b"old\n")
+    end = _read(path)
+    with path.open("ab") as file:
+        file.write(b"late\n")
+    path.rename(tmp_path / "a.log.1")
+    path.write_bytes(b"new\n")
+    follower = Follower(path, end)
+    assert [*follower.read()] == [b"late", b"new"]
+
+
+def test_a_file_that_gets_the_older_name_while_both_are_read_is_shown_once(monkeypatch, tmp_path):
+    path = tmp_path / "srv_000000000000.log"
+    path.write_bytes(b"one\n")
+    rotated = iter((True, False))
+
+    def read(which: Path) -> _End | None:
+        end = _read(which)
+        if next(rotated):
+            path.rename(f"{path}.1")
+        return end
+
+    monkeypatch.setattr(logs, "_read", read)
+    older, newer = logs._read_both(logs.ServerLog("srv_000000000000", path, 0.0, None, 0))
+    assert (older, newer and newer.data) == (None, b"one\n")
 
 
 def test_old_logs_are_removed_and_what_is_no_log_is_passed_over(vespera, written, tmp_path):

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast, final
+from typing import Final, NamedTuple, cast, final
 
 import trio
 
@@ -108,9 +108,9 @@ def show_logs(wish: LogsWish) -> int:
     log = _choose(wish)
     if wish.crashes:
         return _show_crashes(log, wish.lines, printer)
-    position = _show_end(log, wish.lines, sieve, printer)
+    follower = _show_end(log, wish.lines, sieve, printer)
     if wish.follow:
-        trio.run(_follow, log, position, sieve, printer)
+        trio.run(_follow, follower, sieve, printer)
     return EXIT_DONE
 
 
@@ -164,19 +164,18 @@ def _list(logs: Sequence[ServerLog], printer: Printer) -> int:
     return EXIT_DONE
 
 
-def _show_end(log: ServerLog, lines: int, sieve: Sieve, printer: Printer) -> int:
-    """Print the last lines; give how far the newer file was read."""
-    older, newer = (_read(path) for path in log.files)
-    position = log.path.stat().st_size if newer is None else newer[1]
+def _show_end(log: ServerLog, lines: int, sieve: Sieve, printer: Printer) -> Follower:
+    """Print the last lines; give the place from which to go on."""
+    older, newer = _read_both(log)
     known = [line for raw in (*_lines(older), *_lines(newer)) for line in sieve.take(raw)]
     for line in known[max(0, len(known) - lines) :]:
         printer.line(line)
-    return position
+    return Follower(log.path, newer)
 
 
 def _show_crashes(log: ServerLog, lines: int, printer: Printer) -> int:
     sieve = Sieve()
-    known = [line for path in log.files for raw in _lines(_read(path)) for line in sieve.take(raw)]
+    known = [line for read in _read_both(log) for raw in _lines(read) for line in sieve.take(raw)]
     crashes = find_crashes(known, lines)
     if not crashes:
         printer.line(f"No process of {log.id} has crashed, as far as its log goes back ({log.path}).")
@@ -191,9 +190,8 @@ def _show_crashes(log: ServerLog, lines: int, printer: Printer) -> int:
     return EXIT_DONE
 
 
-async def _follow(log: ServerLog, position: int, sieve: Sieve, printer: Printer) -> None:
+async def _follow(follower: Follower, sieve: Sieve, printer: Printer) -> None:
     """Print what is written from now on, also after the file was replaced, until Ctrl-C or nobody reads any more."""
-    follower = Follower(log.path, position)
     while not printer.gone:
         for raw in follower.read():
             for line in sieve.take(raw):
@@ -205,11 +203,10 @@ async def _follow(log: ServerLog, position: int, sieve: Sieve, printer: Printer)
 class Follower:
     """The place in a growing file up to which it was read; goes on in the file that takes its name."""
 
-    def __init__(self, path: Path, position: int) -> None:
-        """Begin at a position of the file that has the name now."""
+    def __init__(self, path: Path, read: _End | None) -> None:
+        """Begin where the file that had the name was read to, whoever has it now; None: at the beginning."""
         self._path = path
-        self._position = position
-        self._identity = _identity(path)
+        self._position, self._identity = (0, None) if read is None else (read.position, read.identity)
         self._rest = b""
 
     def read(self) -> Iterator[bytes]:
@@ -259,19 +256,40 @@ def _whose(path: Path) -> tuple[Path | None, int]:
     return None, 0
 
 
-def _read(path: Path) -> tuple[bytes, int] | None:
-    """Read the end of a file; gives it and the file's size, None if there is no such file."""
+@final
+class _End(NamedTuple):
+    """The end of a file, as it was read."""
+
+    data: bytes
+    position: int
+    """How far it was read."""
+    identity: tuple[int, int]
+    """Which file it was."""
+
+
+def _read_both(log: ServerLog) -> tuple[_End | None, _End | None]:
+    """Read the ends of both files, the older one first."""
+    older, newer = log.files
+    # In this order: a file that gets the older name between the two looks is read twice, and not left out.
+    end = _read(newer)
+    before = _read(older)
+    return None if before and end and before.identity == end.identity else before, end
+
+
+def _read(path: Path) -> _End | None:
+    """Read the end of a file, None if there is no such file."""
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - _READ_BYTES_MAX))
+            status = os.fstat(file.fileno())
+            begin = max(0, status.st_size - _READ_BYTES_MAX)
+            file.seek(begin)
             data = file.read(_READ_BYTES_MAX)
     except OSError:
         return None
-    return data, max(0, size - _READ_BYTES_MAX) + len(data)
+    return _End(data, begin + len(data), (status.st_dev, status.st_ino))
 
 
-def _lines(read: tuple[bytes, int] | None) -> list[bytes]:
+def _lines(end: _End | None) -> list[bytes]:
     """Cut what was read into lines; the last one may not be ended yet."""
-    lines = [] if read is None else read[0].split(b"\n")
+    lines = [] if end is None else end.data.split(b"\n")
     return lines[:-1] if lines and not lines[-1] else lines
