@@ -198,6 +198,20 @@ class Lookup:
                 return result
         return None
 
+    async def place_of(self, reference: str, session: str | None) -> tuple[OpenWorkspace, str | None]:
+        """Find the workspace of a task, and the session that was named.
+
+        Where there is only one place to look, the task is not looked for: what is done with it finds it, or does not.
+
+        Raises:
+            NotFound: no such session, or no such task in any of several workspaces.
+        """
+        if session is not None:
+            opened, named = await self.session(session)
+            return opened, named.id
+        places = await self.open_ones()
+        return (places[0] if len(places) == 1 else (await self.task(reference, None))[0]), None
+
     async def task_of(self, call: Call, reference: str, session: str | None) -> tuple[OpenWorkspace, Task]:
         """Find the task that a call is about.
 

@@ -8,7 +8,7 @@ Not the rules of who may hand in what (`work_tools`), not the running of a comma
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Final, cast, final
@@ -17,29 +17,30 @@ import trio
 
 from supervisors import AlreadyPresent, AlreadyStarted, ChildSpec, Restart, SupervisorError
 from vespera_agents.actors import ActorError
-from vespera_agents.specialists.answers import CompleteAnswer
 from vespera_agents.specialists.calls import Call
+from vespera_agents.specialists.handed_in import told
 from vespera_agents.specialists.jobs import JobStopped, RunningJob
 from vespera_agents.specialists.outcomes import GateReport
 from vespera_agents.specialists.recalling import Outcome, read_outcome
 from vespera_agents.specialists.sessions import GATES_CHILD, OpenWorkspace
 from vespera_agents.specialists.specialist import CheckGates
 from vespera_agents.store import StoreError, queries
-from vespera_agents.store.commands import Finished, FinishTask, NewArtifact, NoteTask, StartJob
+from vespera_agents.store.commands import Finished, FinishTask, NewArtifact, NoteTask, StartJob, check_may_finish
 from vespera_agents.store.jobs import Job
-from vespera_agents.work.errors import BadTransition, Conflict, NotFound, Refusal
-from vespera_agents.work.machine import TERMINAL, TRANSITIONS
+from vespera_agents.work.errors import Conflict, NotFound, Refusal
 from vespera_agents.work.models import ArtifactKind, CommandLine, Task, TaskStatus
 
 __all__ = [
     "GATES_KIND",
     "HandedIn",
-    "check_may_finish",
+    "check_may_hand_in",
     "finish",
     "gates_anew",
     "gates_running",
     "interrupted",
+    "job_of_gates",
     "joined",
+    "judge_gates",
     "pass_gates",
 ]
 
@@ -69,8 +70,6 @@ class HandedIn:
     """What the task becomes if nothing speaks against it."""
     summary: str
     artifacts: tuple[NewArtifact, ...]
-    answer: Callable[[Finished, Outcome], CompleteAnswer]
-    """Makes the answer of what was finished, for whoever asks for it later."""
     begun: Job | None = None
     """The job of these gates, where an earlier process had begun it."""
 
@@ -81,24 +80,16 @@ def gates_running(opened: OpenWorkspace, task: Task) -> bool:
     return live is not None and _name(task) in {info.id for info in live.supervisor.which_children()}
 
 
-def check_may_finish(holder: str, task: Task, status: TaskStatus) -> None:
-    """Refuse early what the store would refuse after the gates have run."""
-    label = f"task {task.id} ({task.title})"
-    if task.is_container:
-        raise Conflict(f"{label} has subtasks: its status follows them", "Complete its subtasks instead.")
-    if task.status is TaskStatus.PENDING:
-        what = "was given back, and is claimed by nobody" if task.attempts else "was not claimed"
-        raise Conflict(f"{label} {what}", "Call orchestrator_execute_task first, then complete it.")
-    if task.status in TERMINAL or status not in TRANSITIONS[task.status]:
-        raise BadTransition(label, task.status, status, TRANSITIONS[task.status])
-    if task.status is TaskStatus.IN_PROGRESS and task.claimed_by not in {None, holder}:
-        raise Conflict(
-            f"{label} is held by {task.claimed_by}, not by you",
-            "Nothing was recorded. Take a ready task instead (orchestrator_query_tasks ready=true).",
-        )
+def check_may_hand_in(holder: str, task: Task, status: TaskStatus) -> None:
+    """Refuse early what the store would refuse after files were kept and gates have run.
+
+    Raises:
+        Conflict, BadTransition: as `check_may_finish`; or it came to wait for something since it was claimed.
+    """
+    check_may_finish(holder, task, status)
     if status is TaskStatus.COMPLETED and task.open_dependencies:
         raise Conflict(
-            f"{label} came to wait for other tasks",
+            f"task {task.id} ({task.title}) came to wait for other tasks",
             "Finish or waive its dependencies first; orchestrator_query_tasks(detail=full) shows them.",
         )
 
@@ -170,17 +161,28 @@ def interrupted(task: Task) -> Conflict:
     )
 
 
-async def gates_anew(
-    opened: OpenWorkspace,
-    job: Job,
-    answer: Callable[[Task, Finished, Outcome], CompleteAnswer],
-) -> bool:
+async def judge_gates(opened: OpenWorkspace, job: Job) -> Mapping[str, object] | None:
+    """Say what gates came to whose server is gone: the task completed with them, or nothing was recorded."""
+    assert job.task_id is not None, "these jobs run the gates of a task"
+    try:
+        task = await opened.store.read(queries.task, job.task_id)
+    except NotFound:
+        return None
+    if task.status is not TaskStatus.COMPLETED or (task.finished or 0.0) < job.created:
+        return None
+    kept = [artifact.id for artifact in await opened.store.read(queries.artifacts_of, [task.id])]
+    finished = Finished(
+        task_id=task.id, status=task.status, standing=task.status, version=task.version, artifact_ids=kept, ready=[]
+    )
+    return told(task, finished, await opened.store.read(read_outcome, task, finished)).model_dump(mode="json")
+
+
+async def gates_anew(opened: OpenWorkspace, job: Job) -> bool:
     """Run gates again that an earlier process of this server had begun; False if the task was completed by them.
 
     Args:
         opened: where.
         job: theirs.
-        answer: makes the answer of what was finished.
 
     Raises:
         Refusal: the task is no longer what it was when the work was handed in.
@@ -193,11 +195,11 @@ async def gates_anew(
     if task.status is TaskStatus.COMPLETED:
         # That process died between this and the end of the job: two transactions.
         return False
-    check_may_finish(opened.claims.name(call.holder), task, TaskStatus.COMPLETED)
+    check_may_hand_in(opened.claims.name(call.holder), task, TaskStatus.COMPLETED)
     kept = cast("list[dict[str, Any]]", intent["artifacts"])
     artifacts = tuple(replace(NewArtifact(**one), kind=ArtifactKind(one["kind"])) for one in kept)
     summary = str(intent["summary"])
-    work = HandedIn(call, opened, task, TaskStatus.COMPLETED, summary, artifacts, partial(answer, task), job)
+    work = HandedIn(call, opened, task, TaskStatus.COMPLETED, summary, artifacts, job)
     try:
         await pass_gates(work, 0.0)
     except (AlreadyPresent, AlreadyStarted) as error:
@@ -205,19 +207,25 @@ async def gates_anew(
     return True
 
 
+async def job_of_gates(opened: OpenWorkspace, task: Task) -> RunningJob | None:
+    """Give the job as which the gates of a task run; None when none run. Waits while its row is just being written."""
+    while gates_running(opened, task):
+        identifier = opened.jobs.working_on(GATES_KIND, task.id)
+        running = None if identifier is None else opened.jobs.running(identifier)
+        if running is not None:
+            return running
+        await trio.sleep(_BEGINNING_SECONDS)
+    return None
+
+
 async def joined(call: Call, opened: OpenWorkspace, task: Task, wait_seconds: float) -> bool:
     """Wait for gates that this very call had begun; say whether they have ended. Not for those of another call."""
     with trio.move_on_after(wait_seconds):
-        while gates_running(opened, task):
-            identifier = opened.jobs.working_on(GATES_KIND, task.id)
-            running = None if identifier is None else opened.jobs.running(identifier)
-            if identifier is None or running is None:
-                # Their child has begun, and the row of their job is just being written.
-                await trio.sleep(_BEGINNING_SECONDS)
-                continue
-            begun_by = running.intent.get("origin"), running.intent.get("key")
-            if begun_by != (call.key.origin, call.key.key):
-                return False
+        running = await job_of_gates(opened, task)
+        if running is not None and (running.intent.get("origin"), running.intent.get("key")) == (
+            call.key.origin,
+            call.key.key,
+        ):
             await running.ended.wait()
             return True
     return False
@@ -242,7 +250,7 @@ async def _gate(work: HandedIn, answer: trio.MemorySendChannel[_Ending], *, task
         if isinstance(outcome, Exception):
             raise outcome
         running.report(len(task.gates), len(task.gates), "its gates have succeeded")
-        return work.answer(*outcome).model_dump(mode="json")
+        return told(task, *outcome).model_dump(mode="json")
 
     # Closed however this ends, so that nobody waits for what will not come.
     with answer:

@@ -50,7 +50,7 @@ from vespera_agents.specialists.jobs import Jobs
 from vespera_agents.specialists.lending import Lending
 from vespera_agents.specialists.models import WorkspaceModels
 from vespera_agents.specialists.pruning import Pruning
-from vespera_agents.specialists.roles import Role, load_roles
+from vespera_agents.specialists.roles import Role, load_roles, role_of
 from vespera_agents.specialists.specialist import Specialist, Workbench
 from vespera_agents.store import CommandKey, Owner, Store, StoreClosed
 from vespera_agents.store.holding import lost
@@ -319,8 +319,7 @@ class OpenWorkspace:
 
     def role(self, name: str) -> Role:
         """Give a role by name, the generic one for a name that nobody defined."""
-        roles = self.roles()
-        return roles.get(name) or roles["generic"]
+        return role_of(self.roles(), name)
 
     def refusal(self, line: CommandLine) -> str | None:
         """Say why a command may not run for a client or for a model, and what to do; None when it may."""

@@ -7,7 +7,8 @@ the gates before a task completes, `specialist` writes briefings, `gathering` re
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, Literal, cast, final
 
@@ -28,14 +29,17 @@ from vespera_agents.specialists.gathering import SYNTHESIS_NAME, read_rows, surr
 from vespera_agents.specialists.gating import (
     GATES_KIND,
     HandedIn,
-    check_may_finish,
+    check_may_hand_in,
     finish,
     gates_anew,
     gates_running,
     interrupted,
+    job_of_gates,
     joined,
+    judge_gates,
     pass_gates,
 )
+from vespera_agents.specialists.handed_in import told, told_deleted
 from vespera_agents.specialists.job_tools import JobTools
 from vespera_agents.specialists.keeping import keep_work
 from vespera_agents.specialists.recalling import (
@@ -47,13 +51,20 @@ from vespera_agents.specialists.recalling import (
     recorded_work,
     used_for_something_else,
 )
-from vespera_agents.specialists.roles import Role
+from vespera_agents.specialists.roles import Role, role_of
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.specialists.specialist import WriteBriefing
 from vespera_agents.specialists.synthesis import Synthesis, WorkRows, synthesize
 from vespera_agents.store import queries
-from vespera_agents.store.commands import AddArtifacts, Claimed, ClaimTask, Finished, NewArtifact
-from vespera_agents.store.jobs import Job
+from vespera_agents.store.commands import (
+    AddArtifacts,
+    Claimed,
+    ClaimTask,
+    Finished,
+    FinishTask,
+    GatesFirst,
+    NewArtifact,
+)
 from vespera_agents.work.errors import Conflict, InvalidInput, NotFound
 from vespera_agents.work.models import Artifact, ArtifactKind, Task, TaskStatus
 from vespera_agents.workspace import load_settings
@@ -71,18 +82,6 @@ _ARTIFACTS_SHOWN: Final = 50
 _FIRST_COUNTS: Final = "What was handed in first counts; this call recorded nothing. "
 
 NextAction = Literal["complete", "continue", "needs_revision", "blocked"]
-_OUTCOMES: Final[dict[TaskStatus, Literal["completed", "review", "blocked"]]] = {
-    TaskStatus.COMPLETED: "completed",
-    TaskStatus.REVIEW: "review",
-    TaskStatus.BLOCKED: "blocked",
-}
-_AFTERWARDS: Final[dict[TaskStatus, str]] = {
-    TaskStatus.COMPLETED: "Ask orchestrator_get_status what is left.",
-    TaskStatus.REVIEW: "Whoever reviews it claims it with orchestrator_execute_task(task_id={task!r}).",
-    TaskStatus.PENDING: "The strategy of its container decided what follows: see orchestrator_get_status.",
-    TaskStatus.BLOCKED: "When it can go on, release it: orchestrator_update_task(task_id={task!r}, status='pending').",
-}
-"""What follows when nothing came to be ready."""
 _STATUS: Final[dict[NextAction, TaskStatus]] = {
     "complete": TaskStatus.COMPLETED,
     "continue": TaskStatus.COMPLETED,
@@ -97,8 +96,8 @@ class WorkTools:
 
     def __init__(self, lookup: Lookup, jobs: JobTools, *, gates_wait_seconds: float = GATES_WAIT_SECONDS) -> None:
         self._lookup = lookup
-        jobs.decide(GATES_KIND, _judge)
-        jobs.begin_anew(GATES_KIND, partial(gates_anew, answer=_told))
+        jobs.decide(GATES_KIND, judge_gates)
+        jobs.begin_anew(GATES_KIND, gates_anew)
         self._jobs = jobs
         self._gates_wait_seconds = gates_wait_seconds
 
@@ -110,12 +109,12 @@ class WorkTools:
             Conflict: it is not ready, or another server works on it.
             InvalidInput: a role file of the workspace is not valid.
         """
-        opened, task = await self._lookup.task_of(call, task_id, session)
-        # What may be wrong with the role or the session is found before the task is taken.
-        role = opened.role(task.specialist)
-        await opened.session(task.session_id)
+        opened, session_id = await self._lookup.place_of(task_id, session)
+        # What may be wrong with the roles is found before the task is taken.
+        roles = opened.roles()
         name = await opened.claims.begin(call.holder)
-        claim = ClaimTask(call.by, task.id, name, certain=call.holder is None or call.holder.certain)
+        certain = call.holder is None or call.holder.certain
+        claim = ClaimTask(call.by, task_id, name, session_id, certain=certain)
 
         def around_it(connection: sqlite3.Connection, claimed: Claimed) -> tuple[Task, Surroundings]:
             return surroundings_of(connection, claimed["task_id"])
@@ -124,14 +123,17 @@ class WorkTools:
         key = call.step()
         try:
             claimed, (task, around) = await opened.store.execute_and_read(claim, key, around_it)
+        except NotFound as missing:
+            await self._lookup.done_before(call, missing)
+            raise deleted_since(task_id) from missing
         except Conflict:
             # Whoever holds it may have died since this server began.
-            if task.id not in await opened.release_dead_claims():
+            if not await opened.release_dead_claims():
                 raise
             claimed, (task, around) = await opened.store.execute_and_read(claim, key, around_it)
         # The claim clears the reason for which the task waited; whoever takes it must know that reason.
-        told = task.model_copy(update={"status_reason": task.status_reason or claimed["reason"]})
-        briefing = await _brief(opened, role, told, around)
+        waited = task.model_copy(update={"status_reason": task.status_reason or claimed["reason"]})
+        briefing = await _brief(opened, role_of(roles, task.specialist), waited, around)
         return ClaimAnswer(
             task=task_view(task, full=True, dependencies=around.dependencies),
             already_yours=claimed["already"],
@@ -169,11 +171,14 @@ class WorkTools:
         status = _STATUS[next_action]
         if not summary.strip():
             raise InvalidInput("work is handed in with a summary", "Say in `summary` what was done.")
+        if not (call.repeated or detailed_work.strip() or file_paths):
+            with suppress(GatesFirst):
+                return await self._finish_at_once(call, task_id, session, status, summary)
         known = partial(read_before, key=call.key.step(1), kind=GATES_KIND)
         try:
             opened, task, before = await self._lookup.task_with(task_id, session, known)
         except NotFound as missing:
-            return _deleted(task_id, status, await self._lookup.done_before(call, missing))
+            return told_deleted(task_id, status, await self._lookup.done_before(call, missing))
         over = False
         if call.repeated and (before.jobs or gates_running(opened, task)):
             over = await self._begun_before(call, opened, task, before)
@@ -184,10 +189,32 @@ class WorkTools:
         if recorded is not None:
             finished, outcome = recorded
             check_same_work(task, finished, outcome.artifacts, given)
-            return _told(task, finished, outcome)
+            return told(task, finished, outcome)
         if over:
             raise interrupted(task)
         return await self._hand_in(call, opened, task, status, given, artifact_type)
+
+    async def _finish_at_once(
+        self, call: Call, task_id: str, session: str | None, status: TaskStatus, summary: str
+    ) -> CompleteAnswer:
+        """Hand in work of which nothing is to be kept or checked before, without reading its task first.
+
+        Raises:
+            GatesFirst: the task has gates.
+        """
+        opened, session_id = await self._lookup.place_of(task_id, session)
+        reason = None if status is TaskStatus.COMPLETED else summary
+        command = FinishTask(
+            call.by, task_id, opened.claims.name(call.holder), status, reason, summary,
+            session_id=session_id, ungated=True,
+        )  # fmt: skip
+
+        def outcome(connection: sqlite3.Connection, finished: Finished) -> tuple[Task, Outcome]:
+            task = queries.task(connection, finished["task_id"])
+            return task, read_outcome(connection, task, finished)
+
+        finished, (task, around) = await opened.store.execute_and_read(command, call.key.step(1), outcome)
+        return told(task, finished, around)
 
     async def _begun_before(self, call: Call, opened: OpenWorkspace, task: Task, before: Before) -> bool:
         """Let gates of a task go on that an earlier process had begun; say whether this call's own have ended."""
@@ -211,21 +238,21 @@ class WorkTools:
                 f"the gates of task {task.id} ({task.title}) still run on what was handed in before",
                 "Wait for their outcome (orchestrator_query_tasks), or cancel the task.",
             )
-        check_may_finish(opened.claims.name(call.holder), task, status)
+        check_may_hand_in(opened.claims.name(call.holder), task, status)
         runs_gates = status is TaskStatus.COMPLETED and bool(task.gates)
         if runs_gates:
             self._check_gates_allowed(opened, task)
         summary, detailed_work, file_paths = given
         artifacts = await keep_work(opened, task, detailed_work, file_paths, artifact_type)
-        work = HandedIn(call, opened, task, status, summary, artifacts, partial(_told, task))
+        work = HandedIn(call, opened, task, status, summary, artifacts)
         if not runs_gates:
-            return _told(task, *await finish(work))
+            return told(task, *await finish(work))
         try:
             passed = await pass_gates(work, self._gates_wait_seconds)
         except (AlreadyPresent, AlreadyStarted):
             # Another call handed work in while the files of this one were kept.
             return await _gating(call, opened, task, _FIRST_COUNTS)
-        return await _gating(call, opened, task) if passed is None else _told(task, *passed)
+        return await _gating(call, opened, task) if passed is None else told(task, *passed)
 
     async def synthesize(
         self, call: Call, parent_task_id: str | None = None, session: str | None = None
@@ -322,65 +349,9 @@ async def _brief(opened: OpenWorkspace, role: Role, task: Task, around: Surround
     ) from problem
 
 
-def _deleted(task_id: str, status: TaskStatus, recorded: object) -> CompleteAnswer:
-    """Answer a call that was made before, whose task was deleted since."""
-    finished = cast("Finished", recorded)
-    if not isinstance(recorded, dict) or not str(finished.get("task_id")).startswith(task_id):
-        raise deleted_since(task_id)
-    if finished["status"] != status:
-        raise used_for_something_else()
-    return CompleteAnswer(
-        task_id=finished["task_id"],
-        outcome=_OUTCOMES[status],
-        version=finished["version"],
-        artifacts=[],
-        ready=[],
-        parent_task_id=None,
-        parent_status=None,
-        parent_done=0,
-        parent_total=0,
-        next_action="The task was deleted since: there is nothing left to do.",
-    )
-
-
-def _told(task: Task, finished: Finished, outcome: Outcome) -> CompleteAnswer:
-    ready, parent, (done, leaves) = outcome.ready, outcome.parent, outcome.leaves
-    return CompleteAnswer(
-        task_id=task.id,
-        outcome=_OUTCOMES[TaskStatus(finished["status"])],
-        version=finished["version"],
-        artifacts=[artifact_link(artifact) for artifact in outcome.artifacts],
-        ready=[task_view(one) for one in ready],
-        parent_task_id=task.parent_id,
-        parent_status=parent.status if parent else None,
-        parent_done=done,
-        parent_total=leaves,
-        next_action=(
-            f"Claim the next task: orchestrator_execute_task(task_id={ready[0].id!r})."
-            if ready
-            else _AFTERWARDS.get(TaskStatus(finished["standing"]), _AFTERWARDS[TaskStatus.PENDING]).format(task=task.id)
-        ),
-    )
-
-
-async def _judge(opened: OpenWorkspace, job: Job) -> Mapping[str, object] | None:
-    """Say what gates came to whose server is gone: the task completed with them, or nothing was recorded."""
-    assert job.task_id is not None, "these jobs run the gates of a task"
-    try:
-        task = await opened.store.read(queries.task, job.task_id)
-    except NotFound:
-        return None
-    if task.status is not TaskStatus.COMPLETED or (task.finished or 0.0) < job.created:
-        return None
-    kept = [artifact.id for artifact in await opened.store.read(queries.artifacts_of, [task.id])]
-    finished = Finished(
-        task_id=task.id, status=task.status, standing=task.status, version=task.version, artifact_ids=kept, ready=[]
-    )
-    return _told(task, finished, await opened.store.read(read_outcome, task, finished)).model_dump(mode="json")
-
-
 async def _gating(call: Call, opened: OpenWorkspace, task: Task, remark: str = "") -> CompleteAnswer:
-    call.job = opened.jobs.working_on(GATES_KIND, task.id)
+    running = await job_of_gates(opened, task)
+    call.job = None if running is None else running.id
     now = await opened.store.read(queries.task, task.id)
     return CompleteAnswer(
         task_id=now.id,

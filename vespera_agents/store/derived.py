@@ -171,9 +171,11 @@ SCRIPT: Final = f"""
     BEGIN
         {_LEAVE}
         {_ENTER}
-        UPDATE cell_task SET cell = {_CELL} WHERE seq = new.seq;
+        UPDATE cell_task SET cell = {_CELL}, updated = new.updated WHERE seq = new.seq;
     END;
-    CREATE TRIGGER task_touched AFTER UPDATE OF updated ON task WHEN old.updated IS NOT new.updated BEGIN
+    CREATE TRIGGER task_touched AFTER UPDATE OF updated ON task
+        WHEN old.updated IS NOT new.updated AND ({facets_of("old")}) IS ({facets_of("new")})
+    BEGIN
         UPDATE cell_task SET updated = new.updated WHERE seq = new.seq;
     END;
     CREATE TRIGGER task_rewritten AFTER UPDATE OF title, description, summary ON task

@@ -64,6 +64,7 @@ __all__ = [
 
 STUCK_MAX: Final = 500
 """Broken tasks from which the search for what they hold up begins; it ends with twice as many."""
+_TASK: Final = f"SELECT {TASK_COLUMNS} FROM task WHERE id=?"
 
 
 @final
@@ -118,8 +119,10 @@ def task(connection: sqlite3.Connection, reference: str, session_id: str | None 
     Raises:
         NotFound: nothing, or more than one task, has that prefix.
     """
-    identifier = resolve_task_id(connection, reference, session_id)
-    return task_of(connection.execute(f"SELECT {TASK_COLUMNS} FROM task WHERE id=?", (identifier,)).fetchone())
+    row = connection.execute(_TASK, (reference,)).fetchone()
+    if row is None or session_id is not None:
+        row = connection.execute(_TASK, (resolve_task_id(connection, reference, session_id),)).fetchone()
+    return task_of(row)
 
 
 def tasks(connection: sqlite3.Connection, ids: Sequence[str]) -> list[Task]:

@@ -6,6 +6,7 @@ for each role: a specialist is one actor class that is given a role. Neighbours:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +18,7 @@ from vespera_agents.work.errors import InvalidInput
 from vespera_agents.work.models import role_name
 from vespera_agents.workspace import open_inside
 
-__all__ = ["CONTEXT_TOKENS_MAX", "Role", "load_roles", "role_text"]
+__all__ = ["CONTEXT_TOKENS_MAX", "Role", "load_roles", "role_of", "role_text"]
 
 CONTEXT_TOKENS_MAX: Final = 100_000
 """The default context limit of a role."""
@@ -62,6 +63,11 @@ def load_roles(directory: Path | None = None) -> dict[str, Role]:
             fields[name] = {**fields.get(name, _packaged().get(name, {})), **own}
             origin[name] = path.name
     return _packaged_roles() | {name: _role(name, own, origin[name]) for name, own in fields.items()}
+
+
+def role_of(roles: Mapping[str, Role], name: str) -> Role:
+    """Give a role by name, the generic one for a name that nobody defined."""
+    return roles.get(name) or roles["generic"]
 
 
 @cache

@@ -22,10 +22,12 @@ from vespera_agents.store.commands.claims import (
     ClaimTask,
     Finished,
     FinishTask,
+    GatesFirst,
     NewArtifact,
     NoteTask,
     ReleaseClaims,
     Released,
+    check_may_finish,
 )
 from vespera_agents.store.commands.editing import (
     Cancelled,
@@ -101,6 +103,7 @@ __all__ = [
     "EndStep",
     "FinishTask",
     "Finished",
+    "GatesFirst",
     "JobState",
     "KeepStreamEvents",
     "NewArtifact",
@@ -139,5 +142,6 @@ __all__ = [
     "Updated",
     "WithdrawNote",
     "Withdrawn",
+    "check_may_finish",
     "kept_id",
 ]

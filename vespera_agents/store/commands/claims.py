@@ -14,7 +14,7 @@ from typing import Final, TypedDict, final
 from vespera_agents.store.changes import set_status
 from vespera_agents.store.rows import TASK_COLUMNS, task_of
 from vespera_agents.store.transaction import Transaction, fingerprint_of
-from vespera_agents.work.errors import BadTransition, Conflict
+from vespera_agents.work.errors import BadTransition, Conflict, Refusal
 from vespera_agents.work.machine import TERMINAL, TRANSITIONS
 from vespera_agents.work.models import ArtifactKind, DependencyState, Task, TaskStatus
 
@@ -24,16 +24,23 @@ __all__ = [
     "Claimed",
     "FinishTask",
     "Finished",
+    "GatesFirst",
     "NewArtifact",
     "NoteTask",
     "ReleaseClaims",
     "Released",
+    "check_may_finish",
     "release",
 ]
 
 _HOLDERS_SHOWN: Final = 5
 _BEGUN: Final = frozenset({TaskStatus.IN_PROGRESS, TaskStatus.REVIEW, TaskStatus.BLOCKED})
 """From where work can end. A pending task has lost its claim: its old holder ends nothing."""
+
+
+@final
+class GatesFirst(Refusal):
+    """The task has gates, and whoever hands in its work did not know."""
 
 
 @final
@@ -159,6 +166,9 @@ class FinishTask:
     summary: str | None = None
     waived: bool = False
     artifacts: tuple[NewArtifact, ...] = ()
+    session_id: str | None = None
+    ungated: bool = False
+    """Only if the task has no gates: its work is handed in by somebody who has not looked."""
 
     def fingerprint(self) -> bytes:
         """Give what tells this command from another."""
@@ -169,22 +179,14 @@ class FinishTask:
 
         Raises:
             NotFound: there is no such task.
-            Conflict: somebody else holds it, it is a container, or it came to wait for something meanwhile.
+            Conflict: it is a container, nobody or somebody else holds it, or it came to wait for something.
             BadTransition: it is not being worked on.
+            GatesFirst: it has gates, against expectation.
         """
-        task = transaction.task(self.task)
-        if task.is_container:
-            raise Conflict(
-                f"task {task.id} ({task.title}) has subtasks: its status follows them", "Complete its subtasks instead."
-            )
-        if task.status is TaskStatus.IN_PROGRESS and task.claimed_by not in {None, self.holder}:
-            raise Conflict(
-                f"task {task.id} ({task.title}) is held by {task.claimed_by}, not by you",
-                "Nothing was recorded. Take a ready task instead (orchestrator_query_tasks ready=true).",
-            )
-        if task.status not in _BEGUN:
-            allowed = [TaskStatus.IN_PROGRESS] if task.status is TaskStatus.PENDING else TRANSITIONS[task.status]
-            raise BadTransition(f"task {task.id} ({task.title})", task.status, self.status, allowed)
+        task = transaction.task(self.task, self.session_id)
+        if self.ungated and task.gates:
+            raise GatesFirst(f"task {task.id} ({task.title}) has gates", "Run them first.")
+        check_may_finish(self.holder, task, self.status)
         if self.status is TaskStatus.COMPLETED and task.open_dependencies:
             raise Conflict(
                 f"task {task.id} ({task.title}) came to wait for {', '.join(_holders(transaction, task))}",
@@ -202,6 +204,28 @@ class FinishTask:
             "artifact_ids": artifact_ids,
             "ready": newly_ready(transaction),
         }
+
+
+def check_may_finish(holder: str, task: Task, status: TaskStatus) -> None:
+    """Refuse what cannot be the end of a holder's work on a task, as far as the task alone tells. Pure.
+
+    Raises:
+        Conflict: it is a container, nobody holds it, or somebody else does.
+        BadTransition: it is not being worked on, or does not end so.
+    """
+    label = f"task {task.id} ({task.title})"
+    if task.is_container:
+        raise Conflict(f"{label} has subtasks: its status follows them", "Complete its subtasks instead.")
+    if task.status is TaskStatus.PENDING:
+        what = "was given back, and is claimed by nobody" if task.attempts else "was not claimed"
+        raise Conflict(f"{label} {what}", "Call orchestrator_execute_task first, then complete it.")
+    if task.status not in _BEGUN or status not in TRANSITIONS[task.status]:
+        raise BadTransition(label, task.status, status, TRANSITIONS[task.status])
+    if task.status is TaskStatus.IN_PROGRESS and task.claimed_by not in {None, holder}:
+        raise Conflict(
+            f"{label} is held by {task.claimed_by}, not by you",
+            "Nothing was recorded. Take a ready task instead (orchestrator_query_tasks ready=true).",
+        )
 
 
 @final
