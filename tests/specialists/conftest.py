@@ -51,7 +51,9 @@ class House:
         return self.orchestrator.work
 
     def call(self, key: str | None = None, holder: Holder | None = None) -> Call:
-        return Call("mcp:test", CommandKey("test", key or f"key-{next(KEYS)}"), holder=holder)
+        # Without a key it is a new one, as a front knows it of most.
+        name = CommandKey("test", key or f"key-{next(KEYS)}")
+        return Call("mcp:test", name, holder=holder, repeated=key is not None)
 
     async def begin(self, name: str | None = None) -> str:
         return (await self.sessions.initialize(self.call(), None, name)).id

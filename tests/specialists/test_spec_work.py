@@ -9,6 +9,8 @@ import pytest
 import trio
 
 from vespera_agents.context import count_tokens, estimate_tokens
+from vespera_agents.specialists import Call
+from vespera_agents.store import KeyConflict
 from vespera_agents.work.errors import BadTransition, Conflict, InvalidInput, NotFound
 from vespera_agents.work.models import ArtifactKind, CommandLine, TaskStatus
 from vespera_agents.workspace import WorkspaceError
@@ -222,7 +224,8 @@ async def test_work_is_refused_once_the_claim_was_taken_over(house, draft):
         assert (await other.hand_in(ids["a"])).outcome == "completed"
 
 
-async def test_work_is_refused_when_the_task_came_to_wait_for_another_meanwhile(house, draft):
+@pytest.mark.parametrize(("work", "words"), [("", r"came to wait for task_.* \(b: pending\)"), ("x", "wait for other")])
+async def test_work_is_refused_when_the_task_came_to_wait_for_another_meanwhile(house, draft, work, words):
     from vespera_agents.work.drafts import DependencyDraft  # noqa: PLC0415
 
     async with house() as h:
@@ -230,23 +233,52 @@ async def test_work_is_refused_when_the_task_came_to_wait_for_another_meanwhile(
         ids = await h.plan(draft("a"), draft("b"))
         await h.claim(ids["a"])
         await h.tasks.update(h.call(), ids["a"], add=(DependencyDraft(on=ids["b"]),))
-        with pytest.raises(Conflict, match="wait for other tasks"):
-            await h.hand_in(ids["a"])
+        with pytest.raises(Conflict, match=words):
+            await h.hand_in(ids["a"], detailed_work=work)
         await h.do(ids["b"])
         assert (await h.hand_in(ids["a"])).outcome == "completed"
 
 
-async def test_a_repeated_complete_gives_the_first_answer_and_records_nothing_twice(house, draft):
+@pytest.mark.parametrize("work", ["text", ""])
+async def test_a_repeated_complete_gives_the_first_answer_and_records_nothing_twice(house, draft, work):
     async with house() as h:
         await h.begin()
         ids = await h.plan(draft("a"), draft("b", "a"))
         await h.claim(ids["a"])
-        given = {"summary": "done", "detailed_work": "text", "next_action": "complete"}
-        first = await h.work.complete(h.call("wish"), ids["a"], **given)
-        assert await h.work.complete(h.call("wish"), ids["a"], **given) == first
-        assert len((await h.show(ids["a"])).artifacts) == 1
+        given = {"summary": "done", "detailed_work": work, "next_action": "complete"}
+        new = h.call()
+        first = await h.work.complete(new, ids["a"], **given)
+        assert [one.id for one in first.ready] == [ids["b"]]
+        assert await h.work.complete(Call(new.by, new.key), ids["a"], **given) == first
+        assert len((await h.show(ids["a"])).artifacts) == bool(work)
+        with pytest.raises(KeyConflict):
+            await h.work.complete(Call(new.by, new.key), ids["a"], **given | {"summary": "something else"})
         with pytest.raises(BadTransition):
             await h.work.complete(h.call("another wish"), ids["a"], **given)
+
+
+@pytest.mark.parametrize("several", [False, True])
+async def test_a_few_letters_of_an_id_are_enough_to_claim_and_hand_in(house, home, draft, tmp_path, several):
+    async with house() as h:
+        session = await h.begin()
+        if several:
+            (tmp_path / "elsewhere").mkdir()
+            await h.runtime.workspace(tmp_path / "elsewhere")
+        ids = await h.plan(draft("a"), draft("b"))
+        short = {key: task[:-4] for key, task in ids.items()}
+        assert (await h.claim(short["a"])).task.id == ids["a"]
+        answer = await h.work.complete(
+            h.call(), short["a"], summary="done", detailed_work="", next_action="complete", session=session
+        )
+        assert (answer.task_id, answer.outcome) == (ids["a"], "completed")
+        other = await h.begin("another")
+        with pytest.raises(NotFound, match="belongs to another session"):
+            await h.work.execute(h.call(), ids["b"], other)
+        with pytest.raises(NotFound, match="there is no session"):
+            await h.work.execute(h.call(), ids["b"], "session_000000000000")
+        with pytest.raises(NotFound, match="there is no task"):
+            await h.claim("task_ffffffffffff")
+        assert (await h.show(ids["b"])).status == TaskStatus.PENDING
 
 
 # ---- synthesize

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from vespera_agents.store.commands import (
     ClaimTask,
     DeleteTask,
     FinishTask,
+    GatesFirst,
     NewArtifact,
     NoteTask,
     OpenSession,
@@ -225,12 +227,26 @@ def test_a_claim_that_was_released_is_lost_to_its_old_holder(bench, draft) -> No
     claim(bench, two, "alive")
     assert bench.apply(ReleaseClaims("test", ("dead", "unknown"))) == {"task_ids": [one]}
     for status in (S.COMPLETED, S.CANCELLED, S.BLOCKED, S.PENDING):
-        with pytest.raises(BadTransition, match="is pending"):
+        with pytest.raises(Conflict, match="was given back, and is claimed by nobody"):
             finish(bench, one, status, server="dead")
     claim(bench, one, "alive")
     finish(bench, one, S.FAILED, server="alive")
     with pytest.raises(BadTransition):
         finish(bench, one, S.PENDING, server="dead")
+
+
+def test_whoever_knows_of_no_gates_ends_nothing_that_has_some_and_wishes_the_same_as_who_looked(bench, draft) -> None:
+    gated, plain = bench.plan(draft("gated", gates=(CommandLine(text="true"),)), draft("plain"))
+    claim(bench, gated)
+    claim(bench, plain)
+    for status in (S.COMPLETED, S.REVIEW, S.BLOCKED):
+        with pytest.raises(GatesFirst, match="has gates"):
+            finish(bench, gated, status, ungated=True)
+    assert task(bench, gated).status is S.IN_PROGRESS
+    assert finish(bench, plain, ungated=True)["status"] == S.COMPLETED
+    wish = FinishTask("test", plain, "srv", S.COMPLETED)
+    assert replace(wish, session_id=bench.session_id, ungated=True).fingerprint() == wish.fingerprint()
+    assert replace(wish, summary="something else").fingerprint() != wish.fingerprint()
 
 
 def test_work_whose_dependency_was_reopened_cannot_be_completed(bench, draft) -> None:

@@ -37,9 +37,8 @@ _OPEN_SESSIONS: Final = (
 _NEAR_MATCHES: Final = 3
 _SESSIONS_SHOWN: Final = 10
 _NEAR_PREFIX: Final = len("task_") + 3
-_WHO: Final = frozenset({"by", "holder", "certain", "ungated"})
-"""Fields that say who sends a command, and what he knows. One that is sent again after a restart comes from another
-server, which has looked first whether it was carried out."""
+_WHO: Final = frozenset({"by", "holder", "certain"})
+"""Fields that say who sends a command. A command that is sent again after a restart comes from another server."""
 
 
 @final
@@ -107,7 +106,7 @@ class _Dataclass(Protocol):
 
 
 def fingerprint_of(command: _Dataclass) -> bytes:
-    """Give 16 bytes that tell a command's wish from another; who sends it, and what he knows, is no part of it."""
+    """Give 16 bytes that tell a command's wish from another; who sends it is no part of the wish."""
     wish = [(field.name, getattr(command, field.name)) for field in fields(command) if field.name not in _WHO]
     return hashlib.blake2b(f"{type(command).__name__}{wish!r}".encode(), digest_size=16).digest()
 
