@@ -41,6 +41,12 @@ def autojump_clock() -> MockClock:
     return MockClock(autojump_threshold=0)
 
 
+@pytest.fixture
+def jump_clock() -> MockClock:
+    """Real time that the test may jump ahead: a limit of a minute is over when it says so, and no stall reaches it."""
+    return MockClock(rate=1.0)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run an `async def` test under `trio.run`, with the test's clock when it has one; every test is bounded."""
@@ -52,8 +58,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     clock = next((value for value in arguments.values() if isinstance(value, MockClock)), None)
 
     async def bounded() -> None:
-        # Virtual hours pass in no time, so only a run on the real clock is bounded tightly.
-        with trio.fail_after(600 if clock is None else 10_000_000):
+        # Virtual hours pass in no time, so only a run on real time is bounded tightly.
+        with trio.fail_after(600 if clock is None or clock.rate else 10_000_000):
             await functools.partial(function, **arguments)()
 
     trio.run(bounded, clock=clock)

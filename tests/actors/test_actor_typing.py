@@ -20,7 +20,7 @@ def errors() -> dict[str, set[int]]:
     files = sorted(FILES.glob("*.py"))
     answer = subprocess.run(
         [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", *map(str, files)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=110,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     report = json.loads(answer.stdout)
     assert report["summary"]["filesAnalyzed"] == len(files)

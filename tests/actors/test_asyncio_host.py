@@ -256,17 +256,20 @@ def test_a_call_that_is_cancelled_before_the_thread_has_seen_it_is_never_made() 
 
 def test_an_asyncio_timeout_cancels_a_trio_function_that_is_run() -> None:
     async def main() -> None:
-        ended = threading.Event()
-
-        async def long() -> None:
-            try:
-                await trio.sleep_forever()
-            finally:
-                ended.set()
+        loop, ended = asyncio.get_running_loop(), threading.Event()
 
         async with open_system_from_asyncio() as host:
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.05):
+                async with asyncio.timeout(None) as limit:
+
+                    async def long() -> None:
+                        try:
+                            # The time is over only now: a call that is withdrawn before it has begun never does.
+                            loop.call_soon_threadsafe(limit.reschedule, loop.time())
+                            await trio.sleep_forever()
+                        finally:
+                            ended.set()
+
                     await host.run(long)
             await eventually(ended.is_set)
 

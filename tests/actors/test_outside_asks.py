@@ -320,7 +320,8 @@ def test_asks_that_are_due_fail_wherever_they_are() -> None:
         async with open_system_from_asyncio() as host:
             clerk = await host.start(Clerk, log, mailbox=MailboxSpec(1))
             hold = Hold()
-            in_hand = asyncio.create_task(host.ask(clerk, hold, timeout_seconds=0.05))
+            # Long enough to be begun on a busy machine, too: what is due before that is withdrawn, and never begins.
+            in_hand = asyncio.create_task(host.ask(clerk, hold, timeout_seconds=0.5))
             await until(hold.begun.is_set)
             queued = asyncio.create_task(host.ask(clerk, Number(1), timeout_seconds=0.05))
             without_room = asyncio.create_task(host.ask(clerk, Number(2), timeout_seconds=0.05))
@@ -489,7 +490,8 @@ def test_closing_withdraws_what_was_not_begun() -> None:
             waiting: list[asyncio.Task[Any]] = [asyncio.create_task(host.ask(clerk, hold, timeout_seconds=1000))]
             await until(hold.begun.is_set)
             waiting += await ask_soon(host, clerk, 1, 2, 3)
-            threading.Timer(0.05, hold.let_go.set).start()
+            # Closing waits for the handler, which only goes on when the system has refused its asker.
+            waiting[0].add_done_callback(lambda _: hold.let_go.set())
         for ask in waiting:
             with pytest.raises(ActorStopped, match="was closed"):
                 await ask
@@ -590,6 +592,8 @@ def test_a_portal_that_gives_up_withdraws_its_request() -> None:
             portal.ask(clerk, Number(1), timeout_seconds=0.05)
         hold.let_go.set()
         assert holding.result(30) == "let go"
+        # The thread is free again; however late it is, it tells of the timeout itself.
+        portal._patience_seconds = 10.0
         with pytest.raises(AskTimeout):
             hold_again = Hold()
             portal.ask(other, hold_again, timeout_seconds=0.02)

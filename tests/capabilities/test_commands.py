@@ -8,13 +8,14 @@ import stat
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from supervisors.guardian import Guardian, GuardianError, open_guardian
 from vespera_agents.capabilities import CommandOutcome, run_command
@@ -74,9 +75,36 @@ class Bench:
         }
         return await run_command(line, guardian=self.guardian, **(given | more))
 
+    async def sh_out_of_time(self, text: str, clock: MockClock, ready: Callable[[], Awaitable[None]]) -> CommandOutcome:
+        """Run a shell line whose time, a minute, is over as soon as it is ready, however long that takes it."""
+        outcomes: list[CommandOutcome] = []
+
+        async def run() -> None:
+            outcomes.append(await self.sh(text, timeout_seconds=60.0))
+
+        with trio.fail_after(60 + 60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                await ready()
+                clock.jump(60)
+        return outcomes[0]
+
     async def until_printed(self, wanted: bytes) -> None:
-        while wanted not in self.output:  # noqa: ASYNC110 - it is another process that prints
-            await trio.sleep(0.005)
+        with trio.fail_after(60):
+            while wanted not in self.output:  # noqa: ASYNC110 - it is another process that prints
+                await trio.sleep(0.005)
+
+    async def until_up(self) -> None:
+        await self.until_printed(b"up\n")
+
+    async def until_its_state(self, wanted: str) -> None:
+        """Wait until the command, whose first line is its process id, is in this state of /proc/PID/stat."""
+        await self.until_printed(b"\n")
+        stat = Path("/proc", self.output.split(b"\n")[0].decode(), "stat")
+        with trio.fail_after(60):
+            # The name before it is in parentheses, and may hold anything.
+            while stat.read_text().rpartition(")")[2].split()[0] != wanted:  # noqa: ASYNC110, ASYNC240 - it is /proc
+                await trio.sleep(0.005)
 
 
 @pytest.fixture
@@ -198,14 +226,24 @@ async def test_commands_run_side_by_side(mark: str, tmp_path: Path) -> None:
 
 
 async def test_a_background_child_that_holds_the_output_open_is_killed_soon_after_the_command(
-    mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_clock: MockClock
 ) -> None:
-    monkeypatch.setattr(commands_module, "DRAIN_SECONDS", 1.0)
+    monkeypatch.setattr(commands_module, "DRAIN_SECONDS", 60.0)
     async with opened(tmp_path, mark) as bench:
-        outcome = await bench.sh("sleep 300 & (sleep 0.1; echo late) & echo done")
-        assert outcome.exit_status == 0
-        assert outcome.duration_seconds < 1.0 + 5.0
-        assert bench.output == b"done\nlate\n"  # what comes at once is still read
+
+        async def late() -> None:
+            await bench.until_its_state("Z")
+            # Its end has been noticed, and its output is read on.
+            await wait_all_tasks_blocked(0.01)
+            (tmp_path / "go").touch()
+            await bench.until_printed(b"late\n")
+
+        script = "sleep 300 & (until test -e go; do sleep 0.01; done; echo late) & echo $$"
+        # The command itself has ended by then: the minute that is over is the one for reading on.
+        outcome = await bench.sh_out_of_time(script, jump_clock, late)
+        assert (outcome.exit_status, outcome.timed_out) == (0, False)
+        assert outcome.duration_seconds < 60.0
+        assert bench.output.split(b"\n")[1:] == [b"late", b""]  # what comes at once is still read
 
 
 async def test_a_background_child_that_closed_the_output_is_killed_at_once(
@@ -222,7 +260,14 @@ async def test_a_background_child_that_closed_the_output_is_killed_at_once(
 async def test_a_daemon_that_escaped_and_floods_the_output_holds_nothing_up(mark: str, tmp_path: Path) -> None:
     async with opened(tmp_path, mark) as bench:
         started_at = time.monotonic()
-        outcome = await bench.sh("setsid sh -c 'echo $$ >pid; exec yes' & sleep 0.1", output_bytes_max=10)
+
+        def hear(piece: bytes) -> None:
+            bench.keep(piece)
+            (tmp_path / "go").touch()
+
+        # The command ends when the flood has come.
+        script = "setsid yes & until test -e go; do sleep 0.01; done"
+        outcome = await bench.sh(script, output_bytes_max=10, sink=hear)
         # Its own session is beyond a process group's reach, as documented; the closed pipe ends this one.
         assert outcome.exit_status == 0
         assert outcome.output_bytes == 10
@@ -234,36 +279,46 @@ async def test_a_daemon_that_escaped_and_floods_the_output_holds_nothing_up(mark
 # Commands that are ended.
 
 
-async def test_a_command_out_of_time_gets_sigterm_and_may_clean_up(mark: str, tmp_path: Path) -> None:
+async def test_a_command_out_of_time_gets_sigterm_and_may_clean_up(
+    mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_clock: MockClock
+) -> None:
+    monkeypatch.setattr(commands_module, "TIMEOUT_GRACE_SECONDS", 20.0)
     async with opened(tmp_path, mark) as bench:
         script = "trap 'echo cleaning; exit 0' TERM; sleep 300 & echo up; wait"
-        outcome = await bench.sh(script, timeout_seconds=0.5)
+        outcome = await bench.sh_out_of_time(script, jump_clock, bench.until_up)
         assert bench.output == b"up\ncleaning\n"
     assert outcome.timed_out
     assert not outcome.succeeded
     assert outcome.exit_status == 0
-    assert outcome.describe() == "timed out after 0.5 s"
+    assert outcome.describe() == "timed out after 60 s"
 
 
 async def test_a_command_out_of_time_that_ignores_sigterm_is_killed_with_its_group(
-    mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_clock: MockClock
 ) -> None:
     monkeypatch.setattr(commands_module, "TIMEOUT_GRACE_SECONDS", 0.3)
     async with opened(tmp_path, mark) as bench:
         script = "trap '' TERM; sleep 300 & (sleep 300; echo) & echo up; while :; do sleep 1; done"
-        outcome = await bench.sh(script, timeout_seconds=0.5)
+        outcome = await bench.sh_out_of_time(script, jump_clock, bench.until_up)
     assert (outcome.timed_out, outcome.exit_status, outcome.signal_name) == (True, None, "SIGKILL")
-    assert 0.8 <= outcome.duration_seconds < 10.0
+    assert 60.3 <= outcome.duration_seconds < 75.0
 
 
-async def test_a_stopped_command_out_of_time_is_woken_to_end(mark: str, tmp_path: Path) -> None:
+async def test_a_stopped_command_out_of_time_is_woken_to_end(
+    mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_clock: MockClock
+) -> None:
+    monkeypatch.setattr(commands_module, "TIMEOUT_GRACE_SECONDS", 20.0)
     async with opened(tmp_path, mark) as bench:
-        outcome = await bench.sh("kill -STOP $$; echo never", timeout_seconds=0.5)
+        script = "echo $$; kill -STOP $$; echo never"
+        outcome = await bench.sh_out_of_time(script, jump_clock, lambda: bench.until_its_state("T"))
         assert outcome.signal_name == "SIGTERM"
-        assert bench.output == b""
+        assert b"never" not in bench.output
 
 
-async def test_cancelling_ends_the_whole_group_and_goes_on_as_a_plain_cancellation(mark: str, tmp_path: Path) -> None:
+async def test_cancelling_ends_the_whole_group_and_goes_on_as_a_plain_cancellation(
+    mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands_module, "CANCEL_GRACE_SECONDS", 20.0)
     async with opened(tmp_path, mark) as bench:
         seen: list[BaseException] = []
 
@@ -297,12 +352,17 @@ async def test_cancelling_a_command_that_ignores_sigterm_is_bounded(mark: str, t
         assert alive(mark) == []
 
 
-async def test_cancelling_within_the_grace_of_a_timeout_ends_the_group_too(mark: str, tmp_path: Path) -> None:
+async def test_cancelling_within_the_grace_of_a_timeout_ends_the_group_too(
+    mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_clock: MockClock
+) -> None:
+    monkeypatch.setattr(commands_module, "TIMEOUT_GRACE_SECONDS", 20.0)
     async with opened(tmp_path, mark) as bench:
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
                 script = "trap 'echo asked' TERM; echo up; while :; do sleep 0.01; done"
-                nursery.start_soon(lambda: bench.sh(script, timeout_seconds=0.5))
+                nursery.start_soon(lambda: bench.sh(script, timeout_seconds=60.0))
+                await bench.until_up()
+                jump_clock.jump(60)
                 await bench.until_printed(b"asked\n")
                 scope.cancel()
         assert scope.cancelled_caught

@@ -247,6 +247,10 @@ async def test_a_folder_that_is_exchanged_for_a_link_all_the_time_never_leads_ou
     try:
         box = Toolbox(place, ALL)
         read = [await ask(box, "read_file", path="moving/file") for _ in range(150)]
+        # The other thread may have been held up just where there is nothing to be read.
+        with trio.move_on_after(60):
+            while all(outcome.is_error for outcome in read):
+                read.append(await ask(box, "read_file", path="moving/file"))
         for _ in range(150):
             await ask(box, "edit_file", path="moving/file", old="inside", new="inside!")
     finally:
@@ -291,7 +295,6 @@ async def test_text_is_found_by_words_and_by_expressions(place: Path) -> None:
 async def test_no_expression_holds_the_loop_or_takes_longer_than_its_time(
     place: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
 ) -> None:
-    monkeypatch.setattr(searching, "SECONDS_MAX", 0.2)
     (place / "trap").write_text("a" * 5_000 + "!\n")
     box = Toolbox(place, ALL)
     ticks = 0
@@ -302,13 +305,20 @@ async def test_no_expression_holds_the_loop_or_takes_longer_than_its_time(
             await trio.sleep(0.01)
             ticks += 1
 
-    with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(tick)
-            outcome = await ask(box, "search", pattern=pattern, regex=True)
-            nursery.cancel_scope.cancel()
-    assert not outcome.is_error or "takes too long on line 1 of trap" in outcome.text
-    assert ticks >= 3 or not outcome.is_error
+    # A busy machine may hold the loop up for one of these times; a search that holds it does so for each.
+    for seconds in (0.2, 0.5, 2.0):
+        monkeypatch.setattr(searching, "SECONDS_MAX", seconds)
+        ticks = 0
+        with trio.fail_after(seconds + 10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(tick)
+                outcome = await ask(box, "search", pattern=pattern, regex=True)
+                nursery.cancel_scope.cancel()
+        assert not outcome.is_error or "takes too long on line 1 of trap" in outcome.text
+        if ticks >= 3 or not outcome.is_error:
+            break
+    else:
+        pytest.fail("the loop stood still during each of three searches")
 
 
 @pytest.mark.parametrize("pattern", ["(?R)", "(a|(?1))*", "(?&name)", "(?P>name)", "(?:word){e<=3}", "(?:a){s<5:[b]}"])

@@ -522,19 +522,27 @@ async def test_whoever_is_cancelled_leaves_a_git_that_writes_to_end_and_kills_on
     assert git is not None
     slow = tmp_path / "slow"
     slow.mkdir()
-    (slow / "git").write_text(f"#!/bin/sh\necho $$ > '{slow}/pid'\nsleep 0.2\ntouch '{slow}/done'\n")
+    # It ends when it is told to, or after half a minute if nobody kills it.
+    wait = f"n=0; until test -e '{slow}/go' || test $n -ge 3000; do n=$((n+1)); sleep 0.01; done"
+    (slow / "git").write_text(f"#!/bin/sh\necho $$ > '{slow}/pid'\n{wait}\ntouch '{slow}/done'\n")
     (slow / "git").chmod(0o755)
     patient = find_git({"PATH": f"{slow}{os.pathsep}{os.environ['PATH']}"})
     assert patient is not None
     for writes in (True, False):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: patient.call(repository, "status", writes=writes))  # noqa: B023
-            while not (slow / "pid").exists():  # noqa: ASYNC110 - it is another process that writes it
+            pid = ""
+            while not pid.endswith("\n"):
                 await trio.sleep(0.005)
+                pid = (slow / "pid").read_text() if (slow / "pid").exists() else ""
             nursery.cancel_scope.cancel()
+            if writes:
+                (slow / "go").touch()
         assert (slow / "done").exists() is writes
-        (slow / "done").unlink(missing_ok=True)
-        (slow / "pid").unlink()
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+        for name in ("done", "go", "pid"):
+            (slow / name).unlink(missing_ok=True)
 
 
 @needs_git

@@ -106,6 +106,12 @@ def replaced(vespera, process, number) -> int:
     return killed
 
 
+def without_delays(shown: str) -> list[str]:
+    """Leave out what was printed of a loop that a busy machine held up."""
+    said = re.compile(r" *\S+Z [A-Z]+ vespera_agents\.(?:health|watchdog): ")
+    return [line for line in shown.splitlines() if not said.match(line)]
+
+
 def test_the_log_of_a_killed_server_tells_its_death_and_what_came_after(vespera):
     with served(vespera) as process:
         killed = replaced(vespera, process, signal.SIGKILL)
@@ -116,8 +122,9 @@ def test_the_log_of_a_killed_server_tells_its_death_and_what_came_after(vespera)
         shown = [line.partition("front: ")[2] for line in logs.stdout.splitlines()]
         assert shown.index(death) < next(at for at, line in enumerate(shown) if line.startswith("worker 2"))
         crashes = vespera("logs", "--crashes")
-        assert (crashes.returncode, crashes.stdout.count("\n")) == (0, 1)
-        assert crashes.stdout.endswith(f"Z {death}\n")
+        (headline,) = without_delays(crashes.stdout)
+        assert crashes.returncode == 0
+        assert headline.endswith(f"Z {death}")
         listed = vespera("logs", "--list")
         assert re.search(rf"process {process.pid} +{re.escape(str(vespera.workspace))}\n", listed.stdout)
         assert closed(process) == 0
@@ -130,7 +137,7 @@ def test_the_log_of_a_killed_server_tells_its_death_and_what_came_after(vespera)
 def test_a_crash_of_native_code_leaves_the_stack_of_every_thread_before_its_death(vespera):
     with served(vespera) as process:
         killed = replaced(vespera, process, signal.SIGSEGV)
-        headline, *lines = vespera("logs", "--crashes", "--lines", "200").stdout.splitlines()
+        headline, *lines = without_delays(vespera("logs", "--crashes", "--lines", "200").stdout)
         assert headline.endswith(f"worker 1 (pid {killed}) ended with signal 11")
         assert lines[0] == "  Fatal Python error: Segmentation fault"
         stacks = [line for line in lines if "(most recent call first)" in line]
@@ -243,7 +250,9 @@ def test_following_goes_on_in_the_next_file_and_ends_with_ctrl_c_or_its_reader(v
         log.say(f"event {number}")
         PAUSE.wait(0.01)
     while not seen or seen[-1] != "event 59":
-        seen.append(process.stdout.readline().rstrip("\n").partition("front: ")[2])
+        line = process.stdout.readline()
+        assert line, f"it ended after {seen}"
+        seen.append(line.rstrip("\n").partition("front: ")[2])
     assert [line for line in seen if line.startswith("event")] == [f"event {number}" for number in range(60)]
     assert Path(f"{log.path}.1").exists()
     process.send_signal(signal.SIGINT)

@@ -255,6 +255,11 @@ def test_a_run_has_no_feed_and_says_so(vespera):
 
 
 def test_one_picture_goes_through_a_pipe_and_a_terminal_can_be_left(vespera):
+    # A machine that is busy with other tests shall not make it look ill.
+    vespera.write(
+        ".vespera/config.toml",
+        "[health]\nloop_lag_seconds = [60, 120]\nstall_seconds = [60, 120]\ncommit_seconds = [60, 120]\n",
+    )
     server = vespera.start("serve", "--http", "127.0.0.1:0")
     assert "serving" in server.stderr.readline()
     done = vespera("top")

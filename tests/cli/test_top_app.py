@@ -22,6 +22,8 @@ from vespera_agents.workspace import Workspace, open_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER = Path(__file__).with_name("observed_server.py")
+SECONDS_MAX = 60
+"""How long anything on the screen may take on a loaded machine."""
 HOSTILE = (
     "\x1b[31mred\x1b]0;title\x07 [bold red]x[/] \x9b2J\u202etfel\u2066\n\ttab",
     "\u05e9\u05dc\u05d5\u05dd \u4f60\u597d e" + "\u0301" * 50,
@@ -78,7 +80,7 @@ class Seen:
         """Wait until all texts are on the screen."""
         shown = self.text
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(SECONDS_MAX):
                 while without in shown or not all(text in shown for text in texts):
                     await self.pilot.pause(0.05)
                     shown = self.text
@@ -100,7 +102,7 @@ def watch(
     app = TopApp(open_workspace(workspace) if isinstance(workspace, Path) else workspace)
 
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(5 * SECONDS_MAX):
             async with app.run_test(size=size) as pilot:
                 await story(Seen(app, pilot))
             ours = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
@@ -193,7 +195,9 @@ async def a_stall_is_seen(seen: Seen, server: Observed) -> None:
     await seen.press("6")
     shown = await seen.until("blocked", "alpha", "observed_server.py")
     assert re.search(r"\b(?:2\.[5-9]|[3-9]\.\d|\d\d\.\d) s", shown), "it tells for how long"
-    await seen.until("in Clerk.block", "1 stall ")
+    # On a busy machine others may have held up the loop as well.
+    shown = await seen.until("in Clerk.block", without=" 0 stalls ")
+    assert re.search(r" [1-9]\d* stalls? ", shown)
 
 
 async def narrow_terminals_are_served(seen: Seen) -> None:

@@ -25,7 +25,43 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TOY = Path(__file__).parent / "toy_worker.py"
 SECONDS = 20.0
 """How long anything may take on a loaded machine; alone nothing takes 1 s."""
-QUICK = {"ping_seconds": 0.05, "pong_seconds": 0.5, "dump_seconds": 0.2, "spare_delay_seconds": 0.0}
+QUICK = {
+    "ping_seconds": 0.05,
+    "pong_seconds": SECONDS,
+    "dump_seconds": 0.2,
+    "end_seconds": SECONDS,
+    "spare_delay_seconds": 0.0,
+}
+"""What happens often happens quickly. A worker may take its time: on a busy machine any may wait for a second."""
+JUDGED_WHEN_TOLD = """
+import os
+from contextlib import suppress
+import trio
+from vespera_agents.front.vigil import Vigil
+came, watch = Vigil._came, Vigil.watch
+async def told(seconds, better):
+    while not better.is_set() and not os.path.exists(f'judge-{seconds:g}'):
+        await trio.sleep(0.01)
+    if not better.is_set():
+        open(f'judging-{seconds:g}', 'w').close()
+def forget(seconds):
+    with suppress(FileNotFoundError):
+        os.unlink(f'judge-{seconds:g}')
+async def came_when_told(self, seconds):
+    await told(seconds, self._pong)
+    if await came(self, seconds):
+        return True
+    forget(seconds)
+    return False
+async def watch_when_told(self, life):
+    seconds = self._settings.start_seconds
+    await told(seconds, life.process.became_ready)
+    forget(seconds)
+    await watch(self, life)
+Vigil._came, Vigil.watch = came_when_told, watch_when_told
+"""
+"""Has the time of a worker that does not start or answer begin when a test says so, and run out once: see `judge`."""
+JUDGED: dict[str, Any] = {"patch": JUDGED_WHEN_TOLD, "pong_seconds": 0.5, "dump_seconds": 0.2}
 
 
 class Front:
@@ -104,6 +140,14 @@ class Front:
         """Have workers fail at a step from now on."""
         (self.place / f"fail-{step}").write_text(f"{how} {times}")
 
+    def judge(self, seconds: float) -> None:
+        """Have those seconds of a front that is `JUDGED_WHEN_TOLD` begin, for one worker that is late then."""
+        (self.place / f"judge-{seconds:g}").touch()
+
+    def judges(self, seconds: float) -> bool:
+        """Say whether they have begun."""
+        return (self.place / f"judging-{seconds:g}").exists()
+
     def logs(self) -> list[Path]:
         return sorted((self.place / "state" / "vespera" / "logs").glob("*.log"))
 
@@ -131,6 +175,11 @@ class Front:
     def spare_waits(self, count: int = 1) -> None:
         """Wait until that many spares have come to wait."""
         self.until(lambda: self.log().count("a spare waits") >= count)
+
+
+def state(pid: int) -> str:
+    """Give the kernel's letter for what a process does: S for one that waits, T for one that is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def program(place: Path, *, forker: bool, worker: str, patch: str = "", **settings: Any) -> str:
@@ -192,9 +241,26 @@ def new_place() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def started(*, forker: bool = False, spare: bool = False, worker: str = "", **settings: Any) -> Iterator[Front]:
-    """Start a front of toy workers, `patch` run before; whatever it leaves behind is a failure, and killed."""
+def started(
+    *,
+    forker: bool = False,
+    spare: bool = False,
+    worker: str = "",
+    failing: Any = None,
+    **settings: Any,
+) -> Iterator[Front]:
+    """Start a front of toy workers, `patch` run before; whatever it leaves behind is a failure, and killed.
+
+    Args:
+        forker: whether it has a process that forks.
+        spare: whether it has a spare.
+        worker: the command of its workers, as Python writes it; the toy's if empty.
+        failing: how the first worker fails, by step: it may be past that before a test could say so.
+        settings: what else the front is told.
+    """
     with new_place() as place:
+        for step, how in (failing or {}).items():
+            (place / f"fail-{step}").write_text(f"{how} 1")
         text = program(place, forker=forker, worker=worker, spare=spare, **{**QUICK, **settings})
         front = Front(place, spawn_front(place, text))
         try:
@@ -213,7 +279,7 @@ def started(*, forker: bool = False, spare: bool = False, worker: str = "", **se
 def _left(front: Front) -> list[int]:
     """Wait a while for the processes of a front to be gone, then kill them; gives those that were left."""
     with contextlib.suppress(AssertionError):
-        front.until(lambda: not front.processes(), 5.0)
+        front.until(lambda: not front.processes())
     left = front.processes()
     for pid in left:
         with contextlib.suppress(ProcessLookupError):

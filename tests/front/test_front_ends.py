@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from tests.front.kit import started
+from tests.front.kit import SECONDS, started
 
-GONE_SECONDS = 2.0
-"""Within which everything is gone, whatever happened."""
+GONE_SECONDS = SECONDS
+"""Within which everything is gone, whatever happened: whoever does not end by himself here would take 60 s."""
 ALL = {"forker": True, "spare": True}
 
 
@@ -40,7 +40,7 @@ def test_it_ends_at_a_signal(number):
 
 
 def test_at_rest_it_ends_at_once():
-    with started(**ALL) as front:
+    with started(**ALL, end_seconds=60.0) as front:
         front.call("echo")
         front.spare_waits()
         before = time.monotonic()
@@ -91,8 +91,7 @@ def test_a_front_that_is_killed_takes_everything_with_it():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_an_end_before_the_worker_is_ready_leaves_nothing(number):
-    with started() as front:
-        front.fail("ready", "hang")
+    with started(failing={"ready": "hang"}) as front:
         front.until(lambda: front.notes("failed"))
         front.process.send_signal(number)
         assert front.wait() == (-number if number == signal.SIGKILL else 0)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.front.kit import new_place, program, spawn_front, started
+from tests.front.kit import JUDGED, JUDGED_WHEN_TOLD, new_place, program, spawn_front, started, state
 
 REFUSED = {
     "jsonrpc": "2.0",
@@ -105,6 +105,7 @@ def test_with_too_much_in_flight_no_further_line_is_read():
 def test_with_too_many_bytes_in_flight_no_further_line_is_read():
     with started(bytes_max=100_000) as front:
         front.send(_request(1, "silent", "x" * 100_000), _echo(2))
+        front.until(front.heard)
         assert front.silent(0.3)
         assert len(front.heard()) == 1
 
@@ -116,25 +117,30 @@ def test_room_in_flight_is_used_again():
 
 
 def test_a_client_that_does_not_read_holds_up_neither_pings_nor_the_replacement_of_its_worker():
-    with started() as front:
-        front.call("echo")
+    with started(**JUDGED) as front:
+        pid = front.call("echo")["pid"]
         front.send(_request(1, "big", 8_000_000))
-        front.until(lambda: len(front.heard()) == 2)
-        front.silent(0.3)
-        os.kill(front.activations()[0]["pid"], signal.SIGSTOP)
+        front.until(lambda: not front.silent(0))
+        os.kill(pid, signal.SIGSTOP)
+        front.until(lambda: state(pid) == "T")
+        front.judge(0.5)
+        front.judge(0.2)
         front.until(lambda: len(front.activations()) == 2)
         assert front.activations()[1]["reason"] == "wedged"
         assert len(front.read()["result"]) == 8_000_000
 
 
 def test_a_client_that_does_not_read_cannot_make_the_front_grow_and_its_worker_is_not_blamed():
-    with started(pong_seconds=0.3, dump_seconds=0.1) as front:
+    with started(**{**JUDGED, "patch": f"{JUDGED_WHEN_TOLD}{_STUFFED}"}) as front:
         front.call("echo")
         before = _memory_bytes(front.process.pid)
         front.send(_request(1, "flood", {"count": 2_000, "size": 100_000}))
-        front.silent(0.1)
-        front.until(lambda: front.process.poll() is None and _stuffed(front, before))
-        _wait(1.0)
+        front.until((front.place / "stuffed").exists)
+        front.judge(0.2)
+        front.judge(0.5)
+        front.until(lambda: not (front.place / "judge-0.5").exists())
+        _wait(0.5)
+        assert "did not answer" not in front.log()
         assert len(front.activations()) == 1
         assert _memory_bytes(front.process.pid) - before < 100_000_000
         for _ in range(2_000):
@@ -143,8 +149,15 @@ def test_a_client_that_does_not_read_cannot_make_the_front_grow_and_its_worker_i
         assert front.call("echo")["generation"] == 1
 
 
-def _stuffed(front, before):
-    return _memory_bytes(front.process.pid) - before > 25_000_000
+_STUFFED = """
+from vespera_agents.front.stdio import StdioDoor
+wait_taken = StdioDoor.wait_taken
+async def tell_and_wait(self):
+    open('stuffed', 'w').close()
+    await wait_taken(self)
+StdioDoor.wait_taken = tell_and_wait
+"""
+"""Has the front tell when it does not listen to its worker, because the client has left too much unread."""
 
 
 def _wait(seconds):
@@ -155,8 +168,7 @@ def test_a_client_that_does_not_read_gets_no_further_line_read():
     with started() as front:
         front.call("echo")
         front.send(_request(1, "big", 8_000_000))
-        front.until(lambda: len(front.heard()) == 2)
-        _wait(0.3)
+        front.until(lambda: not front.silent(0))
         front.send(_echo(2))
         _wait(0.3)
         assert len(front.heard()) == 2

@@ -10,7 +10,7 @@ import signal
 
 import pytest
 
-from tests.front.kit import SECONDS, started
+from tests.front.kit import JUDGED, JUDGED_WHEN_TOLD, SECONDS, started, state
 
 WAYS = {"forked": {"forker": True, "spare": True}, "waiting": {"spare": True}, "cold": {}}
 """The kinds of processes that take over."""
@@ -182,7 +182,9 @@ def test_starts_that_fail_wait_longer_each_time():
 
 
 def test_a_request_that_finds_no_worker_is_answered_with_why_and_since_when():
-    with started(wait_seconds=0.6, start_seconds=0.5) as front:
+    with started(wait_seconds=0.6, start_seconds=SECONDS) as front:
+        # A client that asked before would have waited for no more than 0.6 s.
+        front.until(lambda: "is ready after" in front.log())
         pid = front.call("echo")["pid"]
         front.fail("start", 3, times=1000)
         os.kill(pid, signal.SIGKILL)
@@ -197,15 +199,23 @@ def test_a_request_that_finds_no_worker_is_answered_with_why_and_since_when():
         assert str(front.logs()[0]) in message
         assert errors[None]["code"] == -32700
         assert front.silent()
-        (front.place / "fail-start").unlink()
-        front.until(lambda: front.process.poll() is None and front.call("echo")["generation"] > 2)
+
+        def ready_again():
+            # Each time: a worker that fails just then writes down how often others shall.
+            (front.place / "fail-start").unlink(missing_ok=True)
+            return front.log().count("is ready after") == 2
+
+        front.until(ready_again)
+        assert front.call("echo")["generation"] > 2
 
 
 def test_a_worker_that_hangs_in_its_start_is_replaced():
-    with started(start_seconds=0.7) as front:
+    with started(patch=JUDGED_WHEN_TOLD, start_seconds=0.7) as front:
         pid = front.call("echo")["pid"]
         front.fail("start", "hang")
         os.kill(pid, signal.SIGKILL)
+        front.until(lambda: front.notes("failed"))
+        front.judge(0.7)
         assert front.call("echo")["generation"] == 3
         assert "is not ready after 0.7 s" in front.log()
 
@@ -243,8 +253,13 @@ def test_later_a_refusal_is_a_crash_like_any_other():
 
 
 def test_a_worker_whose_loop_is_blocked_is_dumped_and_replaced():
-    with started() as front:
+    with started(**JUDGED) as front:
         front.ask("sleep", 60)
+        front.until(front.heard)
+        front.judge(0.5)
+        # Not before it has been scheduled for its dump.
+        front.until(lambda: "do_sleep" in front.log())
+        front.judge(0.2)
         assert front.read()["result"] == {"generation": 2}
         assert front.activations()[1]["reason"] == "wedged"
         log = front.log()
@@ -254,31 +269,42 @@ def test_a_worker_whose_loop_is_blocked_is_dumped_and_replaced():
 
 
 def test_a_worker_that_is_stopped_by_a_signal_is_replaced():
-    with started(forker=True, spare=True) as front:
-        front.call("echo")
+    with started(forker=True, spare=True, **JUDGED) as front:
+        pid = front.call("echo")["pid"]
         front.spare_waits()
         front.ask("stop")
+        front.until(lambda: state(pid) == "T")
+        front.judge(0.5)
+        front.judge(0.2)
         assert front.read()["result"] == {"generation": 2}
         assert front.activations()[1]["reason"] == "wedged"
 
 
 def test_a_worker_that_answers_late_stays():
     with started(pong_seconds=0.3, dump_seconds=SECONDS) as front:
-        front.ask("sleep", 0.8)
+        (front.place / "slow-call").write_text("")
+        front.ask("linger")
+        front.until(lambda: "did not answer" in front.log())
+        (front.place / "slow-call").unlink()
         assert front.read()["result"] == {"generation": 1}
         front.until(lambda: "has answered after all and stays" in front.log())
         assert front.call("echo")["generation"] == 1
 
 
 def test_a_front_that_was_stopped_itself_does_not_blame_its_worker():
-    with started(pong_seconds=0.3) as front:
-        front.call("echo")
-        for _ in range(3):
-            front.process.send_signal(signal.SIGSTOP)
-            os.waitid(os.P_PID, front.process.pid, os.WSTOPPED | os.WNOWAIT)
-            front.silent(0.5)
-            front.process.send_signal(signal.SIGCONT)
-            assert front.call("echo")["generation"] == 1
+    with started(patch=JUDGED_WHEN_TOLD, pong_seconds=1.5) as front:
+        pid = front.call("echo")["pid"]
+        # It answers a ping while the front is stopped, which finds the deadline passed and the answer unread.
+        os.kill(pid, signal.SIGSTOP)
+        front.judge(1.5)
+        front.until(lambda: front.judges(1.5))
+        front.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, front.process.pid, os.WSTOPPED | os.WNOWAIT)
+        os.kill(pid, signal.SIGCONT)
+        front.silent(1.5)
+        front.until(lambda: state(pid) == "S")
+        front.process.send_signal(signal.SIGCONT)
+        assert front.call("echo")["generation"] == 1
         assert "did not answer" not in front.log()
 
 

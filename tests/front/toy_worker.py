@@ -242,6 +242,11 @@ class Toy:
             time.sleep(params)
         self.answer(seq, {"generation": self.generation})
 
+    def do_linger(self, seq: int, _: Any) -> None:
+        """Block the loop as long as a file is there."""
+        self.linger("call")
+        self.answer(seq, {"generation": self.generation})
+
     def do_print(self, seq: int, params: Any) -> None:
         sys.stderr.write(params + "\n")
         sys.stderr.flush()
@@ -287,10 +292,15 @@ class Toy:
 
     def do_alive(self, seq: int, params: Any) -> None:
         try:
-            state = Path(f"/proc/{params}/stat").read_text().rpartition(")")[2].split()[0]
+            lines = Path(f"/proc/{params}/status").read_text().splitlines()
         except OSError:
-            state = "X"
-        self.answer(seq, state not in "XZ")
+            self.answer(seq, False)
+            return
+        facts = dict(line.split(":", 1) for line in lines)
+        # One that was killed and has not had a processor since does nothing any more either.
+        pending = int(facts["SigPnd"], 16) | int(facts["ShdPnd"], 16)
+        killed = pending & 1 << (signal.SIGKILL - 1)
+        self.answer(seq, facts["State"].split()[0] not in "XZ" and not killed)
 
     def do_ask(self, seq: int, params: Any) -> None:
         """Ask the front; its answer becomes the call's."""
@@ -336,10 +346,14 @@ def fork(place: Path) -> None:
                 os.close(output)
                 os.waitpid(between, 0)
                 continue
+            parent = os.getpid()
             pid = os.fork()
             if pid:
                 say(control, f"pid {pid}\n")
                 os._exit(0)
+            # The forker of the program waits, too: the front learns how one ends that has become its child by then.
+            while os.getppid() == parent:
+                time.sleep(0.0002)
             os.setsid()
             control.close()
             os.dup2(output, 1)

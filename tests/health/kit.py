@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from vespera_agents.health import Health, MetricsEndpoint
+from vespera_agents.health.checks import Thresholds
+from vespera_agents.health.metrics import windows
+from vespera_agents.health.settings import HealthSettings
 from vespera_agents.specialists.runtime import Runtime, open_runtime
 from vespera_agents.specialists.sessions import OpenWorkspace
 from vespera_agents.store.commands import OpenSession, PlanTasks
 from vespera_agents.work.drafts import TaskDraft
 from vespera_agents.workspace import Registry
+
+CALM = HealthSettings(Thresholds(loop_lag_seconds=(5, 10), stall_seconds=(5, 10), commit_seconds=(30, 60)))
+"""This machine may be slow for reasons of its own."""
 
 
 @dataclass
@@ -48,6 +55,14 @@ async def watched_runtime(place: Path) -> AsyncGenerator[Watched]:
         await health.start(runtime, "127.0.0.1:0")
         assert health.metrics is not None
         yield Watched(runtime, health, health.metrics, place)
+
+
+@contextmanager
+def patient_scrapes() -> Generator[None]:
+    """Have scrapes wait for the loop: where the machine is busy with others they would be told of the last time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "ANSWER_SECONDS", 20.0)
+        yield
 
 
 def fetch(url: str, accept: str = "*/*") -> tuple[int, str]:

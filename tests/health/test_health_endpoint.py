@@ -14,7 +14,7 @@ import trio
 from prometheus_client import CollectorRegistry
 
 from supervisors import ChildSpec, ReportKind, StartFailed, Supervisor, render_tree
-from tests.health.kit import fetch, numbers, watched_runtime
+from tests.health.kit import fetch, numbers, patient_scrapes, watched_runtime
 from vespera_agents.health import (
     AddressRefused,
     Health,
@@ -206,6 +206,7 @@ async def test_more_clients_than_there_are_places_are_closed_and_silent_ones_giv
             for client in clients:
                 client.settimeout(10)
                 assert await trio.to_thread.run_sync(client.recv, 1) == b""
+        monkeypatch.setattr(module._Exchange, "timeout", module.CLIENT_SECONDS)
         assert (await trio.to_thread.run_sync(fetch, endpoint.url))[0] == 200
         nursery.cancel_scope.cancel()
     assert capfd.readouterr() == ("", "")
@@ -236,10 +237,11 @@ async def test_clients_for_whom_no_thread_can_be_started_give_their_places_back(
 
 
 async def test_a_request_that_comes_letter_by_letter_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REQUEST_SECONDS", 0.3)
     async with trio.open_nursery() as nursery:
         endpoint = await nursery.start(metrics_child, CollectorRegistry, "127.0.0.1:0")
-        assert await trio.to_thread.run_sync(_drip, endpoint.port)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "REQUEST_SECONDS", 0.3)
+            assert await trio.to_thread.run_sync(_drip, endpoint.port)
         assert (await trio.to_thread.run_sync(fetch, endpoint.url))[0] == 200
         nursery.cancel_scope.cancel()
 
@@ -274,7 +276,8 @@ async def test_a_scrape_is_answered_while_the_loop_is_blocked(tmp_path: Path) ->
     async with watched_runtime(tmp_path) as watched:
         await watched.workspace()
         await watched.runtime.doors.start_child(ChildSpec("door", crash_once))
-        free = await watched.numbers()
+        with patient_scrapes():
+            free = await watched.numbers()
         assert free['vespera_supervisor_intensity_used_ratio{supervisor="doors"}'] == pytest.approx(1 / 3)
         answers: list[tuple[int, str]] = []
         scraper = threading.Thread(target=lambda: answers.extend([fetch(watched.endpoint.url)] * 2))

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from supervisors import Backoff, ChildSpec
-from tests.health.kit import open_session, watched_runtime
+from tests.health.kit import open_session, patient_scrapes, watched_runtime
 from vespera_agents.actors import Actor, receives
 from vespera_agents.context.packing import HeldContext
 from vespera_agents.health.metrics.backlog import Backlog
@@ -29,21 +29,24 @@ async def test_a_child_that_waits_out_a_backoff_is_counted(tmp_path: Path) -> No
 
     async with watched_runtime(tmp_path) as watched:
         backoffs = 'vespera_supervisor_backoff_children{supervisor="doors"}'
-        assert (await watched.numbers())[backoffs] == 0
-        await watched.runtime.doors.start_child(ChildSpec("slow", crash, backoff=Backoff(60.0, 60.0)))
-        await trio.testing.wait_all_tasks_blocked()
-        assert (await watched.numbers())[backoffs] == 1
-        await watched.runtime.doors.terminate_child("slow")
-        assert (await watched.numbers())[backoffs] == 0
+        with patient_scrapes():
+            assert (await watched.numbers())[backoffs] == 0
+            await watched.runtime.doors.start_child(ChildSpec("slow", crash, backoff=Backoff(60.0, 60.0)))
+            await trio.testing.wait_all_tasks_blocked()
+            assert (await watched.numbers())[backoffs] == 1
+            await watched.runtime.doors.terminate_child("slow")
+            assert (await watched.numbers())[backoffs] == 0
 
 
 async def test_the_loop_is_seen_as_its_watchdog_and_trio_count_it(tmp_path: Path) -> None:
     async with watched_runtime(tmp_path) as watched:
-        before = await watched.numbers()
+        with patient_scrapes():
+            before = await watched.numbers()
         async with trio.open_nursery() as nursery:
             for _ in range(5):
                 nursery.start_soon(trio.sleep_forever)
-            after = await watched.numbers()
+            with patient_scrapes():
+                after = await watched.numbers()
             nursery.cancel_scope.cancel()
         figures = watched.health.watchdog.statistics()
     assert 0 < before["vespera_loop_ticks_total"] < after["vespera_loop_ticks_total"] <= figures.ticks
@@ -56,7 +59,8 @@ async def test_the_loop_is_seen_as_its_watchdog_and_trio_count_it(tmp_path: Path
 async def test_a_look_that_the_loop_does_not_answer_gives_the_last_one(tmp_path: Path) -> None:
     async with watched_runtime(tmp_path) as watched:
         look = LoopLook(watched.runtime.root, has_restarted=lambda: True)
-        seen = await trio.to_thread.run_sync(look.view)
+        with patient_scrapes():
+            seen = await trio.to_thread.run_sync(look.view)
         assert seen.used_ratios.keys() == {"root", "workspaces", "doors", "health"}
         assert look.view() is seen, "asked in the loop's own thread, where it cannot answer"
     assert look.view() is look.view(), "the loop has ended"

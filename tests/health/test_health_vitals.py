@@ -84,7 +84,9 @@ async def test_a_blocked_loop_is_late(tmp_path):
         lag = await measure_lag()
         nursery.cancel_scope.cancel()
     assert lag >= 0.25
-    (reason,) = grade(Measurements(loop_lag_seconds=lag)).reasons
+    # On a busy machine it may even be so late that it is more than degraded.
+    lenient = Thresholds(loop_lag_seconds=(Thresholds().loop_lag_seconds[0], 60.0))
+    (reason,) = grade(Measurements(loop_lag_seconds=lag), lenient).reasons
     assert (reason.component, reason.grade) == ("loop", Grade.DEGRADED)
 
 
@@ -124,7 +126,10 @@ async def test_a_supervisor_that_has_hardly_any_restarts_left_is_named(tmp_path)
         await trio.sleep_forever()
 
     async with running(tmp_path) as runtime:
-        spec = supervisor_spec("worn", lambda: Supervisor([ChildSpec("c", child)], name="worn", intensity=4))
+        child_spec = ChildSpec("c", child)
+        spec = supervisor_spec(
+            "worn", lambda: Supervisor([child_spec], name="worn", intensity=4, period_seconds=3_600.0)
+        )
         await runtime.doors.start_child(spec)
         assert await reasons(runtime) == {}
         crash.set()

@@ -13,7 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.health.kit import open_session, plan
-from tests.health.observing import Watcher, fed_runtime
+from tests.health.observing import Watcher, even_work, fed_runtime
 from vespera_agents.actors import Actor, ActorRef, Request, receives
 from vespera_agents.health import Health
 from vespera_agents.health.observer.asking import EVENTS_MAX, PEEK_MAX
@@ -21,6 +21,11 @@ from vespera_agents.store import queries
 from vespera_agents.store.commands import ClaimTask, FinishTask
 from vespera_agents.work.drafts import DependencyDraft, TaskDraft
 from vespera_agents.work.models import TaskStatus
+
+
+@pytest.fixture(autouse=True)
+def work_is_even(monkeypatch: pytest.MonkeyPatch) -> None:
+    even_work(monkeypatch)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from supervisors import ChildState, Supervisor, TreeNode, supervisor_spec
-from tests.health.observing import Watcher, fed_runtime
+from tests.health.observing import Watcher, even_work, fed_runtime
 from vespera_agents.actors import Actor, ActorRef, MailboxSpec, receives
 from vespera_agents.health import FeedRefused
 from vespera_agents.health.observer import feed as feed_module
@@ -22,6 +23,11 @@ from vespera_agents.health.observer.feed import FORGET_SECONDS, VIEWERS_MAX
 from vespera_agents.health.observer.frames import BEHIND_MAX, BYTES_MAX, CHANGES_MAX, Frames
 from vespera_agents.health.observer.sections import NAME_LETTERS_MAX
 from vespera_agents.health.observer.tree import SLICE_ROWS, ObservedTree
+
+
+@pytest.fixture(autouse=True)
+def work_is_even(monkeypatch: pytest.MonkeyPatch) -> None:
+    even_work(monkeypatch)
 
 
 @dataclass(frozen=True)
@@ -332,6 +338,7 @@ async def test_a_tree_that_changes_completely_takes_longer_and_no_more_of_the_lo
     """With a share so small that a thousand rows take seconds: work is real time here, and rest is virtual."""
     assert feed_module.WORK_SHARE < 0.02, "the promise; what is told beside the tree has the rest"
     monkeypatch.setattr(feed_module, "WORK_SHARE", 0.0002)
+    monkeypatch.setattr(feed_module, "time", time)
     async with fed_runtime(tmp_path) as (runtime, health):
         actors = [runtime.system.spawn(Toy) for _ in range(1_000)]
         async with health.feed.watch() as viewer:

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import logging
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -63,8 +64,9 @@ class Blocker(Actor):
         time.sleep(BLOCKED)  # a call that sleeps
 
     def spin(self) -> None:
-        end = time.perf_counter() + BLOCKED
-        while time.perf_counter() < end:  # the head of a loop
+        # By this thread's own time: what a busy machine gives to others is not the loop's fault, and is not counted.
+        end = time.thread_time() + BLOCKED
+        while time.thread_time() < end:  # the head of a loop
             pass  # a loop
 
     async def below(self) -> None:
@@ -90,6 +92,7 @@ async def stalled(dog: Watchdog) -> None:
 )
 async def test_each_kind_of_block_names_the_actor_and_the_line(kind, place, caplog):
     size = 200_000
+    wanted = (line_of(place), *([line_of("the head of a loop")] if kind == "Python" else []))
     async with open_system() as system:
         dog = (await system.supervisor.start_child(watchdog_spec(system, QUICK))).value
         blocker = await system.start(Blocker, name="the culprit")
@@ -99,20 +102,21 @@ async def test_each_kind_of_block_names_the_actor_and_the_line(kind, place, capl
             await blocker.ask(Block(kind, size), timeout_seconds=60)
             await trio.sleep(0.05)
             size = min(2 * size, 6_400_000)
-            found = [stall for stall in dog.stalls if stall.actor == "the culprit"]
+            # On a busy machine another tick of the same actor may be one, too.
+            its = [stall for stall in dog.stalls if stall.actor == "the culprit"]
+            found = [stall for stall in its if (stall.line or "").startswith(wanted)]
             if found:
                 break
+    assert found, dog.stalls
     (stall,) = found
-    wanted = [line_of(place), *([line_of("the head of a loop")] if kind == "Python" else [])]
-    assert any(stall.line.startswith(each) for each in wanted), stall
     assert stall.line in stall.stack
     assert stall.seconds >= THRESHOLD
     assert stall.task is not None
     assert abs(stall.at + stall.seconds - time.time()) < 60
     # The thread that watches writes it down, in its own time; the watchdog ends only after that.
-    (record,) = (each for each in caplog.records if getattr(each, "vespera_fields", {}).get("actor") == "the culprit")
+    told = [each for each in caplog.records if getattr(each, "vespera_fields", {}).get("actor") == "the culprit"]
+    (record,) = (each for each in told if each.vespera_fields["line"] == stall.line)
     assert record.levelno == logging.ERROR
-    assert record.vespera_fields["line"] == stall.line
 
 
 async def test_a_block_is_seen_from_another_thread_while_it_lasts():
@@ -122,7 +126,8 @@ async def test_a_block_is_seen_from_another_thread_while_it_lasts():
         end = time.monotonic() + 30
         while time.monotonic() < end and not seen:
             stall = dog.current_stall()
-            if stall is not None and stall.line is not None:
+            # A tick of another task that the machine holds up may be one, too.
+            if stall is not None and stall.actor == "the culprit":
                 seen.append((stall, dog.utilisation, dog.lag_seconds, dog.figures.stalls))
             PAUSE.wait(0.005)
 
@@ -132,12 +137,13 @@ async def test_a_block_is_seen_from_another_thread_while_it_lasts():
         blocker = await system.start(Blocker, name="the culprit")
         thread = threading.Thread(target=look, args=(dog,))
         thread.start()
-        while not seen:
+        while thread.is_alive():
             await blocker.ask(Block("sleep"))
-        thread.join()
-        assert dog.current_stall() is None
+        with trio.fail_after(30):
+            while dog.current_stall() is not None:  # noqa: ASYNC110 - what it tells of is the loop itself
+                await trio.sleep(0.01)
+    assert seen, "nobody was seen to block for 30 s"
     stall, utilisation, lag, _ = seen[0]
-    assert stall.actor == "the culprit"
     assert stall.line.startswith(line_of("a call that sleeps"))
     assert lag >= stall.seconds > THRESHOLD
     assert 0.0 < utilisation <= 1.0
@@ -150,8 +156,11 @@ async def test_what_is_no_actor_is_named_by_its_task():
         async def innocent() -> None:
             PAUSE.wait(BLOCKED)  # what is no actor's
 
-        nursery.start_soon(innocent, name="the odd job")
-        await stalled(dog)
+        with trio.fail_after(30):
+            # The thread may get the processor only when it is over.
+            while not any(stall.task == "the odd job" for stall in dog.stalls):
+                nursery.start_soon(innocent, name="the odd job")
+                await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
     (stall, *_) = [each for each in dog.stalls if each.task == "the odd job"]
     assert stall.actor is None
@@ -182,13 +191,13 @@ async def test_a_quick_loop_raises_nothing_however_busy_it_is():
     settings = WatchdogSettings()
     async with open_system() as system:
         dog = (await system.supervisor.start_child(watchdog_spec(system, settings))).value
-        end = time.perf_counter() + 0.6
-        while time.perf_counter() < end:
+        end = time.thread_time() + 0.6
+        while time.thread_time() < end:
             sum(range(2_000))
             await trio.lowlevel.checkpoint()
+        assert dog.utilisation > 0.2
         await trio.sleep(0.1)
         assert dog.stalls == ()
-        assert dog.utilisation > 0.2
         statistics = dog.statistics()
         assert statistics.ticks > 100
         assert statistics.stalls == 0
@@ -242,6 +251,10 @@ async def test_a_long_block_is_told_while_it_lasts(caplog, monkeypatch):
     async with trio.open_nursery() as nursery:
         await nursery.start(dog.run)
         PAUSE.wait(0.4)
+        end = time.monotonic() + 30
+        while not caplog.records and time.monotonic() < end:
+            # The thread may be given no processor for a while.
+            PAUSE.wait(0.05)
         told = [(each.getMessage(), each.levelname) for each in caplog.records]
         await stalled(dog)
         nursery.cancel_scope.cancel()
@@ -358,7 +371,7 @@ def test_the_lag_is_that_of_a_probe_every_ten_milliseconds(monkeypatch):
 
 
 async def test_a_collection_of_garbage_is_named_and_not_only_the_line_that_it_happened_at():
-    told = "garbage collection of generation 2, 0."
+    told = re.compile(r"garbage collection of generation 2, \d+\.\d{3} s")
     circles: list[list[object]] = []
     dog = Watchdog(WatchdogSettings(stall_seconds=0.02))
     gc.collect()
@@ -366,7 +379,7 @@ async def test_a_collection_of_garbage_is_named_and_not_only_the_line_that_it_ha
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(dog.run)
-            while not any((stall.line or "").startswith(told) for stall in dog.stalls):
+            while not any(told.match(stall.line or "") for stall in dog.stalls):
                 for _ in range(200_000):
                     circles.append([])
                     circles[-1].append(circles[-1])

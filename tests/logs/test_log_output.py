@@ -6,9 +6,9 @@ import fcntl
 import json
 import logging
 import os
-import select
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -75,10 +75,13 @@ def test_a_reader_that_dawdles_is_not_waited_for_again_and_again_within_one_line
     logger.addHandler(output)
     done = threading.Event()
 
+    page, most = 4_096, fcntl.fcntl(write, fcntl.F_GETPIPE_SZ)
+
     def dawdle() -> None:
+        # Only while the pipe is full: a writer that has no processor for a while must not find it empty.
         while not done.wait(0.005):
-            if select.select([read], [], [], 0)[0]:
-                os.read(read, 4_096)
+            if int.from_bytes(fcntl.ioctl(read, termios.FIONREAD, bytes(4)), sys.byteorder) > most - page:
+                os.read(read, page)
 
     reader = threading.Thread(target=dawdle)
     reader.start()

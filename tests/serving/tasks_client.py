@@ -67,6 +67,16 @@ async def begun(client: Client, tool: str, /, **arguments: object) -> Created:
     return answer
 
 
+async def finished(client: Client, tool: str, /, **arguments: object) -> dict[str, Any]:
+    """Call a tool and give what came of it, which on a slow machine comes as a task."""
+    answer = await called(client, tool, **arguments)
+    if isinstance(answer, CallToolResult):
+        assert not answer.is_error, answer
+        assert answer.structured_content is not None
+        return answer.structured_content
+    return (await until(client, answer.task_id, "completed"))["result"]["structuredContent"]
+
+
 async def request(client: Client, method: str, task_id: str, **more: Any) -> dict[str, Any]:
     """Send one request of the extension."""
     params = TaskParams(task_id=task_id, **more)

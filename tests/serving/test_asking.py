@@ -231,14 +231,14 @@ async def test_an_answer_that_comes_too_late_is_none(place, monkeypatch):
 
 
 async def test_a_user_who_takes_minutes_holds_up_nobody_else(place, monkeypatch):
-    opened = trio.Event()
+    opened, decided = trio.Event(), trio.Event()
 
     async def slow(_: ClientRequestContext, __: ElicitRequestParams) -> ElicitResult:
         opened.set()
-        await trio.sleep_forever()
-        raise AssertionError
+        await decided.wait()
+        return ElicitResult(action="decline")
 
-    monkeypatch.setattr(questions, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(questions, "ANSWER_SECONDS", 60.0)
     async with in_memory(place, "legacy", elicitation_callback=slow) as (client, _):
         task_id = await a_task(place, client)
         texts: list[str] = []
@@ -252,7 +252,12 @@ async def test_a_user_who_takes_minutes_holds_up_nobody_else(place, monkeypatch)
             await opened.wait()
             await succeed(client, "orchestrator_get_status")
             assert texts == []
-        assert "did not answer" in texts[0]
+            decided.set()
+        assert "declined" in texts[0]
+        decided = trio.Event()
+        monkeypatch.setattr(questions, "ANSWER_SECONDS", 0.1)
+        await delete()
+        assert "did not answer" in texts[1]
         assert place.status("whole") == "pending"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from collections.abc import Iterator
 from functools import partial
 
@@ -61,7 +62,7 @@ async def test_what_comes_over_http_from_elsewhere_is_turned_away(ground: Ground
         port = int(server.url.rsplit(":", 1)[1].partition("/")[0])
         for name, (lines, statuses) in HEADS.items():
             with trio.fail_after(ATTACK_SECONDS):
-                answer = await exchange(port, _head(port, *lines, body=body))
+                answer = await exchange(port, _head(port, *lines, body=body), whole=True)
             assert answer[9:12] in statuses, f"{name}: {answer[:300]!r}"
             assert_nothing_leaked(answer.decode())
             assert b"evil" not in answer, f"{name} is told back"
@@ -99,15 +100,46 @@ async def test_forged_state_and_guessed_jobs_come_to_nothing(ground: Ground) -> 
             for method in ("tasks/get", "tasks/cancel", "tasks/update", "tasks/result")
         ]
     lines = b"".join(json.dumps(message).encode() + b"\n" for message in messages)
-    run = partial(trio.run_process, ground.command, env=ground.environment, check=False)
     with trio.fail_after(60):
-        ended = await run(stdin=lines, capture_stdout=True, capture_stderr=True)
-    answers = [json.loads(line) for line in ended.stdout.splitlines()]
+        told, complained = await _said_to_all(ground, lines, len(messages))
+    answers = [json.loads(line) for line in told.splitlines()]
     assert len(answers) == len(messages)
     for answer in answers:
         refused = "error" in answer or answer["result"].get("isError")
         assert refused or answer["id"] in range(7), f"a forgery was taken: {answer}"
     # A state that we did not sign is as good as none: the session is in the server's own workspace.
     assert set(ground.rows("SELECT directory FROM session")) <= {(str(ground.project),)}
-    assert_nothing_leaked((ended.stdout + ended.stderr).decode())
+    assert_nothing_leaked((told + complained).decode())
     assert ENVIRONMENT in ground.environment.values(), "the canary was never there"
+
+
+async def _said_to_all(ground: Ground, lines: bytes, count: int) -> tuple[bytes, bytes]:
+    """Send lines to a server process and end it once it has answered so many; gives all that it wrote."""
+    told, complained, answered = bytearray(), bytearray(), trio.Event()
+    async with trio.open_nursery() as nursery:
+        run = partial(trio.run_process, ground.command, env=ground.environment, check=False)
+        pipes = partial(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process: trio.Process = await nursery.start(pipes)
+        stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
+        assert stdin is not None
+        assert stdout is not None
+        assert stderr is not None
+
+        async def ask() -> None:
+            await stdin.send_all(lines)
+            # Whoever closes its end at once is told only what is ready within a second or two.
+            await answered.wait()
+            await stdin.aclose()
+
+        async def complain() -> None:
+            async for chunk in stderr:
+                complained.extend(chunk)
+
+        nursery.start_soon(ask)
+        nursery.start_soon(complain)
+        async for chunk in stdout:
+            told.extend(chunk)
+            if told.count(b"\n") >= count:
+                answered.set()
+        answered.set()
+    return bytes(told), bytes(complained)

@@ -111,9 +111,21 @@ async def test_a_task_that_would_cost_too_much_waits_for_its_owner(place):
         assert "spend_usd_per_task" in reason
 
 
+SLOW_ONCE = f"""#!{sys.executable}
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from {fake.__package__} import fake
+if "--resume" in sys.argv:
+    fake._Fake._wait = lambda *_: None
+sys.exit(fake.main())
+"""
+"""The program, which takes long only where it is not gone on with: it is under way until somebody kills it."""
+
+
 async def test_a_run_whose_worker_is_killed_is_gone_on_with_by_the_next(place):
+    (place.root / "claude").write_text(SLOW_ONCE)
     async with connected(place) as client:
-        await begun(place, client, "say Begun.", "slow 1", "say It is built.")
+        await begun(place, client, "say Begun.", "slow 300", "say It is built.")
         home = place.workspace.dot / "claude-code"
         with trio.fail_after(30):
             while not list(home.rglob("*.jsonl")):  # noqa: ASYNC110 - a program tells nobody that it has begun

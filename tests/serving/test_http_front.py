@@ -23,6 +23,7 @@ from tests.serving.http_kit import (
     Opened,
     call,
     handshake,
+    message_of,
     modern,
     open_door,
     post,
@@ -89,7 +90,7 @@ async def test_two_clients_and_many_requests_at_once_find_their_sessions_restore
 
             async def ask(about: dict[str, str], number: int) -> None:
                 answer = await client.post("", json=call("quick", number), headers=about)
-                assert answer.json()["result"]["content"][0]["text"] == "quick is done", answer.text
+                assert message_of(answer)["result"]["content"][0]["text"] == "quick is done", answer.text
 
             for number in range(10):
                 for about in abouts:
@@ -246,7 +247,7 @@ async def test_a_call_whose_worker_is_killed_is_answered_by_the_next_one(tmp_pat
             assert (first.repeated, again.repeated) == (False, True)
             assert first.sequence == again.sequence is not None
             opened.bench.go.set()
-        assert found[0].json()["result"]["content"][0]["text"] == "wait is done"
+        assert message_of(found[0])["result"]["content"][0]["text"] == "wait is done"
         assert opened.front is not None
         assert opened.front.statistics().repeated == 1
         assert int(str(again.sequence)) in opened.workers.answered
@@ -364,7 +365,7 @@ async def test_a_request_that_ends_three_workers_is_answered_with_where_to_read_
             for _ in range(3):
                 await opened.bench.until(opened.bench.begun, 1)
                 await opened.replace()
-        answer = found[0].json()
+        answer = message_of(found[0])
         assert answer["id"] == 42
         assert "vespera logs" in answer["error"]["message"]
         assert opened.bench.begun == []
@@ -387,8 +388,8 @@ async def test_two_suspects_are_never_at_a_worker_together(tmp_path: Path) -> No
             assert (await client.post("", json=call("quick"), headers=about)).status_code == 200
             assert opened.bench.begun == ["wait", "quick"]
             opened.bench.go.set()
-        assert sorted(one.json()["id"] for one in found) == [1, 2]
-        assert all("result" in one.json() for one in found)
+        assert sorted(message_of(one)["id"] for one in found) == [1, 2]
+        assert all("result" in message_of(one) for one in found)
 
 
 async def test_a_request_that_finds_no_worker_is_told_why_after_a_while(tmp_path: Path) -> None:
@@ -429,16 +430,15 @@ async def test_many_clients_call_while_workers_are_killed_and_none_fails(tmp_pat
                     assert "count is done" in answer.text, answer.text
                     answered.append(number)
 
-        with trio.fail_after(60):
-            async with trio.open_nursery() as nursery:
-                for number in range(24):
-                    nursery.start_soon(work, number)
-                for _ in range(25):
-                    before = len(answered)
-                    # Each of them: a request that is in flight at three deaths is not repeated any more.
-                    await until(lambda before=before: len(answered) > before + 60 and len(set(answered[before:])) == 24)
-                    await opened.replace()
-                ended.set()
+        async with trio.open_nursery() as nursery:
+            for number in range(24):
+                nursery.start_soon(work, number)
+            for _ in range(25):
+                before = len(answered)
+                # Each of them: a request that is in flight at three deaths is not repeated any more.
+                await until(lambda before=before: len(answered) > before + 60 and len(set(answered[before:])) == 24)
+                await opened.replace()
+            ended.set()
         assert set(answered) == set(range(24))
 
 
@@ -471,8 +471,8 @@ async def test_a_drain_lets_what_is_under_way_end_and_begins_nothing(tmp_path: P
                 await until(lambda: left == [[]])
                 assert old.begun == ["wait"]
                 await opened.replace()
-            assert sorted(one.json()["id"] for one in found) == [1, 2]
-            assert all("result" in one.json() for one in found)
+            assert sorted(message_of(one)["id"] for one in found) == [1, 2]
+            assert all("result" in message_of(one) for one in found)
             assert opened.bench.begun == ["quick"]
             await client.post("", json=call("announce", 3), headers=about)
             while (event := await anext(stream)).data is None or "tools" not in event.data["method"]:
@@ -492,7 +492,7 @@ async def test_a_drain_that_is_called_off_lets_begin_what_was_held_back(tmp_path
             await trio.testing.wait_all_tasks_blocked(0.05)
             assert opened.bench.begun == []
             link.hear(b"= resume")
-        assert "result" in found[0].json()
+        assert "result" in message_of(found[0])
 
 
 # ---- what a client cannot do

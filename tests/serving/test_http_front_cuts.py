@@ -13,7 +13,17 @@ import httpx2
 import pytest
 import trio
 
-from tests.serving.http_kit import HEADERS, Opened, Workers, call, handshake, modern, open_door, streaming
+from tests.serving.http_kit import (
+    HEADERS,
+    Opened,
+    Workers,
+    call,
+    handshake,
+    message_of,
+    modern,
+    open_door,
+    streaming,
+)
 from tests.serving.http_kit import MODERN_META as META
 from vespera_agents.front.http.door import FrontDoor
 from vespera_agents.front.http.listening import listen
@@ -199,7 +209,7 @@ async def test_a_call_that_is_open_when_its_worker_is_replaced_is_answered(tmp_p
                 await replaced_in_order(opened)
                 await opened.bench.until(opened.bench.begun, 1)
             opened.bench.go.set()
-        assert found[0].json()["result"]["content"][0]["text"] == "wait is done"
+        assert message_of(found[0])["result"]["content"][0]["text"] == "wait is done"
 
 
 async def test_the_sessions_own_stream_does_not_end_with_a_worker_that_is_replaced(tmp_path: Path) -> None:

@@ -81,16 +81,14 @@ async def test_no_call_of_many_clients_fails_or_takes_effect_twice_while_workers
                 told.append(session["id"])
                 await succeed(client, "orchestrator_get_status", session=session["id"])
 
-    async with serving(place) as server:
-        with trio.fail_after(WAIT_SECONDS * 2):
-            async with trio.open_nursery() as nursery:
-                for number in range(20):
-                    nursery.start_soon(work, number)
-                for _ in range(4):
-                    before = len(told)
-                    await until(lambda before=before: len(told) >= before + 40)
-                    await kill(place)
-                ended.set()
+    async with serving(place) as server, trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(work, number)
+        for _ in range(4):
+            before = len(told)
+            await until(lambda before=before: len(told) >= before + 40, seconds=100)
+            await kill(place)
+        ended.set()
     kept = [row[0] for row in place.rows("SELECT id FROM session")]
     assert sorted(kept) == sorted(told)
     assert len(set(told)) == len(told)
@@ -206,8 +204,11 @@ async def test_nobody_is_left_when_the_front_of_http_clients_ends(place: Place, 
 
 WEDGING = """
 import sys
+from tests.serving.calm_front import judge_only_the_stopped
 from vespera_agents.front import settings
 from vespera_agents.__main__ import main
+
+judge_only_the_stopped()
 
 class Quick(settings.Settings):
     def __new__(cls, **words):
@@ -228,15 +229,14 @@ async def test_a_worker_that_is_stopped_is_replaced_and_its_clients_notice_nothi
     async def plan(name: str) -> None:
         found.append((await succeed(client, "orchestrator_initialize_session", name=name))["id"])
 
-    with trio.fail_after(WAIT_SECONDS):
-        async with serving_process(place, command) as server, http_client(server.url, era) as client:
-            await plan("before")
-            for number in range(2):
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(kill, place, signal.SIGSTOP)
-                    for other in range(3):
-                        nursery.start_soon(plan, f"{number} {other}")
-            await plan("after")
+    async with serving_process(place, command) as server, http_client(server.url, era) as client:
+        await plan("before")
+        for number in range(2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(kill, place, signal.SIGSTOP)
+                for other in range(3):
+                    nursery.start_soon(plan, f"{number} {other}")
+        await plan("after")
     assert sorted(row[0] for row in place.rows("SELECT id FROM session")) == sorted(found)
     logs = (place.root / "state" / "vespera" / "logs").glob("*.log")
     assert sum(log.read_text().count("did not answer within 1 s") for log in logs) >= 2

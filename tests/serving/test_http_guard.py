@@ -17,10 +17,12 @@ import httpx2
 import pytest
 import trio
 import trustme
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.serving.http_kit import (
     BEHIND,
     MODERN_META,
+    Opened,
     call,
     handshake,
     modern,
@@ -39,6 +41,8 @@ from vespera_agents.front.http.wishes import HttpWish
 
 PING = json.dumps(request("ping")).encode()
 ALICE, BOB = "a" * 32, "b" * 32
+IDLE_SECONDS = 10.0
+"""Long enough that no client is late on a slow machine; whoever waits for its end has the clock jump."""
 
 
 @pytest.fixture(autouse=True, params=[False, True], ids=["in process", "behind a front"])
@@ -263,38 +267,42 @@ async def test_over_tls_a_client_that_trusts_the_certificate_is_served(tmp_path:
 
 
 async def test_a_body_that_is_too_long_or_too_slow_is_refused(tmp_path: Path) -> None:
-    async with open_door(tmp_path, Limits(body_bytes_max=1_000, body_seconds=0.2)) as opened:
+    async with open_door(tmp_path, Limits(body_bytes_max=1_000)) as opened, opened.client() as client:
+        about = await handshake(client)
+        for size in (1_001, 3_000):
+            answer = await client.post("", content=b"x" * size, headers=about)
+            assert answer.status_code == 413
+            assert "Send less" in answer.json()["error"]["message"]
+
+        async def much() -> AsyncIterator[bytes]:
+            for _ in range(20):
+                yield b"x" * 500
+
+        # What goes on and on is not listened to for ever, so the answer may be lost on the way.
+        with suppress(httpx2.TransportError):
+            assert (await client.post("", content=much(), headers=about)).status_code == 413
+        assert (await client.post("", json=call("quick"), headers=about)).status_code == 200
+    async with open_door(tmp_path, Limits(body_seconds=0.2)) as opened:
         host = f"Host: 127.0.0.1:{opened.port}"
-        async with opened.client() as client:
-            about = await handshake(client)
-            for size in (1_001, 3_000):
-                answer = await client.post("", content=b"x" * size, headers=about)
-                assert answer.status_code == 413
-                assert "Send less" in answer.json()["error"]["message"]
-
-            async def much() -> AsyncIterator[bytes]:
-                for _ in range(20):
-                    yield b"x" * 500
-
-            # What goes on and on is not listened to for ever, so the answer may be lost on the way.
-            with suppress(httpx2.TransportError):
-                assert (await client.post("", content=much(), headers=about)).status_code == 413
-            assert (await client.post("", json=call("quick"), headers=about)).status_code == 200
         slow = await raw(opened.port, f"POST /mcp HTTP/1.1\r\n{host}\r\nContent-Length: 9\r\n\r\nabc".encode())
         assert status_of(slow) == 408
 
 
-async def test_a_head_that_is_too_long_or_too_slow_ends_its_connection(tmp_path: Path) -> None:
-    async with open_door(tmp_path, Limits(idle_seconds=0.3)) as opened:
+async def test_a_head_that_is_too_long_or_too_slow_ends_its_connection(tmp_path: Path, jump_clock: MockClock) -> None:
+    async with open_door(tmp_path, Limits(idle_seconds=IDLE_SECONDS)) as opened:
         assert status_of(await raw(opened.port, b"GET /mcp HTTP/1.1\r\nX: " + b"x" * 100_000)) == 431
-        assert await raw(opened.port, b"") == b""
-        with trio.fail_after(20):
-            async with await trio.open_tcp_stream("127.0.0.1", opened.port) as stream:
-                # A byte now and then does not buy more time.
-                with pytest.raises(trio.BrokenResourceError):
-                    for byte in b"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * 1_000:
-                        await stream.send_all(bytes([byte]))
-                        await trio.sleep(0.02)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_keep_answer, opened, b"", answers := list[bytes]())
+            await wait_all_tasks_blocked(0.02)
+            jump_clock.jump(2 * IDLE_SECONDS)
+        assert answers == [b""]
+        async with await trio.open_tcp_stream("127.0.0.1", opened.port) as stream:
+            # A byte now and then does not buy more time.
+            with pytest.raises(trio.BrokenResourceError):
+                for byte in b"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * 100:
+                    await stream.send_all(bytes([byte]))
+                    jump_clock.jump(IDLE_SECONDS / 10)
+                    await trio.sleep(0.02)
         async with opened.client() as client:
             await handshake(client)
 
@@ -317,13 +325,26 @@ async def test_a_head_that_is_too_long_or_too_slow_ends_its_connection(tmp_path:
         b"\x00" * 5_000,
     ],
 )
-async def test_garbage_ends_its_connection_alone(tmp_path: Path, data: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    async with open_door(tmp_path, Limits(idle_seconds=0.3)) as opened, opened.client() as client:
+async def test_garbage_ends_its_connection_alone(
+    tmp_path: Path, data: bytes, caplog: pytest.LogCaptureFixture, jump_clock: MockClock
+) -> None:
+    async with open_door(tmp_path, Limits(idle_seconds=IDLE_SECONDS)) as opened, opened.client() as client:
         about = await handshake(client)
-        answer = await raw(opened.port, data)
-        assert b"Traceback" not in answer
-        assert (await client.post("", json=call("quick"), headers=about)).status_code == 200
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_keep_answer, opened, data, answers := list[bytes]())
+            await wait_all_tasks_blocked(0.02)
+            assert (await client.post("", json=call("quick"), headers=about)).status_code == 200
+            # What may be the beginning of something is waited for no longer; nor is our client, as idle by then.
+            jump_clock.jump(2 * IDLE_SECONDS)
+        assert b"Traceback" not in answers[0]
+        async with opened.client() as other:
+            assert (await other.post("", json=call("quick"), headers=about)).status_code == 200
     assert not caplog.records, caplog.text
+
+
+async def _keep_answer(opened: Opened, data: bytes, answers: list[bytes]) -> None:
+    """Send bytes, and keep what is answered until the server closes."""
+    answers.append(await raw(opened.port, data, seconds=10 * IDLE_SECONDS))
 
 
 async def test_one_connection_or_request_too_many_is_told_to_come_again(tmp_path: Path) -> None:

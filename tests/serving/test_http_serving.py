@@ -12,9 +12,11 @@ import httpx2
 import pytest
 import trio
 from mcp import Client
+from mcp.client.subscriptions import SubscriptionLost
 
 from tests.serving.http_kit import HEADERS, call, handshake, until
 from tests.serving.kit import ERAS, Place, connected, http_client, http_server, new_place, refuse, succeed, text_of
+from vespera_agents.front.http.limits import ORDINARY
 
 CLIENTS = 50
 TASKS = CLIENTS + 2
@@ -22,6 +24,8 @@ HOW = ([], ["--in-process"])
 """Through a front, and without one."""
 END_SECONDS = 10.0
 """A loaded machine measures coverage while it ends; alone it takes 0.1 s, and 1.2 s with requests under way."""
+ENDS_MAX = 3
+"""How many servers end, until one does as promptly as it would alone: in 0.1 s."""
 
 
 @pytest.fixture(name="place")
@@ -51,9 +55,21 @@ async def test_a_client_is_served_over_http(place: Place, era: str, how: list[st
 async def test_a_server_ends_in_good_order_while_streams_are_open(
     place: Place, era: str, number: int, how: list[str]
 ) -> None:
+    for _ in range(ENDS_MAX):
+        streams, took_seconds = await _end_beside_streams(place, era, number, how)
+        if era == "legacy" or "lost" not in streams:
+            return
+        # One that a busy machine leaves waiting for longer cuts its streams, as it shall.
+        assert took_seconds > ORDINARY.last_answers_seconds
+    raise AssertionError("no server ends its streams")
+
+
+async def _end_beside_streams(place: Place, era: str, number: int, how: list[str]) -> tuple[list[str], float]:
+    """Have a server end; gives how the streams of its clients ended, and how long it took."""
     async with http_server(place, *how) as server, trio.open_nursery() as nursery:
 
         async def listen(*, task_status: trio.TaskStatus[None]) -> None:
+            stream = "lost"
             # What the end of the server does to its clients is their library's business.
             try:
                 async with http_client(server.url, era) as client:
@@ -65,19 +81,23 @@ async def test_a_server_ends_in_good_order_while_streams_are_open(
                         task_status.started()
                         async for _ in heard:
                             pass
-                    ended.append("by the server")
-            except* httpx2.TransportError:
+                    stream = "in order"
+            except* (httpx2.TransportError, SubscriptionLost):
                 pass
+            ended.append(stream)
 
         ended: list[str] = []
         for _ in range(3):
             await nursery.start(listen)
+        begun = trio.current_time()
         with trio.fail_after(END_SECONDS):
             assert await server.end(number) == 0
+        took_seconds = trio.current_time() - begun
         if era != "legacy":
             await until(lambda: len(ended) == 3)
         nursery.cancel_scope.cancel()
     assert server.errors == []
+    return ended, took_seconds
 
 
 @pytest.mark.parametrize("how", HOW)

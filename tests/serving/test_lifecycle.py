@@ -43,8 +43,8 @@ RESTART = "orchestrator_restart_server"
 STATUS = "orchestrator_restart_status"
 PREPARE = "orchestrator_shutdown_prepare"
 CALLERS = 20
-BOUND_SECONDS = 60.0
-"""How long anything here may take; alone it takes some seconds."""
+BOUND_SECONDS = 300.0
+"""How long anything here may take; alone it takes some seconds, and on a busy machine many times as long."""
 
 TITLE = '"Health check"'
 NEW_TITLE = '"Vital signs"'
@@ -221,10 +221,10 @@ async def test_no_call_fails_while_many_are_under_way(
                 for caller, client in enumerate(others):
                     nursery.start_soon(work, caller, client)
                 nursery.start_soon(look)
-                await until(lambda: len(made) >= CALLERS)
+                await until(lambda: len(made) >= CALLERS, seconds=BOUND_SECONDS)
                 told = await succeed(first, RESTART, reason="under load")
                 after = len(made)
-                await until(lambda: len(made) >= after + CALLERS)
+                await until(lambda: len(made) >= after + CALLERS, seconds=BOUND_SECONDS)
                 stop.set()
     assert failed == []
     assert "start" in seen
@@ -346,7 +346,7 @@ async def test_code_that_cannot_start_leaves_the_old_worker_at_work_and_the_stat
             assert "error" not in state
 
 
-def _spare_waits(place: Place) -> bool:
+def spare_waits(place: Place) -> bool:
     return any("a spare waits" in log.read_text() for log in place.root.glob("state/vespera/logs/*.log"))
 
 
@@ -389,7 +389,7 @@ async def test_a_version_that_migrated_and_died_is_followed_by_one_of_its_kind_a
             await succeed(client, "orchestrator_initialize_session", name="work")
             await begun(copied, 1)
             # A spare of the code of before: without it there is nothing to go wrong.
-            while not _spare_waits(copied):  # noqa: ASYNC110 - as it comes
+            while not spare_waits(copied):  # noqa: ASYNC110 - as it comes
                 await trio.sleep(0.02)
             mark = copied.root / "died"
             copied.change("store/schema.py", MIGRATIONS_END, NEXT_SCHEMA)

@@ -339,7 +339,8 @@ async def test_with_preserve_state_false_nothing_is_written_down_for_the_next_wo
             front.asked.clear()
             nursery.start_soon(one.client.call_tool, RESTART, {"preserve_state": preserve})
             await until(lambda: any(question["ask"] == "restart" for question in front.asked))
-            await (await one.life()).drain(5.0)
+            # A share of it is for what is written down.
+            await (await one.life()).drain(30.0)
             assert file.exists() == preserve
             nursery.cancel_scope.cancel("it is replaced")
         front.replace()

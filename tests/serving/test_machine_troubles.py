@@ -19,6 +19,7 @@ from mcp import Client
 from tests.serving.kit import (
     ERAS,
     Place,
+    complaints,
     connected,
     http_client,
     http_server,
@@ -215,7 +216,7 @@ async def test_a_server_that_is_started_where_it_may_not_write_says_so_and_start
             command = [*place.command, "--http", "127.0.0.1:0"]
             done = await trio.run_process(command, env=place.environment, capture_stderr=True, stdin=b"", check=False)
             assert done.returncode == EXIT_BAD_INPUT
-            line, end = done.stderr.decode().splitlines()
+            line, end = complaints(done.stderr.splitlines())
             assert end.startswith("vespera: worker 1 ")
             assert end.endswith("before it was ready")
             assert "cannot be written (Read-only file system)" in line or "Permission denied" in line

@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -23,6 +24,8 @@ from tests.health.kit import numbers
 from tests.serving.kit import Place, http_client, http_server, new_place, succeed
 from tests.serving.raw_process import INITIALIZE, call, say, started
 from tests.serving.test_http_front_process import kill, workers_of
+from vespera_agents.serving.control import ask_server
+from vespera_agents.workspace import WorkspaceError
 
 OPEN_METRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
 SECRET = "s" * 32
@@ -42,9 +45,18 @@ def tokens_of(place: Place) -> Path:
     return tokens
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
+@pytest.fixture(name="port")
+def a_port() -> Iterator[int]:
+    """Keep a port for the servers of one test: nobody else is given it, and who asks for reuse may listen there."""
+    with reusing() as kept:
+        kept.bind(("127.0.0.1", 0))
+        yield kept.getsockname()[1]
+
+
+def reusing() -> socket.socket:
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return found
 
 
 def scrape(port: int) -> dict[str, float]:
@@ -59,6 +71,37 @@ def scrape(port: int) -> dict[str, float]:
             select.select([], [], [], 0.005)
 
 
+def listen_as_soon_as_possible(taken: socket.socket, port: int) -> None:
+    """Listen on a port as soon as who listens there is dead."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            taken.bind(("127.0.0.1", port))
+        except OSError:
+            assert time.monotonic() < deadline, "somebody still listens there"
+            select.select([], [], [], 0.005)
+            continue
+        taken.listen()
+        return
+
+
+def until_logged(place: Place, words: str) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not any(words in log.read_text() for log in place.root.glob("state/vespera/logs/*.log")):
+        assert time.monotonic() < deadline, f"nobody says {words!r}"
+        select.select([], [], [], 0.005)
+
+
+async def answers(place: Place) -> None:
+    """Wait until a server answers on its private socket: one that took over does so a moment after it serves."""
+    with trio.fail_after(WAIT_SECONDS):
+        while True:
+            with suppress(WorkspaceError):
+                await ask_server(place.workspace, "ping")
+                return
+            await trio.sleep(0.01)
+
+
 def vespera_metrics(place: Place, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "vespera_agents", "metrics", "--workspace", str(place.project), *options]
     return subprocess.run(
@@ -66,8 +109,7 @@ def vespera_metrics(place: Place, *options: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_a_worker_that_takes_over_from_a_killed_one_serves_metrics_on_the_same_port(place: Place) -> None:
-    port = free_port()
+def test_a_worker_that_takes_over_from_a_killed_one_serves_metrics_on_the_same_port(place: Place, port: int) -> None:
     with started(place, "--metrics", f"127.0.0.1:{port}") as process:
         say(process, INITIALIZE)
         say(process, call(2, "orchestrator_initialize_session"))
@@ -91,30 +133,28 @@ def test_a_worker_that_takes_over_from_a_killed_one_serves_metrics_on_the_same_p
         assert sum(found[f'vespera_front_generations_total{{reason="{why}"}}'] for why in ("start", "other")) == 1
 
 
-def test_a_port_that_somebody_took_meanwhile_keeps_no_worker_from_serving(place: Place) -> None:
-    port = free_port()
+def test_a_port_that_somebody_took_meanwhile_keeps_no_worker_from_serving(place: Place, port: int) -> None:
     with started(place, "--metrics", f"127.0.0.1:{port}") as process:
         say(process, INITIALIZE)
         say(process, call(2, "orchestrator_initialize_session"))
         scrape(port)
-        worker = workers_of(place)[-1]
-        os.kill(worker, signal.SIGSTOP)
-        with socket.socket() as taken:
-            # Before its successor can: the address is bound as long as the stopped one lives, so both ask for reuse.
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            os.kill(worker, signal.SIGKILL)
-            while taken.getsockname()[1] != port:
-                try:
-                    taken.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-            taken.listen()
+        with reusing() as taken:
+            # A front that is stopped lets nobody take over, who might listen there before we do.
+            process.send_signal(signal.SIGSTOP)
+            try:
+                os.kill(workers_of(place)[-1], signal.SIGKILL)
+                listen_as_soon_as_possible(taken, port)
+            finally:
+                process.send_signal(signal.SIGCONT)
             assert not say(process, call(3, "orchestrator_get_status"))["result"]["isError"]
+            # A worker that took over tries to listen a moment after it serves.
+            until_logged(place, "It is tried again every")
+            assert not say(process, call(4, "orchestrator_get_status"))["result"]["isError"]
+            assert len(workers_of(place)) == 2
         assert scrape(port)['vespera_runtime_phase{phase="running"}'] == 1
 
 
-def test_one_process_serves_metrics_too(place: Place) -> None:
-    port = free_port()
+def test_one_process_serves_metrics_too(place: Place, port: int) -> None:
     with started(place, "--in-process", "--metrics", f"127.0.0.1:{port}") as process:
         say(process, INITIALIZE)
         found = scrape(port)
@@ -172,6 +212,7 @@ async def test_metrics_are_beside_mcp_for_who_may_come_in(place: Place, front: b
             f'vespera_runtime_phase{{phase="{phase}"}}'
             for phase in ("starting", "running", "prepared", "draining", "stopping")
         ]
+        await answers(place)
         told = await trio.to_thread.run_sync(vespera_metrics, place)
         assert numbers(told.stdout).keys() == numbers((await client.get(url)).text).keys()
         told = await trio.to_thread.run_sync(vespera_metrics, place, "--openmetrics")

@@ -52,6 +52,7 @@ from tests.serving.kit import (
     succeed,
     text_of,
 )
+from vespera_agents.front.http.limits import ORDINARY
 from vespera_agents.serving.protocol.notifying import changes
 from vespera_agents.serving.protocol.notifying.changes import GATHER_SECONDS, Changes
 from vespera_agents.serving.protocol.notifying.watching import WATCHED_MAX, ChangesStatistics
@@ -221,6 +222,8 @@ async def test_a_burst_is_told_a_few_times(era: str) -> None:
             session, task = await begun(client)
             uri = f"vespera://session/{session}"
             async with watching(client, era, heard, uri):
+                if era == "legacy":
+                    await heard.until(LIST)
                 await trio.sleep(4 * GATHER_SECONDS)
                 heard.all.clear()
                 subtasks = [{"key": f"k{number}", "title": f"T{number}"} for number in range(200)]
@@ -513,6 +516,17 @@ async def test_two_servers_on_one_tree_find_their_changes_apart() -> None:
 
 @pytest.mark.parametrize("way", [over_stdio, over_http])
 async def test_a_stream_ends_in_good_order_with_its_server(way: Way) -> None:
+    for _ in range(3):
+        stream, took_seconds = await _end_of_a_stream(way)
+        if stream == "in order":
+            return
+        # A server that a busy machine leaves waiting for longer cuts its streams, as it shall; alone it takes 0.02 s.
+        assert took_seconds > ORDINARY.last_answers_seconds
+    raise AssertionError("no server ends its stream")
+
+
+async def _end_of_a_stream(way: Way) -> tuple[str, float]:
+    """Have a server end; gives how the stream of its client ended, and how long that took."""
     with new_place() as place:
         ended: list[str] = []
 
@@ -530,11 +544,13 @@ async def test_a_stream_ends_in_good_order_with_its_server(way: Way) -> None:
         async with trio.open_nursery() as nursery, way(place, "auto", Heard()) as client:
             await nursery.start(listen, client)
             (record,) = live_servers(place.workspace)
-            os.kill(front_of(record.pid), signal.SIGTERM)
+            front, begin = front_of(record.pid), trio.current_time()
+            os.kill(front, signal.SIGTERM)
             with trio.fail_after(20):
                 while not ended:  # noqa: ASYNC110 - two tasks in one test
                     await trio.sleep(0.01)
-        assert ended == ["in order"]
+            took_seconds = trio.current_time() - begin
+        return ended[0], took_seconds
 
 
 @pytest.mark.parametrize("way", [over_stdio, over_http])

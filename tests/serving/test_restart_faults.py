@@ -72,7 +72,7 @@ class Told:
 
     async def restart(self) -> str:
         """Ask for a restart; gives the text of the answer, whatever it is."""
-        answer = await self.client.call_tool("orchestrator_restart_server", {"reason": "a test", "timeout": 5})
+        answer = await self.client.call_tool("orchestrator_restart_server", {"reason": "a test"})
         assert isinstance(answer.content[0], TextContent)
         return answer.content[0].text
 
@@ -131,7 +131,7 @@ async def test_a_client_stays_connected_whoever_dies_in_a_restart(victim: str) -
                         fired.unlink()
                         one.faults.arm(f"{moment}.over")
                     await one.plan()
-        assert await gone(place.family()) == []
+        assert await gone(place.family(), WAIT_SECONDS) == []
         judge(place, record)
 
 
@@ -150,7 +150,7 @@ async def test_a_client_stays_connected_where_a_worker_dies_in_a_restart(points:
                         nursery.start_soon(one.restart)
                         await until(fired.exists)
                     await one.plan()
-        assert await gone(place.family()) == []
+        assert await gone(place.family(), WAIT_SECONDS) == []
         judge(place, record)
 
 
@@ -170,7 +170,7 @@ async def test_the_next_start_recovers_from_a_front_that_died_in_a_restart() -> 
                         front = roles_of(family).front
                         assert front is not None
                         os.kill(front.pid, signal.SIGKILL)
-            assert await gone(family) == []
+            assert await gone(family, WAIT_SECONDS) == []
             fired.unlink()
             judge(place, record)
 
@@ -178,8 +178,8 @@ async def test_the_next_start_recovers_from_a_front_that_died_in_a_restart() -> 
 async def test_calls_over_http_outlive_a_worker_that_dies_before_it_is_ready() -> None:
     with new_place() as place:
         faults = Faults(place)
-        async with talking_http(place, faults.command, faults.environment) as client:
-            # No spare is there yet, so the next worker has to import first.
+        # Without a spare the next worker has to import first.
+        async with talking_http(place, [*faults.command, "--no-spare"], faults.environment) as client:
             fired = faults.arm("takes-over")
             first = roles_of(place.family()).worker
             assert first is not None
@@ -191,7 +191,7 @@ async def test_calls_over_http_outlive_a_worker_that_dies_before_it_is_ready() -
             with trio.fail_after(WAIT_SECONDS / 3):
                 answer = await client.call_tool("orchestrator_initialize_session", {})
             assert not answer.is_error
-        assert await gone(place.family()) == []
+        assert await gone(place.family(), WAIT_SECONDS) == []
 
 
 def test_every_phase_of_a_restart_has_its_moment() -> None:

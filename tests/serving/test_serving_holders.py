@@ -157,11 +157,20 @@ async def test_a_client_that_only_looks_after_its_long_work_keeps_its_claims() -
             kept, lost = await plan(patient, "kept", "lost")
             await succeed(patient, "orchestrator_execute_task", task_id=kept)
             work = await begun(patient, "orchestrator_synthesize_results")
-            async with http_client(server.url, "auto", "gone") as gone:
-                await succeed(gone, "orchestrator_execute_task", task_id=lost)
-            with trio.fail_after(60):
-                # Who claimed last and went away loses the claim; by then the first one's lease would be over, too.
-                while place.status("lost") == "in_progress":
+
+            async def look() -> None:
+                while True:
                     await status(patient, work.task_id)
                     await trio.sleep(0.1)
-            assert place.status("kept") == "in_progress"
+
+            async with trio.open_nursery() as nursery:
+                # Also while the other one connects, which on a slow machine takes longer than a lease.
+                nursery.start_soon(look)
+                async with http_client(server.url, "auto", "gone") as gone:
+                    await succeed(gone, "orchestrator_execute_task", task_id=lost)
+                with trio.fail_after(60):
+                    # Who claimed last and went away loses the claim; by then the first one's lease would be over, too.
+                    while place.status("lost") == "in_progress":  # noqa: ASYNC110 - it happens in another process
+                        await trio.sleep(0.1)
+                assert place.status("kept") == "in_progress"
+                nursery.cancel_scope.cancel()

@@ -16,10 +16,13 @@ from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, BlobResourceContents, Text
 
 from supervisors import ChildSpec, Supervisor, supervisor_spec
 from tests.serving.kit import ERAS, Place, in_memory, new_place, succeed
+from vespera_agents.serving.protocol.notifying import changes
 from vespera_agents.serving.protocol.pages import cursor_of
 from vespera_agents.serving.protocol.reading.requests import ARTIFACT_TTL_MS, PAGE_META
 from vespera_agents.serving.protocol.reading.resources import PAGE_BYTES_MAX, TREE_NODES_MAX
 from vespera_agents.serving.protocol.server import build_server
+from vespera_agents.specialists import pruning
+from vespera_agents.specialists.callbacks import outbox
 from vespera_agents.specialists.orchestrator import Orchestrator
 from vespera_agents.specialists.roles import load_roles
 from vespera_agents.specialists.runtime import open_runtime
@@ -316,8 +319,13 @@ async def test_what_never_changes_may_be_kept_by_a_client_and_nothing_else_of_a_
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("request_kind", ["read", "call"])
-async def test_a_cancelled_request_gives_up_its_place_at_the_store(era: str, request_kind: str) -> None:
+async def test_a_cancelled_request_gives_up_its_place_at_the_store(
+    era: str, request_kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All reading threads are busy, so that a further read waits for one; cancelled, it waits no more."""
+    # Whatever looks into the store by itself would wait for a thread, too, and for as long as all of them are busy.
+    for module, pause in ((outbox, "LOOK_SECONDS"), (pruning, "_FIRST_LOOK_SECONDS"), (changes, "GATHER_SECONDS")):
+        monkeypatch.setattr(module, pause, 600.0)
     with new_place() as place:
         async with in_memory(place, era) as (client, runtime):
             await succeed(client, "orchestrator_initialize_session")

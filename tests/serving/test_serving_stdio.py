@@ -290,7 +290,9 @@ async def test_no_further_line_is_read_while_too_many_requests_are_in_flight(mon
         assert len(more) == 2
 
 
-async def test_the_end_waits_a_moment_for_the_answers_under_way() -> None:
+async def test_the_end_waits_a_moment_for_the_answers_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The moment must not pass while this thread waits for the processor.
+    monkeypatch.setattr(stdio, "LAST_ANSWERS_SECONDS", 10.0)
     with ends() as pipe:
         pipe.request(1)
         pipe.hang_up()
@@ -368,7 +370,7 @@ def test_a_server_that_works_on_something_ends_at_once_too() -> None:
             process.stdin.flush()
             say(process, {"jsonrpc": "2.0", "id": 6, "method": "ping"})
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=5 * END_SECONDS) == 0
+            assert process.wait(timeout=END_SECONDS) == 0
             assert processes_in(place) == []
         with serving(place) as process:
             claimed = say(process, call(2, "orchestrator_execute_task", task_id=task))
@@ -418,8 +420,10 @@ def test_what_is_printed_never_reaches_the_client() -> None:
             for identifier in range(2, 30):
                 assert say(process, {"jsonrpc": "2.0", "id": identifier, "method": "ping"})["id"] == identifier
             assert process.stderr is not None
-            assert process.stderr.readline() == b"stray print\n"
-            assert process.stderr.readline() == b"stray write\n"
+            # The watchdog may say something in between.
+            said = iter(process.stderr.readline, b"")
+            assert b"stray print\n" in said
+            assert b"stray write\n" in said
             out, _ = process.communicate(timeout=END_SECONDS)
             assert out == b""
 
@@ -443,10 +447,11 @@ def test_metrics_are_served_where_asked_for_and_a_wrong_place_is_told() -> None:
         assert (done.returncode, done.stdout) == (2, b"")
         assert str(port).encode() in done.stderr
         assert b"Traceback" not in done.stderr
-        taken.close()
+        # From now on whoever asks for reuse may listen there, and still nobody else is given the port.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with started(place, "--metrics", f"127.0.0.1:{port}") as process:
             say(process, INITIALIZE)
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
                 assert b"vespera_build_info{" in answer.read()
 
 

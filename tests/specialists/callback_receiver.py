@@ -63,7 +63,13 @@ class Receiver:
                 lines = head.decode().split("\r\n")
                 headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
                 while len(data) < int(headers["content-length"]):
-                    data += await stream.receive_some()
+                    try:
+                        chunk = await stream.receive_some()
+                    except trio.BrokenResourceError:
+                        return
+                    if not chunk:
+                        return
+                    data += chunk
                 body, data = data[: int(headers["content-length"])], data[int(headers["content-length"]) :]
                 self.at_once += 1
                 self.at_once_max = max(self.at_once, self.at_once_max)

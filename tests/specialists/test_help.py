@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import trio
 
@@ -29,9 +31,11 @@ class Oracle:
         self.hangs = hangs
         self.fails = fails
         self.asked: list[tuple[ModelRequest, Need]] = []
+        self.reached = trio.Event()
 
     async def complete(self, request: ModelRequest, need: Need) -> Completion:
         self.asked.append((request, need))
+        self.reached.set()
         if self.hangs:
             await trio.sleep_forever()
         if self.fails:
@@ -83,8 +87,10 @@ async def test_one_that_a_kill_left_open_is_asked_once_more_and_that_is_counted(
     oracle = Oracle(hangs=True)
     async with house() as h:
         session = await h.begin()
-        with trio.move_on_after(0.2):
-            await HelpDesk(h.opened, session, oracle).ask(QUESTION, KEY, asker="tester")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(HelpDesk(h.opened, session, oracle).ask, QUESTION, KEY, asker="tester"))
+            await oracle.reached.wait()
+            nursery.cancel_scope.cancel()
         oracle.hangs = False
     async with house() as h:
         desk = HelpDesk(h.opened, session, oracle)

@@ -7,6 +7,7 @@ import threading
 import pytest
 import trio
 
+from vespera_agents.specialists import jobs
 from vespera_agents.specialists.conducting import run_lock
 from vespera_agents.store import queries
 from vespera_agents.workspace import WorkspaceError
@@ -55,8 +56,10 @@ async def test_a_call_that_is_cancelled_once_its_job_began_does_not_open_the_ses
 
 
 async def test_a_job_that_is_stopped_while_its_conductor_starts_leaves_no_conductor_behind(
-    house, home, draft, sh, allow
+    house, home, draft, sh, allow, monkeypatch
 ):
+    # A disk that is slow for longer than usual leaves no end of the job unwritten.
+    monkeypatch.setattr(jobs, "_END_SECONDS", 60.0)
     allow(COMMAND, shells=True)
     async with house() as h:
         session, task, _ = await planned(h, draft, sh)

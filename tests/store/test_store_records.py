@@ -119,7 +119,11 @@ async def test_answered_calls_are_forgotten_with_their_steps_in_a_pause_and_noth
     }  # fmt: skip
 
 
-async def test_forgetting_takes_no_commit_of_its_own_while_calls_come(running, database: Path, look) -> None:
+async def test_forgetting_takes_no_commit_of_its_own_while_calls_come(
+    running, database: Path, look, monkeypatch
+) -> None:
+    # However slowly the calls come here, there is no pause between them.
+    monkeypatch.setattr(writer_module, "PAUSE_SECONDS", 1_000.0)
     store = Store(database, database.parent, owner=Owner("srv", 1))
     async with running(store):
         for number in range(50):

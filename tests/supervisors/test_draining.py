@@ -272,9 +272,13 @@ async def ending_of(supervisor: Supervisor, *moments: float, **options: float):
     told: list[str] = []
 
     async def send() -> None:
-        for moment in moments:
+        for number, moment in enumerate(moments, 1):
             await trio.sleep(moment)
             os.kill(os.getpid(), signal.SIGTERM)
+            # Two that come before this process looks are one.
+            with trio.fail_after(20):
+                while len(told) < number:  # noqa: ASYNC110 - `on_signal` is no async function
+                    await trio.sleep(0.01)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)

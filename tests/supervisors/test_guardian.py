@@ -197,9 +197,10 @@ async def test_closing_kills_what_is_registered_and_nothing_else(mark: str, tmp_
 
 async def test_closing_is_finished_also_when_it_is_cancelled(mark: str) -> None:
     left = sleeper(mark)
-    with trio.move_on_after(0.05) as scope:
+    with trio.CancelScope() as scope:
         async with open_guardian(None) as guardian:
             guardian.register(left.pid)
+            scope.cancel()
             await trio.sleep_forever()
     assert scope.cancelled_caught
     assert left.poll() == -signal.SIGKILL

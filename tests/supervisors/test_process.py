@@ -19,7 +19,7 @@ from supervisors import ChildState, ExitKind, ReportKind, Restart, SpecError, St
 from supervisors import process as process_module
 from supervisors.guarded_process import GuardedProcess
 from supervisors.guardian import open_guardian
-from supervisors.process import LINE_BYTES_MAX, ProcessChild, ProcessFailed, Program, Ready, process_spec
+from supervisors.process import LATE_SECONDS, LINE_BYTES_MAX, ProcessChild, ProcessFailed, Program, Ready, process_spec
 
 ROOT = Path(supervisors.__file__).parents[1]
 DOOMED = Path(__file__).with_name("doomed_tree.py")
@@ -232,20 +232,25 @@ async def test_a_program_that_ignores_sigterm_is_killed_with_its_group(
             await appeared(mark, 2)
             began = trio.current_time()
             await supervisor.terminate_child("web")
-            assert shutdown_seconds <= trio.current_time() - began < shutdown_seconds + 2
+            # Later than that its supervisor would use force, which is not how it should end.
+            assert shutdown_seconds <= trio.current_time() - began < shutdown_seconds + LATE_SECONDS - 2
             assert alive(mark) == []
     assert recorder.of(ReportKind.CHILD_FENCED) == []
 
 
 async def test_what_a_leader_leaves_behind_is_killed_before_it_is_restarted(cast, mark, running, tmp_path) -> None:
     second = tmp_path / "second"
-    script = f"if [ -e {second} ]; then echo again; exec sleep 300; fi; touch {second}; sleep 300 & echo up; exit 1"
+    script = f"if [ -e {second} ]; then echo $$; exec sleep 300; fi; touch {second}; sleep 300 & echo up; exit 1"
     async with open_guardian(None) as guardian:
         spec = process_spec("web", cast.program(script, ready=Ready.LINE), guardian=guardian)
         async with running(Supervisor([spec], name="top")):
-            assert (await cast.lines(2)) == [b"up", b"again"]
-            await appeared(mark, 1)
-            assert len(alive(mark)) == 1
+            first, second_pid = await cast.lines(2)
+            assert first == b"up"
+            with trio.fail_after(10):
+                # In the middle of exec() it shows no environment.
+                while int(second_pid) not in (living := alive(mark)):  # noqa: ASYNC110 - as in `appeared`
+                    await trio.sleep(0.01)
+            assert living == [int(second_pid)]
 
 
 async def test_a_callback_that_raises_is_a_crash_of_the_child_and_its_program_is_stopped(
@@ -291,7 +296,7 @@ async def test_a_program_that_left_its_group_holds_up_its_end_by_a_bounded_time(
         async with running(supervisor):
             began = trio.current_time()
             await supervisor.terminate_child("web")
-            assert trio.current_time() - began < 3
+            assert trio.current_time() - began < LATE_SECONDS - 2  # then its supervisor would use force
         os.kill(int(pid.read_text()), signal.SIGKILL)
 
 

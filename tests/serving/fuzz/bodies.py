@@ -126,15 +126,22 @@ async def _send(door: _Door, request: bytes, limiter: trio.CapacityLimiter, find
             findings.faults.append(f"status {status} for {request[:500]!r}: {text[:300]}")
 
 
-async def exchange(port: int, request: bytes) -> bytes:
-    """Send bytes, and read until the answer is whole, only streams, or the server closes."""
+async def exchange(port: int, request: bytes, *, whole: bool = False) -> bytes:
+    """Send bytes, and read until the answer is whole, only streams, or the server closes.
+
+    Args:
+        port: where.
+        request: what.
+        whole: whether it is all of a request, and one whose answer ends. Then we wait for that: whoever says that no
+            more comes has hung up and is answered nothing, and on a slow machine even a good answer is a stream.
+    """
     received = b""
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         try:
             await stream.send_all(request)
-            silent = trio.current_time() + SILENCE_SECONDS
+            silent = None if whole else trio.current_time() + SILENCE_SECONDS
             while not _whole(received, bodiless=request.startswith(b"HEAD ")):
-                limit = PATIENCE_SECONDS if b"event-stream" in received else ANSWER_SECONDS
+                limit = PATIENCE_SECONDS if b"event-stream" in received and not whole else ANSWER_SECONDS
                 with trio.move_on_after(limit) as patience:
                     if not received and silent is not None:
                         patience.deadline = silent
@@ -186,8 +193,9 @@ async def _good_call(door: _Door, message: dict[str, Any]) -> dict[str, Any]:
 
 async def _ask(door: _Door, message: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
     body = json.dumps(message).encode()
+    request = _written(b"POST", b"/mcp", _headers(door, message, len(body)), body)
     with trio.fail_after(ANSWER_SECONDS):
-        answer = await exchange(door.port, _written(b"POST", b"/mcp", _headers(door, message, len(body)), body))
+        answer = await exchange(door.port, request, whole=True)
     head, _, rest = answer.partition(b"\r\n\r\n")
     found = re.findall(rb"(?m)^(?:data: )?(\{.*\})\r?$", rest)
     assert found, f"no answer to a good call: {answer[:500]!r}"

@@ -59,5 +59,6 @@ async def the_commands_show_it(stage: Stage) -> None:
     write.heading("The same from a shell")
     await stage.shell.vespera("call", "list_sessions")
     await stage.shell.vespera("status")
-    await stage.shell.vespera("tree")
+    # As with health_check.
+    await stage.shell.vespera("tree", until=lambda text: "grade=healthy" in text)
     await stage.shell.vespera("artifact", stage.digests["design"][:12])

@@ -27,6 +27,9 @@ from vespera_agents.serving.protocol.complaints import ERROR_META
 CALL_SECONDS = 30.0
 WAIT_SECONDS = 40.0
 LOOK_SECONDS = 0.05
+UNTIL_SECONDS = 120.0
+"""How long the same may be asked again: of a loop that was blocked a server tells for half a minute, and on a crowded
+machine the next one is blocked meanwhile."""
 
 Until = Callable[[dict[str, Any]], bool]
 INSPECTOR_NAME = "ines"
@@ -68,10 +71,11 @@ class Person:
         async def on_progress(progress: float, total: float | None, message: str | None) -> None:
             heard.append(f"notifications/progress {progress:g}/{total:g} {message}\n")
 
-        with trio.fail_after(CALL_SECONDS):
-            callback = on_progress if hear else None
+        callback = on_progress if hear else None
+        with trio.fail_after(UNTIL_SECONDS):
             while True:
-                result = await self.client.call_tool(f"orchestrator_{tool}", arguments, progress_callback=callback)
+                with trio.fail_after(CALL_SECONDS):
+                    result = await self.client.call_tool(f"orchestrator_{tool}", arguments, progress_callback=callback)
                 if until is None or until(result.structured_content or {}):
                     break
                 await trio.sleep(LOOK_SECONDS)
@@ -168,9 +172,32 @@ class Shell:
         self.place = place
         self.transcript = transcript
 
-    async def vespera(self, *words: str, status: int = 0, show: int | None = None) -> str:
-        """Run one of our commands, which must end with a status; gives what it printed."""
+    async def vespera(
+        self, *words: str, status: int = 0, show: int | None = None, until: Callable[[str], bool] | None = None
+    ) -> str:
+        """Run one of our commands, which must end with a status; gives what it printed.
+
+        Args:
+            words: the command's.
+            status: how it must end.
+            show: how many lines of what it printed are shown; all unless given.
+            until: repeats it until it prints so; only the last text is written down.
+        """
         self.transcript.block("sh", f"$ {' '.join(shlex.quote(word) for word in ['vespera', *words])}")
+        with trio.fail_after(UNTIL_SECONDS):
+            while True:
+                text = await self._run(words, status)
+                if until is None or until(text):
+                    break
+                await trio.sleep(LOOK_SECONDS)
+        if words == ("tree",):
+            # Counters of servers tell how long each had to wait for what; columns follow the length of paths.
+            text = re.sub(r"(?<==)[\d.]+(?=\s)", "<number>", re.sub(r"(?<=socket=)\S+", "<path>", text))
+            text = re.sub(r"(?<=[^\s│]) {2,}", "  ", text)
+        self.transcript.block("text", shortened(text, show))
+        return text
+
+    async def _run(self, words: tuple[str, ...], status: int) -> str:
         with trio.fail_after(CALL_SECONDS):
             done = await trio.run_process(
                 [sys.executable, "-W", "error", "-m", "vespera_agents", *words],
@@ -183,11 +210,6 @@ class Shell:
             )
         text = done.stdout.decode()
         assert done.returncode == status, text
-        if words == ("tree",):
-            # Counters of servers tell how long each had to wait for what; columns follow the length of paths.
-            text = re.sub(r"(?<==)[\d.]+(?=\s)", "<number>", re.sub(r"(?<=socket=)\S+", "<path>", text))
-            text = re.sub(r"(?<=[^\s│]) {2,}", "  ", text)
-        self.transcript.block("text", shortened(text, show))
         return text
 
     def write(self, name: str, text: str, language: str = "sh") -> None:

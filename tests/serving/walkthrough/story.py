@@ -83,7 +83,8 @@ One line: first the lines, then the words, separated by a comma.
 - A file without a line end at its end counts as one line less, as wc does.
 - No option for the order: nobody has asked for one.
 """
-HEAR_SECONDS = 20.0
+HEAR_SECONDS = 60.0
+"""How long until Ada has heard what Ines did, the start of Ines's Node included."""
 
 
 @dataclass
@@ -366,7 +367,8 @@ async def _the_server_works_by_itself(stage: Stage, ada: Person, decider: Decide
     write.say("Soak never ends. Meanwhile everybody can see how far it is:")
     note, release = stage.place.project / "soak.pid", stage.ids["release"]
     soaking = [("working on Soak",)]
-    await eventually(note.exists)
+    # The shell makes the file, and writes into it afterwards.
+    await eventually(lambda: note.exists() and note.read_text().endswith("\n"))
     await eventually(lambda: stage.place.rows("SELECT message FROM job WHERE task_id=?", release) == soaking)
     soak = int(note.read_text())
     await ada.call("get_status", until=lambda answer: any(row[1] == "working" for row in answer["specialists"]))
