@@ -27,7 +27,7 @@ IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false", "no"}
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A process holds a million objects that were imported and collected, and would look through them every few seconds.
 gc.set_threshold(20_000, 20, 50)
-# Whoever starts the tests in the background of a shell has them ignore Ctrl-C, and every program that they begin as well.
+# In the background of a shell Ctrl-C is ignored, also by every program that the tests begin.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # A key of whoever runs the tests must not make any of them ask a vendor.

@@ -22,7 +22,7 @@ from vespera_agents.cli.crashes import find_crashes
 from vespera_agents.cli.logs import Follower, _End, _read
 from vespera_agents.front.log import FILES_MAX, Log
 
-SECONDS_MAX = 30.0
+SECONDS_MAX = 120.0
 PAUSE = threading.Event()
 """Never set: what real processes do cannot be waited for on trio's clock."""
 SERVER = "srv_0123456789ab"

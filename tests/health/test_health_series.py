@@ -157,8 +157,10 @@ async def test_a_workspace_that_was_open_before_is_counted_once_it_is_watched(tm
 
 async def test_a_store_that_was_restarted_goes_on_counting_and_counts_nothing_twice(tmp_path: Path) -> None:
     async with watched_runtime(tmp_path) as watched:
-        # One that has given up is opened anew by whoever looks first, and here that shall be the last command.
-        watched.health.model.recoveries.declare(())
+        # The model of health commits something to see whether that works, and opens anew what is closed.
+        health = watched.runtime.root.child_value("health")
+        assert isinstance(health, Supervisor)
+        await health.terminate_child("model")
         opened = await watched.workspace()
         await work_on_tasks(opened, 8)
         workspaces = watched.runtime.root.child_value("workspaces")

@@ -51,7 +51,7 @@ class Served:
         """Run the command in a process of its own and give what it printed."""
         state = str(self.watched.place / "state")
         environment = {**unmeasured(), "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": state}
-        with trio.fail_after(60):
+        with trio.fail_after(300):
             done = await trio.run_process(
                 [sys.executable, "-m", "vespera_agents", *words, "--workspace", str(self.project)],
                 capture_stdout=True,

@@ -98,7 +98,7 @@ async def vendor(
     async with open_vendor_server(kind, reply or Reply(text=ANSWER)) as server:
         # The first request imports a library: that counts as its time, and takes 20 s on a busy machine.
         library = Library(settings_for(kind, server.address))
-        await library.model("some-model")
+        await library.model("maker/some-model")  # OpenRouter's have two parts
         await library.aclose()
         provider = open_provider(replace(settings_for(kind, server.address), **changes))
         try:

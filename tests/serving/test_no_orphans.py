@@ -37,8 +37,8 @@ WAIT_SECONDS = 30.0
 PATIENCE_SECONDS = 8.0
 """How long everybody may take to be gone on a busy machine; alone it takes 1.6 s at most.
 
-What is wrongly left does not end by itself in that time: a gate sleeps for 300 s, and a worker that is stopped counts as
-wedged after 10 s.
+What is wrongly left does not end by itself in that time: a gate sleeps for 300 s, and a stopped worker counts as wedged
+after 10 s.
 """
 
 

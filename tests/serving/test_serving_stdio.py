@@ -13,6 +13,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, cast
 
 import pytest
@@ -420,10 +421,8 @@ def test_what_is_printed_never_reaches_the_client() -> None:
             for identifier in range(2, 30):
                 assert say(process, {"jsonrpc": "2.0", "id": identifier, "method": "ping"})["id"] == identifier
             assert process.stderr is not None
-            # The watchdog may say something in between.
-            said = iter(process.stderr.readline, b"")
-            assert b"stray print\n" in said
-            assert b"stray write\n" in said
+            # Of four hundred lines these are enough, also where the watchdog has something to say in between.
+            assert {b"stray print\n", b"stray write\n"} <= set(islice(process.stderr, 20))
             out, _ = process.communicate(timeout=END_SECONDS)
             assert out == b""
 

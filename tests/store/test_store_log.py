@@ -19,6 +19,7 @@ from vespera_agents.store.commands import OpenSession, PlanTasks
 from vespera_agents.store.derived import UNLEARNED
 from vespera_agents.store.store import Store
 from vespera_agents.store.transaction import CommandKey
+from vespera_agents.store.writer import Writer
 from vespera_agents.work.drafts import TaskDraft
 
 PAGE = 4096
@@ -26,9 +27,21 @@ NUMBERS = itertools.count()
 
 
 @pytest.fixture(autouse=True)
-def no_pause(monkeypatch) -> None:
-    """Let nothing be learned but after a breath, so that a test sees when one was taken."""
+def breaths(monkeypatch) -> list[Writer]:
+    """Let nothing be learned but after a breath, and note when one was taken.
+
+    Whoever looks into the database for it may keep the log from beginning anew: a reader at the wrong moment does.
+    """
+    taken: list[Writer] = []
+    shorten = Writer._shorten_log
+
+    def noted(self: Writer, connection: sqlite3.Connection) -> None:
+        shorten(self, connection)
+        taken.append(self)
+
     monkeypatch.setattr(writer_module, "PAUSE_SECONDS", 1_000.0)
+    monkeypatch.setattr(Writer, "_shorten_log", noted)
+    return taken
 
 
 def frames(database: Path) -> int:
@@ -68,23 +81,26 @@ async def plan(store: Store, draft: Callable[..., TaskDraft], count: int) -> set
     return planned
 
 
-async def breath_taken(store: Store, look: Callable[..., list[object]]) -> None:
-    """Wait for it; where a slow machine took one in the middle, commands that teach nothing bring about the next."""
-    looks = 0
+async def breath_taken(store: Store, breaths: list[Writer], look: Callable[..., list[object]]) -> None:
+    """Wait for it; where a slow machine took one already, commands that teach nothing bring about the next."""
+    before, looks = len(breaths), 0
     with trio.fail_after(20):
-        while look(UNLEARNED):
+        while len(breaths) == before:
             looks += 1
             if looks % 2 == 0:
                 await open_session(store)
             await trio.sleep(0.01)
+    assert look(UNLEARNED) == []
 
 
-async def test_after_a_breath_the_log_begins_anew(running, draft, look, database: Path, tmp_path: Path) -> None:
+async def test_after_a_breath_the_log_begins_anew(
+    running, draft, look, breaths, database: Path, tmp_path: Path
+) -> None:
     async with running() as store:
         planned = await plan(store, draft, 3 * writer_module.LOGGED_MAX)
-        await breath_taken(store, look)
+        await breath_taken(store, breaths, look)
         planned |= await plan(store, draft, writer_module.LOGGED_MAX)
-        await breath_taken(store, look)
+        await breath_taken(store, breaths, look)
         # What the index learned, and nothing else.
         assert 0 < frames(database) < 40
         planned |= await plan(store, draft, 1)
@@ -93,7 +109,7 @@ async def test_after_a_breath_the_log_begins_anew(running, draft, look, database
 
 
 async def test_what_a_killed_process_left_is_copied_after_the_first_command(
-    running, draft, look, bench, database: Path
+    running, draft, look, breaths, bench, database: Path
 ) -> None:
     for _ in range(writer_module.LOGGED_MAX):
         bench.plan(draft("t"))
@@ -105,13 +121,14 @@ async def test_what_a_killed_process_left_is_copied_after_the_first_command(
         command = PlanTasks("test", bench.session_id, (draft("first"),))
         await store.execute(command, CommandKey("test", "first"))
         with trio.fail_after(20):
-            while look(UNLEARNED):  # noqa: ASYNC110 - a thread brings it about
+            while not breaths:  # noqa: ASYNC110 - a thread brings it about
                 await trio.sleep(0.01)
+        assert look(UNLEARNED) == []
         assert frames(database) < 40 < left
 
 
 async def test_a_reader_of_an_old_state_keeps_the_log_and_loses_nothing(
-    running, draft, look, monkeypatch, database: Path, tmp_path: Path
+    running, draft, look, breaths, monkeypatch, database: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(writer_module, "LOGGED_MAX", 2)
     monkeypatch.setattr(writer_module, "BREATH_SECONDS", 0.001)
@@ -125,12 +142,12 @@ async def test_a_reader_of_an_old_state_keeps_the_log_and_loses_nothing(
             for _ in range(5):
                 length = frames(database)
                 planned |= await plan(store, draft, 5)
-                await breath_taken(store, look)
+                await breath_taken(store, breaths, look)
                 assert frames(database) > length
             assert titles(reader) == before
             assert recovered_titles(database, tmp_path / "copy") == planned
         planned |= await plan(store, draft, 2)
-        await breath_taken(store, look)
+        await breath_taken(store, breaths, look)
         assert frames(database) < length
         assert recovered_titles(database, tmp_path / "second") == planned
 

@@ -14,12 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import h11
 import trio
 
 from tests.serving.fuzz.lines import ANSWER_SECONDS, GROWTH_BYTES_MAX, Findings, rss_bytes
 from tests.serving.fuzz.messages import LEGACY, MODERN, Ids, breakdown, handshake, opening
 from tests.serving.fuzz.mutations import mutated_body
 from tests.serving.kit import HttpServer, Place, http_server
+from vespera_agents.front.http.limits import HEAD_BYTES_MAX
 
 BLOCK = 100
 """Bodies between two good calls."""
@@ -54,7 +56,7 @@ _FINE = {
 """What may be answered. 500 is a crash of ours."""
 SWITCHING = 101
 SILENCE_SECONDS = 0.25
-"""How long an answer is awaited before we say that no more of the body comes."""
+"""How long an answer to a part of a request is awaited before we say that no more of it comes."""
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -113,8 +115,12 @@ async def _converse(
 async def _send(door: _Door, request: bytes, limiter: trio.CapacityLimiter, findings: Findings) -> None:
     """Send one request over a connection of its own, and look at what is answered."""
     async with limiter:
-        with trio.fail_after(ANSWER_SECONDS):
-            answer = await exchange(door.port, request)
+        try:
+            with trio.fail_after(ANSWER_SECONDS):
+                answer = await exchange(door.port, request)
+        except (AssertionError, trio.TooSlowError) as error:
+            findings.faults.append(f"no end of the answer to {request[:500]!r}: {error!r}")
+            return
     text = answer.decode(errors="replace")
     findings.look_at(text, "an answer")
     for status in re.findall(r"(?m)^HTTP/1\.1 (\d+)", text):
@@ -126,22 +132,22 @@ async def _send(door: _Door, request: bytes, limiter: trio.CapacityLimiter, find
             findings.faults.append(f"status {status} for {request[:500]!r}: {text[:300]}")
 
 
-async def exchange(port: int, request: bytes, *, whole: bool = False) -> bytes:
+async def exchange(port: int, request: bytes, *, ends: bool = False) -> bytes:
     """Send bytes, and read until the answer is whole, only streams, or the server closes.
 
     Args:
         port: where.
         request: what.
-        whole: whether it is all of a request, and one whose answer ends. Then we wait for that: whoever says that no
-            more comes has hung up and is answered nothing, and on a slow machine even a good answer is a stream.
+        ends: whether the answer does also when it streams, as on a slow machine any may; then it is waited for.
     """
     received = b""
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         try:
             await stream.send_all(request)
-            silent = None if whole else trio.current_time() + SILENCE_SECONDS
+            # Who has said everything must not say that no more comes: that is hanging up, and is answered nothing.
+            silent = None if _leaves_nothing_open(request) else trio.current_time() + SILENCE_SECONDS
             while not _whole(received, bodiless=request.startswith(b"HEAD ")):
-                limit = PATIENCE_SECONDS if b"event-stream" in received and not whole else ANSWER_SECONDS
+                limit = PATIENCE_SECONDS if b"event-stream" in received and not ends else ANSWER_SECONDS
                 with trio.move_on_after(limit) as patience:
                     if not received and silent is not None:
                         patience.deadline = silent
@@ -162,6 +168,19 @@ async def exchange(port: int, request: bytes, *, whole: bool = False) -> bytes:
             # It closed the connection while we still wrote: it may, once it has refused.
             pass
     return received
+
+
+def _leaves_nothing_open(request: bytes) -> bool:
+    """Say whether a server has all of a request, or can tell that it is none."""
+    http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
+    http.receive_data(request)
+    try:
+        while (event := http.next_event()) is not h11.NEED_DATA:
+            if isinstance(event, h11.EndOfMessage):
+                return True
+    except h11.RemoteProtocolError:
+        return True
+    return False
 
 
 def _whole(received: bytes, *, bodiless: bool) -> bool:
@@ -195,7 +214,7 @@ async def _ask(door: _Door, message: dict[str, Any]) -> tuple[bytes, dict[str, A
     body = json.dumps(message).encode()
     request = _written(b"POST", b"/mcp", _headers(door, message, len(body)), body)
     with trio.fail_after(ANSWER_SECONDS):
-        answer = await exchange(door.port, request, whole=True)
+        answer = await exchange(door.port, request, ends=True)
     head, _, rest = answer.partition(b"\r\n\r\n")
     found = re.findall(rb"(?m)^(?:data: )?(\{.*\})\r?$", rest)
     assert found, f"no answer to a good call: {answer[:500]!r}"
