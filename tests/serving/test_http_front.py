@@ -341,6 +341,16 @@ async def test_a_stream_that_the_tool_closes_is_repeated_although_nobody_reads_i
         assert found[-1]["result"]["content"][0]["text"] == "close_and_wait is done"
 
 
+async def test_a_modern_call_ends_with_its_connection_though_it_names_a_session(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as opened, opened.client() as client:
+        headers = {**await handshake(client), **modern("wait")}
+        async with opened.client() as other, trio.open_nursery() as nursery:
+            nursery.start_soon(ask, other, call("wait", **MODERN_META), headers, [])
+            await opened.bench.until(opened.bench.begun, 1)
+            nursery.cancel_scope.cancel()
+        await opened.bench.until(opened.bench.cancelled, 1)
+
+
 async def test_a_modern_client_that_hangs_up_while_there_is_no_worker_is_forgotten(tmp_path: Path) -> None:
     async with fronted(tmp_path) as opened, opened.client() as client:
         assert opened.front is not None

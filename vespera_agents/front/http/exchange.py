@@ -31,6 +31,9 @@ DEATHS_MAX: Final = 3
 _AGAIN_SECONDS: Final = 1.0
 """How long it takes at most until an ended worker is known to have ended."""
 _SESSION: Final = b"mcp-session-id"
+_VERSION: Final = b"mcp-protocol-version"
+_HANDSHAKE_ERA_ENDS: Final = b"2026-07-28"
+"""The first protocol version without sessions; versions are dates."""
 _LAST: Final = b"last-event-id"
 _JSON: Final = ((b"content-type", b"application/json"),)
 
@@ -112,7 +115,9 @@ class Exchange:
             client: gets the answer.
             road: leads to workers.
         """
-        self.lasting: Final = request.header(_SESSION) is not None and request.method == b"POST"
+        self.lasting: Final = (
+            request.method == b"POST" and request.header(_SESSION) is not None and _knows_sessions(request)
+        )
         """Whether it goes on when its client hangs up: in the handshake era, where it may come back for the answer."""
         self._request = request
         self._seq = road.workers.number()
@@ -325,6 +330,12 @@ class Exchange:
         else:
             retry = ((b"retry-after", b"5"),) if status == 503 else ()  # noqa: PLR2004 - Service Unavailable
             await self._client.answer(status, (*_JSON, *retry), body)
+
+
+def _knows_sessions(request: Request) -> bool:
+    """Say whether a request is of the handshake era; later ones have no sessions, whatever their headers say."""
+    version = request.header(_VERSION)
+    return version is None or version < _HANDSHAKE_ERA_ENDS
 
 
 def _id_of(body: bytes) -> object:
