@@ -27,6 +27,8 @@ DEPTH_MAX: Final = 8
 MESSAGE_CHARACTERS_MAX: Final = 500
 """Length at which an error's message is cut."""
 _INTERRUPTS: Final = (KeyboardInterrupt, SystemExit)
+_NO_ERRORS: Final = (trio.Cancelled, trio.WouldBlock)
+"""What is on its way where nothing is wrong, or being handled: trio's locks and limiters wait while they handle one."""
 _SPECIAL: Final = (ExceptionGroup, Shutdown, MaxRestartsExceeded)
 
 
@@ -231,11 +233,11 @@ def hidden_error(cancellation: BaseException, foreign: BaseException | None = No
 
 def _behind(cancellation: BaseException, foreign: BaseException | None, depth: int) -> BaseException | None:
     for leaf in leaves(cancellation):
-        behind = leaf.__context__ if isinstance(leaf, trio.Cancelled) and leaf is not foreign else None
+        behind = leaf.__context__ if isinstance(leaf, _NO_ERRORS) and leaf is not foreign else None
         if behind is None or behind is foreign or not depth:
             continue
         # A nursery on the way may have put a Cancelled into a group: that is no error either.
-        found = _behind(behind, foreign, depth - 1) if _only(behind, trio.Cancelled) else behind
+        found = _behind(behind, foreign, depth - 1) if _only(behind, _NO_ERRORS) else behind
         if found is not None:
             return found
     return None

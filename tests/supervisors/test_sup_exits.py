@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import weakref
+from functools import partial
 
 import pytest
 import trio
+import trio.testing
 
 from supervisors import ExitKind, Failure, Ignore, MaxRestartsExceeded, Shutdown
 from supervisors.exits import (
@@ -146,6 +148,42 @@ async def test_an_error_below_a_cancellation_that_a_nursery_put_into_a_group_is_
 
 async def test_a_plain_cancellation_hides_nothing():
     assert hidden_error(await caught_by_a_cancelled_scope(trio.lowlevel.checkpoint)) is None
+
+
+async def caught_while_it_waits(body) -> BaseException:
+    """Run `body`, cancel it when it waits, and return what it ended with."""
+    seen: list[BaseException] = []
+
+    async def run():
+        try:
+            await body()
+        except BaseException as error:
+            seen.append(error)
+            raise
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    return seen[0]
+
+
+@pytest.mark.parametrize("what", [trio.Lock, partial(trio.Semaphore, 1), partial(trio.CapacityLimiter, 1)])
+async def test_who_waits_for_a_lock_hides_nothing_but_what_he_failed_with_before(what):
+    taken = what()
+    if isinstance(taken, trio.CapacityLimiter):
+        await taken.acquire_on_behalf_of("somebody else")
+    else:
+        await taken.acquire()
+
+    async def failing():
+        try:
+            raise ValueError("before")
+        finally:
+            await taken.acquire()
+
+    assert hidden_error(await caught_while_it_waits(taken.acquire)) is None
+    assert str(hidden_error(await caught_while_it_waits(failing))) == "before"
 
 
 def test_an_error_that_came_out_itself_is_not_hidden():
