@@ -6,10 +6,12 @@ import threading
 
 import pytest
 import trio
+import trio.testing
 
 from vespera_agents.specialists import jobs
 from vespera_agents.specialists.conducting import run_lock
 from vespera_agents.store import queries
+from vespera_agents.store.commands import ClaimTask
 from vespera_agents.workspace import WorkspaceError
 
 COMMAND = "until test -e go; do sleep 0.02; done"
@@ -81,3 +83,25 @@ async def test_a_job_that_is_stopped_while_its_conductor_starts_leaves_no_conduc
         assert (await h.show(task)).status == "pending"
         (job,) = await h.orchestrator.jobs.of_session(h.opened, session)
         assert (job.status, job.message) == ("cancelled", "not wanted any more")
+
+
+async def test_a_job_that_is_stopped_while_a_claim_is_written_gives_the_task_back(house, draft, sh, allow, monkeypatch):
+    apply, begun, go = ClaimTask.apply, threading.Event(), threading.Event()
+
+    def hold(claim, transaction):
+        begun.set()
+        assert go.wait(60)
+        return apply(claim, transaction)
+
+    monkeypatch.setattr(ClaimTask, "apply", hold)
+    allow(COMMAND, shells=True)
+    async with house() as h:
+        _, task, _ = await planned(h, draft, sh)
+        await h.orchestrator.agents.execute(h.call(), task)
+        assert await trio.to_thread.run_sync(begun.wait, 60)
+        h.opened.jobs.running(h.opened.jobs.working_on("orchestrator_execute_task", task)).stop("not wanted any more")
+        await trio.testing.wait_all_tasks_blocked()
+        go.set()
+        await ended(h, task)
+        assert (await h.show(task)).status == "pending"
+        assert (await h.claim(task)).task.status == "in_progress"

@@ -285,7 +285,7 @@ async def test_a_line_without_end_comes_in_pieces(cast, running) -> None:
 
 
 async def test_a_program_that_left_its_group_holds_up_its_end_by_a_bounded_time(
-    cast, running, tmp_path, monkeypatch
+    cast, mark, running, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(process_module, "DRAIN_SECONDS_MAX", 0.1)
     pid = tmp_path / "pid"
@@ -298,6 +298,7 @@ async def test_a_program_that_left_its_group_holds_up_its_end_by_a_bounded_time(
             await supervisor.terminate_child("web")
             assert trio.current_time() - began < LATE_SECONDS - 2  # then its supervisor would use force
         os.kill(int(pid.read_text()), signal.SIGKILL)
+        await gone(mark)
 
 
 async def test_a_group_that_cannot_be_killed_is_said_to_be_so(cast, outcome, monkeypatch) -> None:

@@ -228,7 +228,10 @@ class Conductor:
         self._listener(RunEvent(RunEventKind.CLAIMING, task))
         self._claiming.add(task.id)
         try:
-            await self._opened.store.execute(ClaimTask("conductor", task.id, self._name), self._opened.key())
+            await trio.lowlevel.checkpoint_if_cancelled()
+            # Whoever is cancelled while it is written would not know whether the task is ours, to be given back.
+            with trio.CancelScope(shield=True):
+                await self._opened.store.execute(ClaimTask("conductor", task.id, self._name), self._opened.key())
         except Refusal:
             # Another process was faster, or changed the task meanwhile; what is ready is read again anyway.
             return False
@@ -242,15 +245,8 @@ class Conductor:
         with trio.CancelScope(shield=True), correlated(session=task.session_id, task=task.id):
             try:
                 outcome = await self._ask_specialist(task, scope)
-                self._listener(
-                    RunEvent(
-                        RunEventKind.EXITED,
-                        task,
-                        outcome.reason or outcome.summary or "",
-                        outcome.status,
-                        outcome.waived,
-                    )
-                )
+                why = outcome.reason or outcome.summary or ""
+                self._listener(RunEvent(RunEventKind.EXITED, task, why, outcome.status, outcome.waived))
                 await self._commit(task, outcome)
                 if (assignment := self._alone.pop(task.id, None)) is not None:
                     await assignment.tidy(outcome)
