@@ -72,7 +72,7 @@ class Told:
 
     async def restart(self) -> str:
         """Ask for a restart; gives the text of the answer, whatever it is."""
-        answer = await self.client.call_tool("orchestrator_restart_server", {"reason": "a test"})
+        answer = await self.client.call_tool("orchestrator_restart_server", {"reason": "a test", "timeout": 10})
         assert isinstance(answer.content[0], TextContent)
         return answer.content[0].text
 

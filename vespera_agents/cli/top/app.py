@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import ClassVar, Final, final
 
 from rich.text import Text
@@ -121,7 +122,7 @@ class TopApp(App[int]):
 
     def on_mount(self) -> None:
         """Begin to read and to draw."""
-        self.run_worker(self._read(), name="feed")
+        self.run_worker(self._read, name="feed")
         self.set_interval(DRAW_SECONDS, self._tick)
         self.listings["tree"].grid.focus()
 
@@ -224,7 +225,8 @@ class TopApp(App[int]):
         self._opened = mirror, now
         if time.monotonic() - self._asked >= ASK_SECONDS and self.lost is None:
             self._asked = time.monotonic()
-            self.run_worker(self._ask_actor(mirror, now.key), group="actor", exclusive=True)
+            # Not a coroutine already: an app that ends would never run it.
+            self.run_worker(partial(self._ask_actor, mirror, now.key), group="actor", exclusive=True)
         self.page.show(mirror, now, self._answer, self._problem)
 
     async def _ask_actor(self, mirror: Mirror, key: int) -> None:
@@ -241,7 +243,7 @@ class TopApp(App[int]):
             session_id = self.tasks_view.choose(mirror)
             if session_id:
                 self._asked = time.monotonic()
-                self.run_worker(self._ask_session(mirror, session_id), group="session", exclusive=True)
+                self.run_worker(partial(self._ask_session, mirror, session_id), group="session", exclusive=True)
 
     async def _ask_session(self, mirror: Mirror, session_id: str) -> None:
         try:
