@@ -59,9 +59,10 @@ def roles_of(family: Family) -> Roles:
     everybody = tuple(family.members())
     ours = [one for one in everybody if one.python and "guardian_process.py" not in " ".join(one.command)]
     front = next((one for one in ours if one.parent == os.getpid()), None)
-    workers = [one for one in ours if one != front and one.holds(family.database)]
-    worker = max(workers, key=lambda one: one.started, default=None)
+    # Only among its children: until it executes its program, what a worker starts is a copy of the worker.
     children = [one for one in ours if front is not None and one.parent == front.pid]
+    workers = [one for one in children if one.holds(family.database)]
+    worker = max(workers, key=lambda one: one.started, default=None)
     forking = [one for one in children if one.was_told(FORKER_VARIABLE)]
     # A worker has a thread that watches its link, and whoever forks has none.
     forker = min((one for one in forking if one.threads == 1), key=lambda one: one.started, default=None)

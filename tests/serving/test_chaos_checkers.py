@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -17,6 +18,7 @@ from mcp import Client
 from trio.testing import MockClock
 
 from benchmarks.killing.calls import Calls
+from benchmarks.killing.killer import roles_of
 from benchmarks.killing.load import Load
 from benchmarks.killing.places import new_place, talking
 from benchmarks.killing.processes import MARK_VARIABLE, Family
@@ -181,6 +183,41 @@ async def test_who_carries_a_mark_is_found_and_nobody_else() -> None:
         ours.kill()
         ours.wait()
         assert not family.members()
+
+
+FRONT = """
+import os, sys
+open_there = lambda: os.open(sys.argv[1], os.O_RDONLY)
+if not os.fork():
+    open_there()
+    if not os.fork():
+        # What is to become a command, and has not executed it yet: in all that it has it is the worker's copy.
+        print("there", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+sys.stdin.read()
+"""
+
+
+def test_what_a_worker_has_forked_for_a_command_is_not_taken_for_the_worker(tmp_path: Path) -> None:
+    store, mark = (tmp_path / "store").resolve(), os.urandom(8).hex()
+    store.touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", FRONT, str(store)],
+        env={**os.environ, MARK_VARIABLE: mark},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as front:
+        assert front.stdout is not None
+        assert front.stdout.readline() == b"there\n"
+        roles = roles_of(Family(mark, store))
+        holders = [one for one in roles.everybody if one.holds(store)]
+        assert len(holders) == 2
+        assert roles.front is not None
+        assert roles.front.pid == front.pid
+        assert roles.worker is not None
+        assert roles.worker.parent == front.pid
+        front.communicate()
 
 
 @contextlib.contextmanager
