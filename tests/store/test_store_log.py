@@ -173,7 +173,7 @@ from vespera_agents.work.drafts import TaskDraft
 
 refused = threading.Event()
 signal.signal(signal.SIGXFSZ, lambda *_: refused.set())
-writer.PAUSE_SECONDS, writer.LOGGED_MAX = 1000.0, 1000
+writer.PAUSE_SECONDS = writer.BREATH_SECONDS = 1000.0
 
 async def main(directory):
     store = Store(directory / "vespera.db", directory / "artifacts")
@@ -189,7 +189,7 @@ async def main(directory):
         # The database takes no page more. A command that repeats one writes nothing, and brings the next breath.
         limit = (directory / "vespera.db").stat().st_size
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-        writer.LOGGED_MAX = 1
+        writer.LOGGED_MAX, writer.BREATH_SECONDS = 1, 0.005
         await open_session()
         with trio.fail_after(20):
             while not refused.is_set():
