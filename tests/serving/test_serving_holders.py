@@ -126,8 +126,8 @@ async def test_windows_of_one_modern_client_are_told_apart_by_their_own_word_or_
 @pytest.mark.parametrize("era", ERAS)
 async def test_what_a_client_that_went_away_had_claimed_can_be_taken_by_another(era: str) -> None:
     with new_place() as place:
-        # A lease of three seconds: the client that stays is heard of far more often.
-        async with http_server(place, "--lease-minutes", "0.05") as server:
+        # A lease of six seconds: the client that stays is heard of far more often.
+        async with http_server(place, "--lease-minutes", "0.1") as server:
             async with http_client(server.url, era, "gone") as gone:
                 lost, kept = await plan(gone, "lost", "kept")
                 await succeed(gone, "orchestrator_execute_task", task_id=lost)
