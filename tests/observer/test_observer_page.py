@@ -25,12 +25,13 @@ HOSTILE = (
     "\U0001f9d1\u200d\U0001f680 \U0001f525",
 )
 TOKEN = "a" * 32
-PLAN = """---
+PLAN = f"""---
 id: DINNER
 ---
 # Dinner
 
 ### lay the table
+{"A plate, a fork and a knife for each. " * 100}
 ```yaml
 run: "true"
 ```

@@ -33,6 +33,12 @@ async function follow(link) {
   await until("a link to press", () => link.first().click({ timeout: 600 }).then(() => true, () => false));
 }
 
+/** Check that every number of a table can be read whole. */
+async function readable(page) {
+  const cut = (shown) => shown.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent);
+  assert.deepEqual(await shown(page).locator(".row:not([hidden]) .number .shown").evaluateAll(cut), []);
+}
+
 /** Wait until a condition holds, which is looked at again and again. */
 async function until(what, condition) {
   for (let attempt = 0; attempt < 120; attempt += 1) {
@@ -44,6 +50,9 @@ async function until(what, condition) {
 
 export async function tree({ page }) {
   await row(page, "root").waitFor();
+  const fills = shown(page).locator(".row:not([hidden]) .col-context .shown");
+  await until("how full a context is", async () => (await fills.allTextContents()).some((text) => /^\d\.\d %$/.test(text)));
+  await readable(page);
   const grid = shown(page).getByRole("treegrid");
   await grid.press("End");
   await row(page, "bob").waitFor();
@@ -70,6 +79,7 @@ export async function actors({ page, act }) {
   await open(page, "actors");
   await until("carol has the most mail", async () => (await names(page))[0] === "carol");
   await until("how much", async () => /^2[45]$/.test(await cell(page, "carol", "mailbox").textContent()));
+  await readable(page);
   const sort = (name) => page.getByRole("columnheader", { name }).getByRole("button").click();
   await sort("Name");
   await until("by name", async () => (await names(page)).slice(0, 3).join() === "alice,bob,carol");
