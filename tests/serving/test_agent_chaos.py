@@ -75,7 +75,8 @@ def script(seed: int) -> str:
         hand_in = {"name": "hand_in", "arguments": {"summary": f"made t{number}", "next_action": "complete"}}
         write = {"name": "write_file", "arguments": {"path": path, "text": f"canary {number}\n"}}
         read = {"name": "read_file", "arguments": {"path": path}}
-        written = f"{path}: written"
+        # "written", or "replaced" where it was written before its process died, and nobody had noted that.
+        written = f"{path}: "
         slow = {"seconds": 0.1}
         if number % 4 == 0:
             rules.append({"contains": [mine], "lacks": [written, "was refused"], "calls": [hand_in], **slow})
