@@ -115,6 +115,9 @@ async def _one(world: World, watched: _Rows, tool: str, arguments: Any, findings
         findings.faults.append(f"{told}: {error!r}")
         return
     changed = watched.changed()
+    if not result.is_error:
+        await _until_nobody_works(world.place)
+        watched.changed()
     findings.answers += 1
     findings.errors += result.is_error
     assert isinstance(result.content[0], TextContent)
@@ -136,6 +139,13 @@ async def _one(world: World, watched: _Rows, tool: str, arguments: Any, findings
         # Else nearly all that follows would be refused.
         await world.one.call_tool(_PREPARE, {"undo": True})
         watched.changed()
+
+
+async def _until_nobody_works(place: Place) -> None:
+    """Wait for what a call began and left to go on: it writes beside the next call, which may be refused."""
+    with trio.fail_after(CALL_SECONDS):
+        while place.rows("SELECT 1 FROM job WHERE status = 'working'"):  # noqa: ASYNC110 - only its rows tell
+            await trio.sleep(0.01)
 
 
 class _Rows:
