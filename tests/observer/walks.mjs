@@ -35,7 +35,7 @@ async function follow(link) {
 
 /** Check that every number of a table can be read whole. */
 async function readable(page) {
-  const cut = (shown) => shown.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent);
+  const cut = (numbers) => numbers.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent);
   assert.deepEqual(await shown(page).locator(".row:not([hidden]) .number .shown").evaluateAll(cut), []);
 }
 

@@ -187,9 +187,8 @@ async def test_who_carries_a_mark_is_found_and_nobody_else() -> None:
 
 FRONT = """
 import os, sys
-open_there = lambda: os.open(sys.argv[1], os.O_RDONLY)
 if not os.fork():
-    open_there()
+    os.open(sys.argv[1], os.O_RDONLY)
     if not os.fork():
         # What is to become a command, and has not executed it yet: in all that it has it is the worker's copy.
         print("there", flush=True)
