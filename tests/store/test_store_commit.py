@@ -16,6 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from vespera_agents.store.commands import ClaimTask, FinishTask, OpenSession, PlanTasks, SetSessionStatus
 from vespera_agents.store.errors import KeyConflict, SchemaTooNew, StoreLost, StoreUnavailable
+from vespera_agents.store.holding import TICK_NANOSECONDS
 from vespera_agents.store.store import Store
 from vespera_agents.store.transaction import CommandKey, StatusChange, Transaction
 from vespera_agents.store.writer import connect
@@ -506,13 +507,18 @@ class Unlinking:
         return "done"
 
 
+@pytest.mark.parametrize("settled", [False, True])
 @pytest.mark.parametrize("suffix", ["", "-wal"])
-async def test_a_change_that_was_committed_into_a_file_without_a_name_is_not_acknowledged(
-    running, database: Path, suffix: str
+async def test_a_change_that_goes_into_a_file_without_a_name_is_not_acknowledged(
+    running, database: Path, suffix: str, settled: bool
 ) -> None:
     store = Store(database, database.parent)
     async with running(store):
         await open_session(store)
+        if settled:
+            # From here on only the directory is asked.
+            await trio.sleep(2e-9 * TICK_NANOSECONDS)
+            await open_session(store, "later")
         with pytest.raises(StoreLost, match="removed or replaced"):
             await store.execute(Unlinking(database.with_name(f"vespera.db{suffix}")), key("unlink"))
         with pytest.raises(StoreLost):

@@ -115,6 +115,19 @@ async def test_after_a_breath_the_log_begins_anew(
         assert recovered_titles(database, tmp_path / "copy") == planned
 
 
+async def test_a_client_that_leaves_no_breath_writes_over_the_same_log_again_and_again(
+    running, draft, monkeypatch, database: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(writer_module, "BREATH_SECONDS", 1_000.0)
+    monkeypatch.setattr(writer_module, "PAUSE_SECONDS", 1_000.0)
+    monkeypatch.setattr(writer_module, "COMMITS_MAX", 10)
+    async with running() as store:
+        planned = await plan(store, draft, 50)
+        # A commit is of some ten pages.
+        assert frames(database) < 250
+        assert recovered_titles(database, tmp_path / "copy") == planned
+
+
 async def test_what_a_killed_process_left_is_copied_after_the_first_command(
     running, draft, look, breaths, bench, database: Path
 ) -> None:
