@@ -127,8 +127,8 @@ def test_a_damaged_file_is_found(told: tuple[Record, Path], tmp_path: Path) -> N
     shutil.copy(sound, database)
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("PRAGMA writable_schema=ON")
-        taken = "SELECT rootpage FROM sqlite_schema WHERE name='event_by_session'"
-        connection.execute(f"UPDATE sqlite_schema SET rootpage=({taken}) WHERE name='event_by_task'")  # noqa: S608
+        taken = "SELECT rootpage FROM sqlite_schema WHERE name='cell_task_by_seq'"
+        connection.execute(f"UPDATE sqlite_schema SET rootpage=({taken}) WHERE name='cell_task_updated'")  # noqa: S608
     assert record.judge(database).damaged
 
 

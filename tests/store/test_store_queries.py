@@ -532,7 +532,7 @@ def test_each_check_finds_what_it_is_there_for(bench, draft, name: str) -> None:
     elif name == "integrity":
         bench.connection.execute("PRAGMA writable_schema=ON")
         bench.connection.execute(
-            "UPDATE sqlite_master SET sql='CREATE INDEX event_by_task ON event(what)' WHERE name='event_by_task'"
+            "UPDATE sqlite_master SET sql='CREATE INDEX event_archived ON event(what)' WHERE name='event_archived'"
         )
         bench.connection.execute("PRAGMA writable_schema=RESET")
     else:

@@ -215,7 +215,7 @@ def decisions(connection: sqlite3.Connection, session_id: str, limit: int) -> li
     """Read the last changes of status for which somebody gave a reason; that one claimed a task is no decision."""
     rows = connection.execute(
         f"SELECT {EVENT_COLUMNS} FROM event WHERE session_id=? AND what='status' AND detail IS NOT NULL"
-        " AND after NOT IN ('completed') AND actor != 'supervision' AND detail != 'follows its subtasks'"
+        " AND after != 'completed' AND actor != 'supervision' AND detail != 'follows its subtasks'"
         " AND detail NOT LIKE 'claimed by %' ORDER BY seq DESC LIMIT ?",
         (session_id, limit),
     ).fetchall()

@@ -112,8 +112,10 @@ MIGRATIONS: Final = (
         after TEXT,
         detail TEXT
     );
-    CREATE INDEX event_by_session ON event(session_id, seq) WHERE what = 'status';
-    CREATE INDEX event_by_task ON event(task_id, seq) WHERE what = 'status';
+    CREATE INDEX event_decision ON event(session_id, seq)
+        WHERE what = 'status' AND detail IS NOT NULL AND after != 'completed' AND actor != 'supervision'
+        AND detail != 'follows its subtasks' AND detail NOT LIKE 'claimed by %';
+    CREATE INDEX event_archived ON event(task_id, seq) WHERE what = 'status' AND after = 'archived';
     CREATE TABLE command (
         origin TEXT NOT NULL,
         key TEXT NOT NULL,
