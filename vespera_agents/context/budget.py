@@ -141,9 +141,9 @@ class ContextBudget:
         the same length. Where their beginnings do not fit either, those added last go. Whatever is missing is listed,
         and the text says so.
         """
-        if self.needs_no_count:
-            text = _joined(self._sections, self._note(self._gone))
-            return self._assembly(text, estimate_tokens(text), self._gone, self._sections, exact=False)
+        uncounted = self.assemble_uncounted()
+        if uncounted is not None:
+            return uncounted
         room = self.context_tokens_max - self.reserved_tokens
         sections, dropped = list(self._sections), list(self._gone)
         weights = [self.count(written(section)) for section in sections]
@@ -155,6 +155,13 @@ class ContextBudget:
                 note = self._cut(sections, weights, dropped, room)
         text = _joined(sections, note)
         return self._assembly(text, self._total(sections, weights, note), dropped, sections, exact=True)
+
+    def assemble_uncounted(self) -> Assembly | None:
+        """Give the text as `assemble` does, where `needs_no_count`; else None, for counting may take a thread."""
+        if not self.needs_no_count:
+            return None
+        text = _joined(self._sections, self._note(self._gone))
+        return self._assembly(text, estimate_tokens(text), self._gone, self._sections, exact=False)
 
     def _drop(self, sections: list[Section], weights: list[int], dropped: list[Dropped], room: int) -> None:
         """Take out sections in their order until the rest and the note fit, or nothing is left that may go."""

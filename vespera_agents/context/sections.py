@@ -83,7 +83,7 @@ class Dropped:
 
 def section_of(name: str, text: str, kind: SectionKind, priority: int, sources: Sequence[Source]) -> Section | None:
     """Make a section of whatever was given: a name of one short line, a text that is Unicode; None without any text."""
-    body = _valid(text).rstrip().lstrip("\r\n")
+    body = _valid(text).rstrip().lstrip("\r\n") if text else ""
     if not body:
         return None
     short = " ".join(_valid(name[:NAME_BYTES_MAX]).split()).encode()[:NAME_BYTES_MAX].decode(errors="ignore")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -327,25 +327,9 @@ def task_view(
     artifacts: Sequence[Artifact] | None = None,
 ) -> TaskView:
     """Show a task, with everything when `full`."""
-    view = TaskView(
-        id=task.id,
-        title=task.title,
-        status=task.status,
-        status_reason=task.status_reason,
-        waived=task.waived,
-        ready=task.ready,
-        specialist=task.specialist,
-        parent_task_id=task.parent_id,
-        subtasks=task.children,
-        version=task.version,
-        session_id=task.session_id,
-    )
-    if artifacts is not None:
-        view.artifacts = [artifact_link(artifact) for artifact in artifacts]
-    if not full:
-        return view
-    return view.model_copy(
-        update={
+    more: dict[str, Any] = {}
+    if full:
+        more = {
             "key": task.key,
             "description": task.description,
             "task_type": task.task_type,
@@ -375,4 +359,19 @@ def task_view(
                 for dependency in dependencies
             ],
         }
+    if artifacts is not None:
+        more["artifacts"] = [artifact_link(artifact) for artifact in artifacts]
+    return TaskView(
+        id=task.id,
+        title=task.title,
+        status=task.status,
+        status_reason=task.status_reason,
+        waived=task.waived,
+        ready=task.ready,
+        specialist=task.specialist,
+        parent_task_id=task.parent_id,
+        subtasks=task.children,
+        version=task.version,
+        session_id=task.session_id,
+        **more,
     )

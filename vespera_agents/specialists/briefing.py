@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import final
 
 import trio
@@ -69,7 +70,7 @@ async def brief(role: Role, task: Task, around: Surroundings) -> Briefing:
         known = (Source("note", f"{one.session_id}/{one.name}", str(one.version)),)
         budget.add(f"Shared note: {note_title(one)}", begun_text(one), SectionKind.SHARED, sources=known)
     budget.add("When you are done", _closing_text(role, task), SectionKind.GATES, sources=(*named, *itself))
-    made = budget.assemble() if budget.needs_no_count else await trio.to_thread.run_sync(budget.assemble)
+    made = budget.assemble_uncounted() or await trio.to_thread.run_sync(budget.assemble)
     return Briefing(made.text, made.context_tokens, role.context_tokens_max, made.dropped, made.kept)
 
 
@@ -88,6 +89,7 @@ def add_task(budget: ContextBudget, task: Task, around: Surroundings) -> None:
         budget.add(name, text, SectionKind.DEPENDENCIES, priority=priority, sources=sources)
 
 
+@lru_cache(maxsize=64)
 def role_source(role: Role) -> Source:
     """Name a role as it is now."""
     return Source("role", role.name, hashlib.sha256(role.model_dump_json().encode()).hexdigest()[:16])

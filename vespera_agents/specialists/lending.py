@@ -61,13 +61,16 @@ class Lending:
         Raises:
             ActorStopped: the session's subtree is down or just being restarted.
         """
-        async with self._starting:
-            try:
-                name = await self._free(role)
-                ref = cast("ActorRef[Specialist]", self._specialists().child_value(name))
-            except SupervisorError as error:
-                raise ActorStopped(role.name, str(error)) from error
-            self.busy[name] = self.busy.get(name, 0) + 1
+        try:
+            # Not beside a start: whoever started a specialist has it first.
+            name = None if self._starting.locked() else self._idle(role)
+            if name is None:
+                async with self._starting:
+                    name = self._idle(role) or await self._find(role)
+            ref = cast("ActorRef[Specialist]", self._specialists().child_value(name))
+        except SupervisorError as error:
+            raise ActorStopped(role.name, str(error)) from error
+        self.busy[name] = self.busy.get(name, 0) + 1
         try:
             yield ref
         finally:
@@ -89,15 +92,22 @@ class Lending:
             except SupervisorError as error:
                 raise ActorStopped(ref.name, str(error)) from error
 
-    async def _free(self, role: Role) -> str:
-        """Name the specialist to lend."""
-        # One that has just crashed is passed over while its restart is under way.
-        running = [one for one in self._specialists().which_children() if one.state is ChildState.RUNNING]
-        mine = [one.id for one in running if self._roles.get(one.id) == role]
-        idle = [name for name in mine if name not in self.busy]
-        if idle:
-            return idle[0]
+    def _running(self) -> list[ChildInfo]:
+        """List the specialists; one that has just crashed is passed over while its restart is under way."""
+        return [one for one in self._specialists().which_children() if one.state is ChildState.RUNNING]
+
+    def _idle(self, role: Role) -> str | None:
+        """Name a specialist of the role that nobody has, if there is one."""
+        for one in self._running():
+            if one.id not in self.busy and self._roles.get(one.id) == role:
+                return one.id
+        return None
+
+    async def _find(self, role: Role) -> str:
+        """Name a new specialist of the role, or for want of room the one that the fewest have."""
+        running = self._running()
         await self._retire(role, running)
+        mine = [one.id for one in running if self._roles.get(one.id) == role]
         if len(running) >= SPECIALISTS_MAX and mine:
             return min(mine, key=lambda name: self.busy.get(name, 0))
         return await self._start(role)

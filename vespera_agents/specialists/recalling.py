@@ -69,7 +69,8 @@ def read_outcome(connection: sqlite3.Connection, task: Task, finished: Finished)
     """Read what the answer to finished work shows."""
     parent = queries.task(connection, task.parent_id) if task.parent_id else None
     leaves = queries.leaves_below(connection, parent.id) if parent else (0, 0)
-    artifacts = [one for one in queries.artifacts_of(connection, [task.id]) if one.id in finished["artifact_ids"]]
+    kept = frozenset(finished["artifact_ids"])
+    artifacts = [one for one in queries.artifacts_of(connection, [task.id]) if one.id in kept] if kept else []
     return Outcome(queries.tasks(connection, finished["ready"]), artifacts, parent, leaves)
 
 

@@ -350,11 +350,12 @@ class OpenWorkspace:
             StoreClosed: the workspace's subtree did not come back in time.
             StoreLost: its database was removed or replaced.
         """
+        if (found := self._live(session_id)) is not None:
+            return found
         async with self._opening:
             with trio.move_on_after(RESTART_WAIT_SECONDS):
                 while self.is_open:
-                    found = self._sessions.get(session_id)
-                    if found is not None and not found.ended.is_set():
+                    if (found := self._live(session_id)) is not None:
                         return found
                     try:
                         return await self._start_session(session_id)
@@ -365,6 +366,10 @@ class OpenWorkspace:
         raise StoreClosed(
             f"the workspace {self.workspace.directory} is not running. Try again; if it stays so, restart the server."
         )
+
+    def _live(self, session_id: str) -> OpenSession | None:
+        found = self._sessions.get(session_id)
+        return found if self.runs and found is not None and not found.ended.is_set() else None
 
     async def _start_session(self, session_id: str) -> OpenSession:
         assert self._supervisor is not None, "a workspace is used after it was opened"

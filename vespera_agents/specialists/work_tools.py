@@ -132,7 +132,8 @@ class WorkTools:
                 raise
             claimed, (task, around) = await opened.store.execute_and_read(claim, key, around_it)
         # The claim clears the reason for which the task waited; whoever takes it must know that reason.
-        waited = task.model_copy(update={"status_reason": task.status_reason or claimed["reason"]})
+        reason = task.status_reason or claimed["reason"]
+        waited = task if reason is None else task.model_copy(update={"status_reason": reason})
         briefing = await _brief(opened, role_of(roles, task.specialist), waited, around)
         return ClaimAnswer(
             task=task_view(task, full=True, dependencies=around.dependencies),

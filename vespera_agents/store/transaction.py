@@ -12,6 +12,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable
 from dataclasses import Field, dataclass, fields
+from functools import cache
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, final
 
 from vespera_agents.store.rows import TASK_COLUMNS, task_of
@@ -105,10 +106,22 @@ class _Dataclass(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
-def fingerprint_of(command: _Dataclass) -> bytes:
-    """Give 16 bytes that tell a command's wish from another; who sends it is no part of the wish."""
-    wish = [(field.name, getattr(command, field.name)) for field in fields(command) if field.name not in _WHO]
-    return hashlib.blake2b(f"{type(command).__name__}{wish!r}".encode(), digest_size=16).digest()
+def fingerprint_of(command: _Dataclass, *aside: str) -> bytes:
+    """Give 16 bytes that tell a command's wish from another.
+
+    Args:
+        command: whose.
+        aside: the names of fields that are no part of the wish; who sends it never is.
+    """
+    kind = type(command)
+    wish = [getattr(command, name) for name in _names_of(kind, aside)]
+    return hashlib.blake2b(f"{kind.__name__}{wish!r}".encode(), digest_size=16).digest()
+
+
+@cache
+def _names_of(kind: type[_Dataclass], aside: tuple[str, ...]) -> tuple[str, ...]:
+    """Name the fields of a kind of command that are part of its wish; its name is in what is hashed."""
+    return tuple(field.name for field in fields(kind) if field.name not in _WHO and field.name not in aside)
 
 
 @final

@@ -146,7 +146,7 @@ class Context:
     async def asked(self) -> Asked:
         """Write the request; what does not fit is left out."""
         budget = self._budget
-        made = budget.assemble() if budget.needs_no_count else await trio.to_thread.run_sync(budget.assemble)
+        made = budget.assemble_uncounted() or await trio.to_thread.run_sync(budget.assemble)
         before = self._left_out_before()
         new = [one for one in made.dropped if one.name not in before]
         notes = [("context_dropped", f"{one.name} ({one.context_tokens} tokens)") for one in new]

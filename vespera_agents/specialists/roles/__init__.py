@@ -6,7 +6,9 @@ for each role: a specialist is one actor class that is given a role. Neighbours:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -58,7 +60,7 @@ def load_roles(directory: Path | None = None) -> dict[str, Role]:
     """
     fields: dict[str, dict[str, Any]] = {}
     origin: dict[str, str] = {}
-    for path in sorted(directory.glob("*.y*ml")) if directory is not None else ():
+    for path in _files(directory) if directory is not None else ():
         for name, own in _mapping(_read(path), path.name).items():
             fields[name] = {**fields.get(name, _packaged().get(name, {})), **own}
             origin[name] = path.name
@@ -89,6 +91,19 @@ def role_text(role: Role) -> str:
     import yaml  # noqa: PLC0415 - as in reading them
 
     return yaml.safe_dump({role.name: fields}, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _files(directory: Path) -> list[Path]:
+    """List the role files of a workspace."""
+    try:
+        names = os.listdir(directory)  # noqa: PTH208 - for every claim, and mostly there are none
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InvalidInput(
+            f"the role files in {directory.name} cannot be read ({error.strerror})", "Check the directory."
+        ) from error
+    return [directory / name for name in sorted(names) if fnmatchcase(name, "*.y*ml")]
 
 
 def _read(path: Path) -> str:

@@ -8,7 +8,7 @@ claims of those who are not heard of any more, `workspace.servers` says which se
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypedDict, final
 
 from vespera_agents.store.changes import set_status
@@ -173,7 +173,7 @@ class FinishTask:
     def fingerprint(self) -> bytes:
         """Give what tells this command from another."""
         # Where it is looked for, and what is known of it, is no part of the wish.
-        return fingerprint_of(replace(self, session_id=None, ungated=False))
+        return fingerprint_of(self, "session_id", "ungated")
 
     def apply(self, transaction: Transaction) -> Finished:
         """End it.
