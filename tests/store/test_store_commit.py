@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from vespera_agents.store import holding
 from vespera_agents.store.commands import ClaimTask, FinishTask, OpenSession, PlanTasks, SetSessionStatus
 from vespera_agents.store.errors import KeyConflict, SchemaTooNew, StoreLost, StoreUnavailable
-from vespera_agents.store.holding import TICK_NANOSECONDS
 from vespera_agents.store.store import Store
 from vespera_agents.store.transaction import CommandKey, StatusChange, Transaction
 from vespera_agents.store.writer import connect
@@ -507,17 +508,20 @@ class Unlinking:
         return "done"
 
 
-@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("directory", ["new", "settled", "of whole seconds"])
 @pytest.mark.parametrize("suffix", ["", "-wal"])
 async def test_a_change_that_goes_into_a_file_without_a_name_is_not_acknowledged(
-    running, database: Path, suffix: str, settled: bool
+    running, monkeypatch, database: Path, suffix: str, directory: str
 ) -> None:
+    if directory == "of whole seconds":
+        second = time.time_ns() // 10**9 * 10**9
+        monkeypatch.setattr(holding, "_listing_of", lambda _: (1, 2, second))
     store = Store(database, database.parent)
     async with running(store):
         await open_session(store)
-        if settled:
-            # From here on only the directory is asked.
-            await trio.sleep(2e-9 * TICK_NANOSECONDS)
+        if directory != "new":
+            # From here on only the directory is asked, if that tells.
+            await trio.sleep(2e-9 * holding.TICK_NANOSECONDS)
             await open_session(store, "later")
         with pytest.raises(StoreLost, match="removed or replaced"):
             await store.execute(Unlinking(database.with_name(f"vespera.db{suffix}")), key("unlink"))

@@ -24,7 +24,8 @@ __all__ = ["FileIdentity", "Holding", "Owner", "identity_of", "lost"]
 FileIdentity = tuple[int, int]
 """A device and an inode."""
 TICK_NANOSECONDS: Final = 50_000_000
-"""Far above the grain of a file system's times, which is that of a timer on Linux before 6.13: 1 to 10 ms."""
+"""Far above the grain of a good file system's times, which is that of a timer on Linux before 6.13: 1 to 10 ms."""
+_HUNDREDTH: Final = 10_000_000
 
 
 def _nothing(*_: object) -> None:
@@ -105,10 +106,9 @@ class Holding:
             return
         if (identity_of(self._database), identity_of(self._log)) != self._files:
             raise lost(self._database)
-        # One more change within the tick of a coarse clock would give the directory no other time; and where a link
-        # leads to the database, the names are not in it.
-        settled = listing is not None and abs(time.time_ns() - listing[2]) > TICK_NANOSECONDS
-        self._listing = listing if settled and not os.path.islink(self._database) else None  # noqa: PTH114 - as below
+        # Where a link leads to the database, the names are elsewhere.
+        is_told = listing is not None and _tells_the_next(listing[2]) and not os.path.islink(self._database)  # noqa: PTH114
+        self._listing = listing if is_told else None
 
     def check(self, connection: sqlite3.Connection) -> bool:
         """Look, inside a writing transaction, whether we may write, and own the database from then on.
@@ -175,6 +175,14 @@ def _listing_of(directory: str) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_ctime_ns
+
+
+def _tells_the_next(changed: int) -> bool:
+    """Say whether one more change of a directory would give it another time than this, in nanoseconds.
+
+    Not within the tick of a coarse clock, nor on a file system that keeps hundredths, whole or even seconds.
+    """
+    return changed % _HUNDREDTH != 0 and abs(time.time_ns() - changed) > TICK_NANOSECONDS
 
 
 def lost(database: str) -> StoreLost:
