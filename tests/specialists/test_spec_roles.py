@@ -78,6 +78,14 @@ def test_what_is_no_regular_file_is_refused_and_never_read(roles):
         path.rmdir() if path.is_dir() else path.unlink()
 
 
+def test_role_files_that_cannot_be_listed_are_told_and_not_passed_over(roles):
+    roles.rmdir()
+    assert load_roles(roles) == load_roles()
+    roles.write_text("tester: {role_definition: You are a file.}")
+    with pytest.raises(InvalidInput, match="the role files in roles cannot be read"):
+        load_roles(roles)
+
+
 async def test_a_bad_role_file_is_told_by_every_call_that_needs_it_and_takes_nothing_down(house, roles, draft):
     async with house() as h:
         await h.begin()

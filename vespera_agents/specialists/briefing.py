@@ -7,8 +7,10 @@ to; `context` keeps it within the limit.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import final
 
 import trio
@@ -87,9 +89,10 @@ def add_task(budget: ContextBudget, task: Task, around: Surroundings) -> None:
         budget.add(name, text, SectionKind.DEPENDENCIES, priority=priority, sources=sources)
 
 
+@lru_cache(maxsize=64)
 def role_source(role: Role) -> Source:
     """Name a role as it is now."""
-    return Source("role", role.name, role.digest)
+    return Source("role", role.name, hashlib.sha256(role.model_dump_json().encode()).hexdigest()[:16])
 
 
 def _task_source(task: Task) -> Source:

@@ -6,16 +6,15 @@ for each role: a specialist is one actor class that is given a role. Neighbours:
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from functools import cache, cached_property
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from vespera_agents.work.errors import InvalidInput
 from vespera_agents.work.models import role_name
@@ -30,10 +29,8 @@ _NAME_MAX: Final = 64
 """Characters in the name of a role."""
 
 
-class Role(BaseModel):
+class Role(BaseModel, frozen=True, extra="forbid"):
     """What a specialist of one kind is told about itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     role_definition: Annotated[str, Field(min_length=1)]
@@ -48,11 +45,6 @@ class Role(BaseModel):
     """Steps of one attempt at a task by a specialist that works by itself."""
     revisions_max: Annotated[int, Field(ge=0, le=100)] = 3
     """How often it may correct work that the gates refused."""
-
-    @cached_property
-    def digest(self) -> str:
-        """16 hex digits that another role, or this one with another text, does not have."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 def load_roles(directory: Path | None = None) -> dict[str, Role]:
