@@ -133,6 +133,23 @@ async def test_forgetting_takes_no_commit_of_its_own_while_calls_come(
         assert store.statistics().commits == 50
 
 
+async def test_where_calls_leave_no_pause_forgetting_is_done_after_so_many(
+    running, database: Path, look, monkeypatch
+) -> None:
+    monkeypatch.setattr(writer_module, "PAUSE_SECONDS", 1_000.0)
+    monkeypatch.setattr(writer_module, "UNTIDIED_MAX", 20)
+    # The index learns more often than that, and takes nothing from it.
+    monkeypatch.setattr(writer_module, "COMMITS_MAX", 8)
+    store = Store(database, database.parent, owner=Owner("srv", 1))
+    async with running(store):
+        for number in range(61):
+            await store.execute(Tell(1), CommandKey("srv", str(number)))
+            store.forget([str(number)])
+        # The last time was after the 60th, whose answer may not have been written then.
+        ((left,),) = look("SELECT count(*) FROM command")
+        assert left <= 2
+
+
 async def test_without_a_front_nothing_is_forgotten(running, monkeypatch) -> None:
     monkeypatch.setattr(writer_module, "PAUSE_SECONDS", 0.01)
     async with running() as store:

@@ -346,6 +346,8 @@ class OpenWorkspace:
     async def session(self, session_id: str) -> OpenSession:
         """Give the live subtree of a session, started if it is not there; waits while the workspace restarts it.
 
+        One that lives is given without a look at the disk: whoever goes on to the store hears there that it is lost.
+
         Raises:
             StoreClosed: the workspace's subtree did not come back in time.
             StoreLost: its database was removed or replaced.

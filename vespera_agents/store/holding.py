@@ -1,9 +1,8 @@
 """What a writer must still have in order to write: its file, a schema that it knows, and the ownership of its front.
 
 A file that was removed takes every commit with it, a newer version may have changed what rows mean, and a worker that
-was taken for dead may wake up beside its successor. All three are looked at for each batch, the last two inside its
-transaction, where nobody else can change them. Not the writing (`writer`). Source: DESIGN "Front and worker", rules 3,
-5 and 14.
+was taken for dead may wake up beside its successor. All three are looked at in the transaction of each batch, where
+nobody else can change the last two. Not the writing (`writer`). Source: DESIGN "Front and worker", rules 3, 5 and 14.
 """
 
 from __future__ import annotations
@@ -104,10 +103,10 @@ class Holding:
         listing = _listing_of(self._directory)
         if listing is not None and listing == self._listing:
             return
+        # Judged before the names are looked at. Where a link leads to the database, they are elsewhere.
+        is_told = listing is not None and _tells_the_next(listing[2]) and not os.path.islink(self._database)  # noqa: PTH114
         if (identity_of(self._database), identity_of(self._log)) != self._files:
             raise lost(self._database)
-        # Where a link leads to the database, the names are elsewhere.
-        is_told = listing is not None and _tells_the_next(listing[2]) and not os.path.islink(self._database)  # noqa: PTH114
         self._listing = listing if is_told else None
 
     def check(self, connection: sqlite3.Connection) -> bool:

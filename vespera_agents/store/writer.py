@@ -35,14 +35,14 @@ __all__ = ["Submission", "Writer", "come_to_rest", "connect"]
 
 BATCH_MAX: Final = 500
 """Commands in one commit: keeps the time that others wait for the lock in the tens of milliseconds."""
-UNINDEXED_MAX: Final = 200
-"""Commands after which the full-text index learns what they wrote, even when others wait."""
+UNTIDIED_MAX: Final = 200
+"""Commands after which the full-text index learns what they wrote, and records go, even when others wait."""
 PAUSE_SECONDS: Final = 0.1
 """A time without commands in which the index learns: a client that plans task after task leaves none."""
 LOGGED_MAX: Final = 20
 """Commands after which the log is begun anew in the next breath: some 200 pages, 0.3 ms of the next recovery."""
 BREATH_SECONDS: Final = 0.005
-"""A time without commands in which the log is begun anew: under full load there is none, and nobody pays for it."""
+"""A time without commands in which the log is begun anew, so that nobody waits for it."""
 COMMITS_MAX: Final = 80
 """Commits after which the log is begun anew without a breath, where a client calls and calls: to write over what is
 there already saves each a third of its sync, on ext4. Many clients share commits, and fill the log before."""
@@ -126,6 +126,8 @@ class Writer:
         """Why it can write no more."""
         self._unindexed = 0
         """Commands since the full-text index was brought up to date."""
+        self._untidied = 0
+        """Commands since records were removed, too."""
         self._logged = LOGGED_MAX - 1
         """Commands since the log was copied; a process that was killed may have left nearly as many."""
         self._commits = 0
@@ -171,11 +173,12 @@ class Writer:
                 if ended:
                     return
                 self._unindexed += len(batch)
+                self._untidied += len(batch)
                 self._logged += len(batch)
                 self._commits += 1
                 if self._commits >= COMMITS_MAX:
                     self._shorten_log(connection)
-                if self._unindexed >= UNINDEXED_MAX:
+                if self._untidied >= UNTIDIED_MAX:
                     self._tidy(connection)
 
     def _next(self, connection: sqlite3.Connection) -> Submission | None:
@@ -210,6 +213,7 @@ class Writer:
 
     def _tidy(self, connection: sqlite3.Connection) -> None:
         """Teach the full-text index what was written, and remove records, which takes as long as a command."""
+        self._untidied = 0
         self._learn(connection)
         if self._forgettable is not None:
             self._unwaited(connection, self._forgettable.remove)

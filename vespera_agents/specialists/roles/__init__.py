@@ -54,7 +54,7 @@ def load_roles(directory: Path | None = None) -> dict[str, Role]:
         directory: `.vespera/roles` of a workspace; need not exist.
 
     Raises:
-        InvalidInput: a role file is not valid; it names the file and the field.
+        InvalidInput: a role file is not valid, and which field of it; or the files cannot be listed.
     """
     fields: dict[str, dict[str, Any]] = {}
     origin: dict[str, str] = {}
