@@ -127,6 +127,15 @@ def test_a_long_description_does_not_outweigh_the_title() -> None:
     assert found.role == "debugger"
 
 
+def test_what_was_said_before_says_nothing_more() -> None:
+    known = Knowledge({"generic": role("generic"), "vault": role("vault", "cold storage")})
+    once = suggest("See to the cold storage", known=known)
+    assert once.role == "vault"
+    assert suggest("See to the cold storage", known=known, description="Cold storage. Cold storage!") == once
+    twice = suggest("Look", known=known, description="Cold storage. Cold storage.")
+    assert twice == suggest("Look", known=known, description="Cold storage.")
+
+
 def test_a_role_of_the_workspace_is_found_by_its_expertise_its_name_and_what_it_says_of_itself() -> None:
     known = Knowledge(load_roles() | {"painter": role("painter", "watercolour", "wall painting", definition="Paints.")})
     assert suggest("A watercolour of the harbour", known=known).role == "painter"

@@ -253,18 +253,19 @@ class Knowledge:
     ) -> None:
         """Add what the words of a text say; what was said before says nothing more."""
         room = dict.fromkeys(sums, most)
-        stems = [one for one, _ in words]
+        stems = tuple(one for one, _ in words)
         spoken: set[tuple[int, str]] = set()
         """Words of phrases, by role: within a phrase they say nothing of their own."""
         found: list[tuple[str, float, str]] = []
         for at, first in enumerate(stems):
             for phrase, role, nats in self._phrases.get(first, ()):
                 end = at + len(phrase)
-                if tuple(stems[at:end]) == phrase and " ".join(phrase) not in seen:
+                if stems[at:end] == phrase and (whole := f"{role}: {' '.join(phrase)}") not in seen:
                     # It says no less than the strongest of its words does alone.
                     alone = [n for one in phrase for known, n in self._single.get(one, ()) if known == role]
                     found.append((role, max(nats, *alone, 0.0), " ".join(word for _, word in words[at:end])))
                     spoken |= {(place, role) for place in range(at, end)}
+                    seen.add(whole)
         for at, (one, word) in enumerate(words):
             if one not in seen:
                 found.extend((role, n, word) for role, n in self._single.get(one, ()) if (at, role) not in spoken)
