@@ -25,6 +25,8 @@ from vespera_agents.workspace import Workspace, WorkspaceError, guardian_lock
 
 DOOMED = Path(__file__).with_name("doomed_server.py")
 ROOT = Path(__file__).parents[2]
+BORROWERS = 24
+"""Who want a specialist of one role, each a round of the loop after the one before."""
 
 
 def plan(*tasks: tuple[str, str], concurrency: int = 4) -> str:
@@ -138,6 +140,27 @@ async def test_at_the_limit_of_specialists_idle_ones_make_room_and_busy_ones_are
             assert shared is one
             assert live.busy()[one.name] == 2
         assert live.busy() == {}
+
+
+async def test_who_comes_while_a_specialist_is_started_does_not_get_the_one_that_another_waits_for(house):
+    async with house() as h:
+        live = await h.opened.session(await h.begin())
+        role, lent, enough = h.opened.role("tester"), list[str](), trio.Event()
+
+        async def have(rounds: int) -> None:
+            for _ in range(rounds):
+                await trio.lowlevel.checkpoint()
+            async with live.borrow(role) as specialist:
+                lent.append(specialist.name)
+                if len(lent) == BORROWERS:
+                    enough.set()
+                await enough.wait()
+
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                for rounds in range(BORROWERS):
+                    nursery.start_soon(have, rounds)
+        assert len(set(lent)) == BORROWERS
 
 
 async def test_thirty_two_tasks_whose_specialists_crash_fail_and_nothing_else_does(house, home):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -396,6 +398,33 @@ def test_a_new_dependency_on_archived_work_is_what_that_work_had_come_to(bench, 
     bench.apply(DeleteTask("test", target))
     update(bench, two, add=(DependencyDraft(on=target),))
     assert state_of(bench, two) == [state]
+
+
+def test_what_the_audit_trail_is_asked_for_takes_no_longer_for_all_else_that_is_in_it(bench, draft) -> None:
+    one, two = bench.plan(draft("one"), draft("two"))
+    bench.apply(DeleteTask("test", one))
+
+    def steps(ask: Callable[[], object]) -> int:
+        taken = itertools.count()
+        bench.connection.set_progress_handler(lambda: next(taken) < 0, 1)
+        ask()
+        bench.connection.set_progress_handler(None, 0)
+        return next(taken)
+
+    def depend() -> None:
+        update(bench, two, add=(DependencyDraft(on=one),))
+
+    def decide() -> None:
+        queries.decisions(bench.connection, bench.session_id, 10)
+
+    depend()
+    before = steps(depend), steps(decide)
+    bench.connection.executemany(
+        "INSERT INTO event(at, session_id, task_id, actor, what, after, detail) VALUES (0,?,?,'a','status',?,?)",
+        [(bench.session_id, one, S.IN_PROGRESS, "claimed by srv")] * 1_000
+        + [(bench.session_id, one, S.COMPLETED, None)],
+    )
+    assert all(later < 500 + once for later, once in zip((steps(depend), steps(decide)), before, strict=True))
 
 
 # ---- ends

@@ -371,7 +371,7 @@ class OpenWorkspace:
 
     def _live(self, session_id: str) -> OpenSession | None:
         found = self._sessions.get(session_id)
-        return found if self.runs and found is not None and not found.ended.is_set() else None
+        return found if found is not None and not found.ended.is_set() else None
 
     async def _start_session(self, session_id: str) -> OpenSession:
         assert self._supervisor is not None, "a workspace is used after it was opened"

@@ -285,9 +285,8 @@ def add_dependency(transaction: Transaction, task_id: str, on: Task, kind: str, 
 def _reached_before_archiving(transaction: Transaction, task: Task) -> DependencyState:
     """Say what a new dependency on an archived task is: its audit trail knows what it was archived from."""
     row = transaction.execute(
-        # Written out, because only then SQLite uses the index of these events.
-        "SELECT before FROM event WHERE task_id=? AND what='status' AND after='archived' ORDER BY seq DESC LIMIT 1",
-        (task.id,),
+        "SELECT before FROM event WHERE task_id=? AND what='status' AND after=? ORDER BY seq DESC LIMIT 1",
+        (task.id, TaskStatus.ARCHIVED),
     ).fetchone()
     state = dependency_state(TaskStatus(row[0]), waived=task.waived) if row else None
     return state or DependencyState.FAILED

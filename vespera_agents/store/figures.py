@@ -50,7 +50,7 @@ class StoreFigures:
         self._commands += commands
         self._commit_duration.observe(seconds)
         self._batch_size.observe(commands)
-        if type(outcome) is Error and isinstance(outcome.error, StoreUnavailable):
+        if isinstance(outcome, Error) and isinstance(outcome.error, StoreUnavailable):
             self._errors["commit", "unavailable"] += 1
 
     def could_not_read(self) -> None:
