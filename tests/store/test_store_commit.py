@@ -535,6 +535,26 @@ async def test_a_change_that_goes_into_a_file_without_a_name_is_not_acknowledged
         assert (await open_session(store, "third")).startswith("session_")
 
 
+@pytest.fixture
+def linked_to(database: Path) -> Path:
+    """Where a link leads that stands for the database."""
+    elsewhere = database.parent / "elsewhere"
+    elsewhere.mkdir()
+    database.symlink_to(elsewhere / "vespera.db")
+    return elsewhere / "vespera.db"
+
+
+async def test_a_database_behind_a_link_is_missed_though_nothing_changed_beside_the_link(
+    running, linked_to: Path
+) -> None:
+    async with running() as store:
+        await open_session(store)
+        await trio.sleep(2e-9 * holding.TICK_NANOSECONDS)
+        await open_session(store, "later")
+        with pytest.raises(StoreLost, match="removed or replaced"):
+            await store.execute(Unlinking(linked_to), key("unlink"))
+
+
 async def test_those_who_wait_behind_a_lost_database_are_told_at_once(running, database: Path) -> None:
     results = Results()
     async with running() as store:
